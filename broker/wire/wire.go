@@ -1,0 +1,272 @@
+// Package wire is the format of the messages between the processes of one
+// application: worker and monitor, supervisor and monitor.
+//
+// One packet of a SOCK_SEQPACKET socket is one message: a header of
+// HeaderSize bytes and a body, at most MaximumSize bytes together, with at
+// most MaximumFDs descriptors. docs/protocol.md is the reference; everything
+// here is little-endian and nothing is aligned.
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// The bounds of a message.
+const (
+	Version     = 1
+	HeaderSize  = 16
+	MaximumSize = 4096 // bytes, header included
+	MaximumFDs  = 16   // descriptors
+)
+
+// Kind says who speaks.
+type Kind uint8
+
+// The kinds of message.
+const (
+	Request Kind = 1 // asks; its ID is chosen by the sender
+	Reply   Kind = 2 // answers the request with the same ID, exactly once
+	Event   Kind = 3 // tells; ID is that of the request it belongs to, or 0
+)
+
+// Op is what a message is about.
+type Op uint16
+
+// The operations that a worker may ask for, as far as its component's state
+// permits.
+const (
+	Open     Op = 1  // u32 flags, u32 mode, string grant, string path -> 1 descriptor
+	Connect  Op = 2  // string grant -> 1 descriptor
+	Listen   Op = 3  // string grant -> 1 descriptor
+	Start    Op = 4  // string component, numbers of the descriptors that come with it -> u32 worker; later an Event
+	Cancel   Op = 5  // u32 worker: ends a worker that this worker started
+	Ready    Op = 6  // nothing
+	Status   Op = 7  // string
+	Watchdog Op = 8  // nothing
+	Store    Op = 9  // string name, 1 descriptor
+	Fetch    Op = 10 // string name -> the descriptors stored under it
+	Drop     Op = 11 // string grant: given up for good
+	Seal     Op = 12 // u16 count, strings: the only grants from now on
+)
+
+// The operations between supervisor and monitor.
+const (
+	StartWorker   Op = 64 // supervisor: u32 component -> u32 worker
+	SignalWorker  Op = 65 // supervisor: u32 worker, u32 signal, u32 whole (1: every process of it)
+	Finish        Op = 66 // supervisor: u32 exit status; the application is over
+	WorkerStarted Op = 67 // monitor: u32 worker, u32 component, u32 pid, u32 requester
+	WorkerEnded   Op = 68 // monitor: u32 worker, u32 component, u32 how, u32 code, u64 microseconds of processor, u64 peak bytes, string reason
+	WorkerFailed  Op = 69 // monitor: u32 component, u32 errno, string what was tried
+	WorkerSays    Op = 70 // monitor: u32 worker, u32 op, string
+	Denied        Op = 71 // monitor: u32 worker, u32 component, string call, string object, string rule
+	StopAsked     Op = 72 // monitor: u32 signal that the broker received
+	OutputPipe    Op = 73 // monitor: u32 component, u32 stream (1, 2), 1 descriptor
+	Granted       Op = 74 // monitor: u32 worker, u32 component, string grant, string what
+)
+
+// How a worker ended, in Start's Event and WorkerEnded.
+const (
+	Exited   = 1 // code is the exit status
+	Signaled = 2 // code is the signal
+	NotRun   = 3 // code is the errno: the program never ran
+)
+
+// Header is the fixed part of a message.
+//
+//	offset  size
+//	0       1     version
+//	1       1     kind
+//	2       2     operation
+//	4       4     id
+//	8       4     status: 0, or the errno of a refused request (replies only)
+//	12      2     number of descriptors that come with the packet
+//	14      2     zero
+type Header struct {
+	Kind   Kind
+	Op     Op
+	ID     uint32
+	Status uint32
+	FDs    int
+}
+
+// The ways in which a packet is malformed. They are values, not texts made
+// on the spot: decoding allocates nothing.
+var (
+	ErrShort    = errors.New("wire: the packet ends too early")
+	ErrLong     = errors.New("wire: bytes stand behind the end of the message")
+	ErrVersion  = errors.New("wire: unknown protocol version")
+	ErrHeader   = errors.New("wire: the header is malformed")
+	ErrFDs      = errors.New("wire: the number of descriptors is not the announced one")
+	ErrString   = errors.New("wire: a string holds a zero byte")
+	ErrTooLarge = errors.New("wire: the message is larger than 4096 bytes")
+)
+
+// Message is one packet to be sent, built in place without allocation.
+type Message struct {
+	b   [MaximumSize]byte
+	n   int
+	err error
+}
+
+// Begin starts a message.
+func (m *Message) Begin(h Header) *Message {
+	m.n, m.err = HeaderSize, nil
+	m.b[0] = Version
+	m.b[1] = byte(h.Kind)
+	binary.LittleEndian.PutUint16(m.b[2:], uint16(h.Op))
+	binary.LittleEndian.PutUint32(m.b[4:], h.ID)
+	binary.LittleEndian.PutUint32(m.b[8:], h.Status)
+	binary.LittleEndian.PutUint16(m.b[12:], uint16(h.FDs))
+	binary.LittleEndian.PutUint16(m.b[14:], 0)
+	return m
+}
+
+func (m *Message) room(n int) []byte {
+	if m.err != nil || m.n+n > MaximumSize {
+		m.err = ErrTooLarge
+		return nil
+	}
+	b := m.b[m.n : m.n+n]
+	m.n += n
+	return b
+}
+
+// U16 appends a number.
+func (m *Message) U16(v uint16) *Message {
+	if b := m.room(2); b != nil {
+		binary.LittleEndian.PutUint16(b, v)
+	}
+	return m
+}
+
+// U32 appends a number.
+func (m *Message) U32(v uint32) *Message {
+	if b := m.room(4); b != nil {
+		binary.LittleEndian.PutUint32(b, v)
+	}
+	return m
+}
+
+// U64 appends a number.
+func (m *Message) U64(v uint64) *Message {
+	if b := m.room(8); b != nil {
+		binary.LittleEndian.PutUint64(b, v)
+	}
+	return m
+}
+
+// String appends a string with its length in front.
+func (m *Message) String(s string) *Message {
+	if b := m.room(2 + len(s)); b != nil {
+		binary.LittleEndian.PutUint16(b, uint16(len(s)))
+		copy(b[2:], s)
+	}
+	return m
+}
+
+// Bytes returns the packet, valid until the next Begin, or ErrTooLarge.
+func (m *Message) Bytes() ([]byte, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	return m.b[:m.n], nil
+}
+
+// Body reads the fields of a message in order. The first failure sticks and
+// every later read gives zero values; End reports it.
+type Body struct {
+	b   []byte
+	err error
+}
+
+// Parse splits a packet. fds is how many descriptors came with it.
+func Parse(packet []byte, fds int) (Header, Body, error) {
+	if len(packet) < HeaderSize {
+		return Header{}, Body{}, ErrShort
+	}
+	if len(packet) > MaximumSize {
+		return Header{}, Body{}, ErrTooLarge
+	}
+	if packet[0] != Version {
+		return Header{}, Body{}, ErrVersion
+	}
+	h := Header{
+		Kind:   Kind(packet[1]),
+		Op:     Op(binary.LittleEndian.Uint16(packet[2:])),
+		ID:     binary.LittleEndian.Uint32(packet[4:]),
+		Status: binary.LittleEndian.Uint32(packet[8:]),
+		FDs:    int(binary.LittleEndian.Uint16(packet[12:])),
+	}
+	if h.Kind < Request || h.Kind > Event || packet[14] != 0 || packet[15] != 0 {
+		return Header{}, Body{}, ErrHeader
+	}
+	if h.Kind != Reply && h.Status != 0 {
+		return Header{}, Body{}, ErrHeader
+	}
+	if h.FDs != fds || fds > MaximumFDs {
+		return Header{}, Body{}, ErrFDs
+	}
+	return h, Body{b: packet[HeaderSize:]}, nil
+}
+
+func (d *Body) take(n int) []byte {
+	if d.err != nil {
+		return nil
+	}
+	if len(d.b) < n {
+		d.err = ErrShort
+		return nil
+	}
+	b := d.b[:n]
+	d.b = d.b[n:]
+	return b
+}
+
+// U16 reads a number.
+func (d *Body) U16() uint16 {
+	if b := d.take(2); b != nil {
+		return binary.LittleEndian.Uint16(b)
+	}
+	return 0
+}
+
+// U32 reads a number.
+func (d *Body) U32() uint32 {
+	if b := d.take(4); b != nil {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return 0
+}
+
+// U64 reads a number.
+func (d *Body) U64() uint64 {
+	if b := d.take(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+// Bytes reads a string without copying it: the bytes belong to the packet.
+// They hold no zero byte, so that they are the same string for the kernel.
+func (d *Body) Bytes() []byte {
+	b := d.take(int(d.U16()))
+	for _, c := range b {
+		if c == 0 {
+			d.err = ErrString
+			return nil
+		}
+	}
+	return b
+}
+
+// String reads a string.
+func (d *Body) String() string { return string(d.Bytes()) }
+
+// End says whether everything was there and nothing more.
+func (d *Body) End() error {
+	if d.err == nil && len(d.b) != 0 {
+		d.err = ErrLong
+	}
+	return d.err
+}

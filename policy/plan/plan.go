@@ -1,0 +1,341 @@
+// Package plan holds the compiled policy: complete, explicit, with no
+// defaults left to fill in and no YAML in it.
+//
+// The launcher compiles a Plan once (policy.Compile), and from then on it is
+// the only description of the application that anybody reads: the builder of
+// compartments, the monitor and the supervisor each take the part they need.
+// This package imports nothing but the standard library's leaves, because the
+// monitor links it.
+package plan
+
+import "time"
+
+// Plan is one application.
+type Plan struct {
+	Application string      `json:"application"`
+	Source      string      `json:"source"`      // policy file, as messages should name it
+	Grants      []Grant     `json:"grants"`      // referred to by index
+	Components  []Component `json:"components"`  // referred to by index
+	Supervision Group       `json:"supervision"` // the root of the supervision tree
+	Control     Control     `json:"control"`
+}
+
+// Position is a place in a policy file; the zero Position is "nowhere".
+type Position struct {
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`   // from 1
+	Column int    `json:"column,omitempty"` // from 1
+}
+
+// Component is one program of the application and every wall round it.
+type Component struct {
+	Name     string   `json:"name"`
+	Position Position `json:"position"`
+
+	// What runs.
+	Program     string   `json:"program"`     // absolute path, the same outside and inside
+	Arguments   []string `json:"arguments"`   // argv, [0] included
+	Environment []string `json:"environment"` // NAME=value; nothing else is inherited
+	Directory   string   `json:"directory"`   // working directory
+	Umask       uint32   `json:"umask"`
+	User        User     `json:"user"`
+	Output      Output   `json:"output"`
+
+	// When it runs.
+	Start    Start    `json:"start"`
+	Workers  Workers  `json:"workers"`
+	MayStart []string `json:"may-start,omitempty"` // names of components
+	Life     Life     `json:"life"`
+
+	// The walls.
+	Root         []Entry  `json:"root"` // the whole file system that exists for it
+	Proc         Proc     `json:"proc"`
+	Hostname     string   `json:"hostname"`
+	Capabilities []string `json:"capabilities,omitempty"` // kept ones, CAP_… names; normally none
+	Syscalls     Syscalls `json:"syscalls"`
+	Limits       Limits   `json:"limits"`
+	HostNetwork  bool     `json:"host-network,omitempty"` // shares the host's network namespace
+	Optional     []string `json:"optional,omitempty"`     // names of walls that may be missing
+	Hosts        HostIDs  `json:"host-ids"`
+
+	// The rights.
+	Grants []Binding `json:"grants,omitempty"`
+	// Transparent: socket, bind and connect of the unmodified program are
+	// answered by the monitor out of Grants.
+	Transparent bool `json:"transparent,omitempty"`
+}
+
+// User is who the worker is, inside and (where HostIDs maps it) outside.
+type User struct {
+	Name   string   `json:"name"`
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups,omitempty"`
+	Home   string   `json:"home"`
+}
+
+// HostIDs are the ids that the compartment's user namespace maps to.
+// See user_namespaces(7).
+type HostIDs struct {
+	// Init is the host id (user and group) of the compartment's own root,
+	// which only the init is; nothing on the host belongs to it.
+	Init uint32 `json:"init"`
+	// UID and GID are the host ids of the worker.
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
+	// Groups are the host ids of User.Groups, in the same order.
+	Groups []uint32 `json:"groups,omitempty"`
+}
+
+// Start says what makes a worker of the component start.
+type Start uint8
+
+// The ways to start.
+const (
+	WithApplication Start = iota + 1 // one worker, up as long as the application
+	PerConnection                    // one for each connection that a granted socket receives
+	PerRequest                       // one for each request of a component that may start it
+	OnExec                           // one for each exec by another component's program
+)
+
+// Output says where standard output and error of a worker go.
+type Output uint8
+
+// The outputs.
+const (
+	OutputLog     Output = iota + 1 // pipes that the supervisor reads
+	OutputInherit                   // what the launcher itself has, standard input included
+)
+
+// Workers bounds how many workers a component has at once.
+type Workers struct {
+	Maximum    int `json:"maximum"`     // running at once
+	Queue      int `json:"queue"`       // requests that wait for one of them
+	ReadyAhead int `json:"ready-ahead"` // prepared in advance
+}
+
+// Proc says what /proc a worker sees.
+type Proc uint8
+
+// The /proc views.
+const (
+	ProcNone Proc = iota + 1 // no /proc at all
+	ProcOwn                  // its own processes only (proc(5), subset=pid)
+	ProcFull                 // also the system-wide files, read-only, dangerous ones hidden
+)
+
+// EntryKind is a kind of Entry.
+type EntryKind uint8
+
+// The kinds of Entry.
+const (
+	EntryBind      EntryKind = iota + 1 // a file or directory of the host
+	EntrySymlink                        // a symbolic link with text Source
+	EntryData                           // a read-only file with Content
+	EntryTemporary                      // an empty tmpfs of its own for each worker
+	EntryDevice                         // a device node of the host
+	EntryHidden                         // an empty, unreadable place over something that a bind shows
+	EntryDirectory                      // an empty read-only directory
+)
+
+// Access is what may be done with an Entry or a file grant; a bit set.
+type Access uint8
+
+// The access bits.
+const (
+	Read    Access = 1 << iota // open for reading, list
+	Write                      // open for writing, create, remove
+	Execute                    // execve
+	Append                     // open for writing at the end only
+)
+
+// Entry is one thing that exists in a compartment's root file system. Entries
+// are sorted by Target, so that parents stand before children.
+type Entry struct {
+	Kind     EntryKind `json:"kind"`
+	Source   string    `json:"source,omitempty"` // host path (bind, device), link text (symlink)
+	Target   string    `json:"target"`           // absolute, clean path inside
+	Dir      bool      `json:"dir,omitempty"`    // Source is a directory
+	Access   Access    `json:"access,omitempty"`
+	Content  string    `json:"content,omitempty"` // EntryData
+	Size     uint64    `json:"size,omitempty"`    // EntryTemporary: bytes
+	Mode     uint32    `json:"mode,omitempty"`    // EntryTemporary, EntryData: permission bits
+	Reason   string    `json:"reason"`            // "needed by /usr/bin/djpeg", "files.read"
+	Position Position  `json:"position"`
+}
+
+// Action is what a filter does with a call.
+type Action uint8
+
+// The actions.
+const (
+	Allow  Action = iota + 1
+	Errno         // fails with Rule.Errno, unseen by anybody
+	Refuse        // the monitor is told, answers EPERM and reports a denial
+	Broker        // the monitor performs the call in the worker's place
+	Kill          // the process dies by SIGSYS
+)
+
+// Syscalls is the filter before it is compiled. Calls that no rule matches
+// get Default.
+type Syscalls struct {
+	Default Action `json:"default"`
+	Rules   []Rule `json:"rules"`
+	// Program is the compiled filter, an array of struct sock_filter in host
+	// byte order, filled in once by sandbox.CompileFilters.
+	Program []byte `json:"program,omitempty"`
+}
+
+// Rule applies Action to one system call when all Conditions hold.
+type Rule struct {
+	Call       string      `json:"call"`
+	Action     Action      `json:"action"`
+	Errno      int32       `json:"errno,omitempty"`
+	Conditions []Condition `json:"conditions,omitempty"`
+}
+
+// Comparison compares an argument with a value.
+type Comparison uint8
+
+// The comparisons, as in seccomp_rule_add(3).
+const (
+	Equal Comparison = iota + 1
+	NotEqual
+	Less
+	LessOrEqual
+	Greater
+	GreaterOrEqual
+	MaskedEqual // argument & Mask == Value
+)
+
+// Condition is one condition on a call's argument.
+type Condition struct {
+	Argument   uint       `json:"argument"` // from 0
+	Comparison Comparison `json:"comparison"`
+	Value      uint64     `json:"value"`
+	Mask       uint64     `json:"mask,omitempty"`
+}
+
+// Limits bound one worker. Zero means that the policy sets no limit, except
+// where a comment says otherwise.
+type Limits struct {
+	Memory    uint64        `json:"memory,omitempty"`     // bytes, cgroup
+	Swap      uint64        `json:"swap,omitempty"`       // bytes beside Memory; zero is none
+	Processes uint32        `json:"processes,omitempty"`  // tasks, cgroup
+	CPUShare  uint32        `json:"cpu-share,omitempty"`  // weight 1..10000 (100 is normal), cgroup
+	CPUQuota  uint32        `json:"cpu-quota,omitempty"`  // percent of one processor, cgroup
+	CPUTime   time.Duration `json:"cpu-time,omitempty"`   // RLIMIT_CPU, whole seconds
+	WallTime  time.Duration `json:"wall-time,omitempty"`  // then SIGKILL by the monitor
+	OpenFiles uint32        `json:"open-files,omitempty"` // RLIMIT_NOFILE
+	FileSize  uint64        `json:"file-size,omitempty"`  // bytes, RLIMIT_FSIZE
+	IOWeight  uint32        `json:"io-weight,omitempty"`  // 1..10000, cgroup v2
+	CoreSize  uint64        `json:"core-size,omitempty"`  // bytes, RLIMIT_CORE; zero is none at all
+	Locked    uint64        `json:"locked,omitempty"`     // bytes, RLIMIT_MEMLOCK; zero is none at all
+}
+
+// GrantKind is a kind of descriptor.
+type GrantKind uint8
+
+// The kinds of grant.
+const (
+	GrantFile GrantKind = iota + 1
+	GrantDirectory
+	GrantListen
+	GrantConnect
+	GrantDevice
+	GrantChannel
+)
+
+// Grant is a named right to one kind of descriptor.
+type Grant struct {
+	Name     string    `json:"name"`
+	Kind     GrantKind `json:"kind"`
+	Path     string    `json:"path,omitempty"`    // file, directory, device
+	Access   Access    `json:"access,omitempty"`  // file, directory, device
+	Create   bool      `json:"create,omitempty"`  // file: made when it is not there
+	Mode     uint32    `json:"mode,omitempty"`    // of files and unix sockets that are made
+	Network  string    `json:"network,omitempty"` // "tcp", "udp", "unix", "unix-datagram"
+	Address  string    `json:"address,omitempty"` // numeric IP address, or a path, or "@abstract"
+	Host     string    `json:"host,omitempty"`    // connect: a name to resolve instead of Address
+	Port     uint16    `json:"port,omitempty"`
+	Backlog  int       `json:"backlog,omitempty"`
+	Peer     string    `json:"peer,omitempty"` // channel: the other component
+	Position Position  `json:"position"`
+}
+
+// Binding is a grant in the hands of a component.
+type Binding struct {
+	Grant  int `json:"grant"`  // index into Plan.Grants
+	Number int `json:"number"` // descriptor number at start, -1: on request only
+}
+
+// Restart says after which ends a component is started again.
+type Restart uint8
+
+// The restart policies.
+const (
+	RestartNever Restart = iota + 1
+	RestartOnFailure
+	RestartAlways
+)
+
+// ReadyKind says how a component shows that it is ready.
+type ReadyKind uint8
+
+// The readiness protocols.
+const (
+	ReadyAtOnce  ReadyKind = iota + 1 // as soon as its program runs
+	ReadyNotify                       // READY=1 on NOTIFY_SOCKET, or the client library's ready
+	ReadyFD                           // a newline on descriptor Ready.Number
+	ReadyConnect                      // the socket of grant Ready.Grant accepts a connection
+	ReadyCommand                      // Ready.Command ends with 0
+)
+
+// Life is the life cycle of one component's worker.
+type Life struct {
+	Restart      Restart       `json:"restart"`
+	Delay        time.Duration `json:"delay"` // before the first restart; doubles
+	DelayMaximum time.Duration `json:"delay-maximum"`
+	Ready        Ready         `json:"ready"`
+	StopSignal   int32         `json:"stop-signal"`
+	StopTimeout  time.Duration `json:"stop-timeout"`            // then SIGKILL
+	ReloadSignal int32         `json:"reload-signal,omitempty"` // zero: it cannot reload
+	Watchdog     time.Duration `json:"watchdog,omitempty"`
+	After        []string      `json:"after,omitempty"`     // components that are ready before it starts
+	Essential    bool          `json:"essential,omitempty"` // its end ends the application, with its status
+}
+
+// Ready is how a component shows that it is ready.
+type Ready struct {
+	Kind    ReadyKind     `json:"kind"`
+	Number  int           `json:"number,omitempty"`
+	Grant   int           `json:"grant,omitempty"`
+	Command []string      `json:"command,omitempty"`
+	Timeout time.Duration `json:"timeout"`
+}
+
+// Strategy says who else restarts when a member of a group does; the words
+// are those of Erlang/OTP's supervisor(3).
+type Strategy uint8
+
+// The strategies.
+const (
+	OneForOne Strategy = iota + 1
+	OneForAll
+	RestForOne
+)
+
+// Group is a node of the supervision tree.
+type Group struct {
+	Name     string        `json:"name,omitempty"`
+	Strategy Strategy      `json:"strategy"`
+	Restarts int           `json:"restarts"`          // more than this …
+	Within   time.Duration `json:"within"`            // … in this time, and the group fails
+	Members  []string      `json:"members,omitempty"` // components, in order of start
+	Groups   []Group       `json:"groups,omitempty"`
+}
+
+// Control says who may use the control socket.
+type Control struct {
+	ReadGroup uint32 `json:"read-group"` // a group that may ask for status; 0 is root's
+}
