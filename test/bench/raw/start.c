@@ -1,0 +1,68 @@
+/* start N [-first] [-open FILE] -- PROGRAM ARGUMENT...
+
+   Starts PROGRAM N times, one after the other. A sample is the time from just before clone3 until the
+   end was seen; with -first, until the time that PROGRAM (ending in `stamp`) printed. With a plain program this
+   is the limit without isolation, and every peer is measured by this same program.
+   -open FILE gives PROGRAM the file at descriptor 9, for peers that read their filter from one. */
+#define _GNU_SOURCE
+#include "measure.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OPENED_AT = 9 };
+
+static _Noreturn void become(char **program, const char *open_file, int out) {
+    if (open_file) {
+        int fd = open(open_file, O_RDONLY);
+        if (fd < 0)
+            die(open_file);
+        if (dup2(fd, OPENED_AT) < 0)
+            die("dup2");
+    }
+    if (dup2(out, 1) < 0)
+        die("dup2");
+    execv(program[0], program);
+    die(program[0]);
+}
+
+int main(int argc, char **argv) {
+    long n = iterations(argc, argv);
+    bool first = false;
+    const char *open_file = NULL;
+    int at = 2;
+    for (; at < argc && strcmp(argv[at], "--"); at++) {
+        if (!strcmp(argv[at], "-first"))
+            first = true;
+        else if (!strcmp(argv[at], "-open") && at + 1 < argc)
+            open_file = argv[++at];
+        else
+            break;
+    }
+    if (at + 1 >= argc || strcmp(argv[at], "--")) {
+        fprintf(stderr, "usage: start N [-first] [-open FILE] -- PROGRAM ARGUMENT...\n");
+        return 125;
+    }
+    char **program = argv + at + 1;
+
+    int stamps[2] = {-1, -1};
+    if (first)
+        stamp_pipe(stamps);
+    /* What a peer prints must not be taken for a sample. */
+    int out = first ? stamps[1] : open("/dev/null", O_WRONLY | O_CLOEXEC);
+    samples_begin(n);
+    for (long i = 0; i < n; i++) {
+        int64_t requested = now();
+        pid_t child = clone_process(0);
+        if (child == 0)
+            become(program, open_file, out);
+        wait_success(child);
+        int64_t ended = now();
+        sample((first ? read_stamp(stamps[0]) : ended) - requested);
+    }
+    samples_print();
+    return 0;
+}
