@@ -148,9 +148,12 @@ func died(err error, complaint string, o *options, said <-chan verdict, booted b
 	case <-time.After(time.Second):
 	}
 	log, _ := os.ReadFile(o.log)
+	// The reason stands above a trace that may be longer than the tail.
+	_, panicked, found := strings.Cut(string(log), "Kernel panic - ")
+	reason, _, _ := strings.Cut(panicked, "\r\n")
 	switch {
-	case bytes.Contains(log, []byte("Kernel panic")):
-		return verdict{statusLane, fmt.Errorf("the kernel panicked%s", kernelTail(o.log))}
+	case found:
+		return verdict{statusLane, fmt.Errorf("the kernel panicked: %s%s", reason, kernelTail(o.log))}
 	case err != nil:
 		return verdict{statusLane, fmt.Errorf("qemu: %w: %s", err, strings.TrimSpace(complaint))}
 	case booted:
