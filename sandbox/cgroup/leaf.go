@@ -1,0 +1,235 @@
+package cgroup
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// Group is the group of one component, in which leaves are made.
+type Group struct {
+	unified     bool
+	controllers []controller
+}
+
+type controller struct {
+	name      string
+	directory int // O_PATH descriptor of the component's group
+	path      string
+}
+
+// setting is one file of a leaf and what is written there.
+type setting struct {
+	controller, file, value string
+	optional                bool // kernels without the feature have no such file
+}
+
+// Open opens the group of a component, making it where it is missing. The
+// leaves of a component need the same controllers, so limits says which.
+func Open(h Hierarchy, group string, limits plan.Limits) (*Group, error) {
+	g := &Group{unified: h.Unified != ""}
+	names := []string{"memory", "pids"}
+	if limits.CPUShare != 0 || limits.CPUQuota != 0 {
+		names = append(names, "cpu")
+	}
+	mounts := h.Controllers
+	if g.unified {
+		names, mounts = []string{""}, map[string]string{"": h.Unified}
+	}
+	for _, name := range names {
+		directory := path.Join(mounts[name], group)
+		if err := unix.Mkdir(directory, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+			g.Close()
+			return nil, fmt.Errorf("make cgroup %s: %w", directory, err)
+		}
+		fd, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			g.Close()
+			return nil, fmt.Errorf("open cgroup %s: %w", directory, err)
+		}
+		g.controllers = append(g.controllers, controller{name, fd, directory})
+	}
+	return g, nil
+}
+
+// Close closes the descriptors; the group stays.
+func (g *Group) Close() {
+	for _, c := range g.controllers {
+		unix.Close(c.directory)
+	}
+	g.controllers = nil
+}
+
+// Leaf is the group of one worker.
+type Leaf struct {
+	group *Group
+	name  string
+	// Procs are descriptors of the leaf's cgroup.procs files, opened with
+	// the monitor's rights: whoever holds one can enter by writing "0".
+	Procs []int
+}
+
+// NewLeaf makes a leaf with its limits set.
+func (g *Group) NewLeaf(name string, limits plan.Limits) (*Leaf, error) {
+	l := &Leaf{group: g, name: name}
+	for _, c := range g.controllers {
+		if err := unix.Mkdirat(c.directory, name, 0o755); err != nil {
+			l.abandon()
+			return nil, fmt.Errorf("make cgroup %s/%s: %w", c.path, name, err)
+		}
+		for _, s := range settings(g.unified, limits) {
+			if s.controller != c.name {
+				continue
+			}
+			err := write(c.directory, name+"/"+s.file, s.value)
+			if err != nil && !(s.optional && errors.Is(err, unix.ENOENT)) {
+				l.abandon()
+				return nil, fmt.Errorf("write %q to %s/%s/%s: %w", s.value, c.path, name, s.file, err)
+			}
+		}
+		fd, err := unix.Openat(c.directory, name+"/cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			l.abandon()
+			return nil, fmt.Errorf("open %s/%s/cgroup.procs: %w", c.path, name, err)
+		}
+		l.Procs = append(l.Procs, fd)
+	}
+	return l, nil
+}
+
+func (l *Leaf) abandon() {
+	l.CloseProcs()
+	l.Remove()
+}
+
+// CloseProcs closes Procs.
+func (l *Leaf) CloseProcs() {
+	for _, fd := range l.Procs {
+		unix.Close(fd)
+	}
+	l.Procs = nil
+}
+
+// Remove removes the leaf. EBUSY means that its last process has not quite
+// gone: try again later.
+func (l *Leaf) Remove() error {
+	var failed error
+	for _, c := range l.group.controllers {
+		if err := unix.Unlinkat(c.directory, l.name, unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// OutOfMemory says whether the kernel killed a process of the leaf because
+// the leaf's memory limit was reached.
+func (l *Leaf) OutOfMemory() bool {
+	file := "memory.oom_control"
+	if l.group.unified {
+		file = "memory.events"
+	}
+	var b [512]byte
+	n := l.read(file, b[:])
+	for line := range bytes.Lines(b[:n]) {
+		if count, ok := bytes.CutPrefix(line, []byte("oom_kill ")); ok {
+			return !bytes.Equal(bytes.TrimSpace(count), []byte("0"))
+		}
+	}
+	return false
+}
+
+// Peak is the most memory that the leaf used, in bytes; zero where the kernel
+// does not tell (cgroup v2 before Linux 5.19).
+func (l *Leaf) Peak() uint64 {
+	file := "memory.max_usage_in_bytes"
+	if l.group.unified {
+		file = "memory.peak"
+	}
+	var b [64]byte
+	n := l.read(file, b[:])
+	v, _ := strconv.ParseUint(string(bytes.TrimSpace(b[:n])), 10, 64)
+	return v
+}
+
+func (l *Leaf) read(file string, b []byte) int {
+	fd, err := unix.Openat(l.group.controllers[0].directory, l.name+"/"+file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, b)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func write(directory int, file, value string) error {
+	fd, err := unix.Openat(directory, file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(value))
+	return err
+}
+
+// period is that of CPU quotas.
+const period = 100 * time.Millisecond
+
+// settings translates limits. The worker's own init is one task more than
+// the policy counts.
+func settings(unified bool, l plan.Limits) []setting {
+	var all []setting
+	add := func(controller, file, value string, optional bool) {
+		if unified {
+			controller = ""
+		}
+		all = append(all, setting{controller, file, value, optional})
+	}
+	decimal := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	quota := decimal(uint64(l.CPUQuota) * uint64(period.Microseconds()) / 100)
+	if l.Memory != 0 {
+		if unified {
+			add("memory", "memory.max", decimal(l.Memory), false)
+			add("memory", "memory.swap.max", decimal(l.Swap), true)
+			// One process out of memory ends the worker: half of one is
+			// of no use to anybody.
+			add("memory", "memory.oom.group", "1", true)
+		} else {
+			add("memory", "memory.limit_in_bytes", decimal(l.Memory), false)
+			add("memory", "memory.memsw.limit_in_bytes", decimal(l.Memory+l.Swap), true)
+		}
+	}
+	if l.Processes != 0 {
+		add("pids", "pids.max", decimal(uint64(l.Processes)+1), false)
+	}
+	if l.CPUShare != 0 {
+		if unified {
+			add("cpu", "cpu.weight", decimal(uint64(l.CPUShare)), false)
+		} else {
+			// v1 shares: 1024 is normal, as 100 is for weights.
+			add("cpu", "cpu.shares", decimal(max(2, uint64(l.CPUShare)*1024/100)), false)
+		}
+	}
+	if l.CPUQuota != 0 {
+		if unified {
+			add("cpu", "cpu.max", quota+" "+decimal(uint64(period.Microseconds())), false)
+		} else {
+			add("cpu", "cpu.cfs_period_us", decimal(uint64(period.Microseconds())), false)
+			add("cpu", "cpu.cfs_quota_us", quota, false)
+		}
+	}
+	if l.IOWeight != 0 && unified {
+		add("io", "io.weight", "default "+decimal(uint64(l.IOWeight)), true)
+	}
+	return all
+}

@@ -1,0 +1,235 @@
+// Package sandbox builds compartments: from a component of the plan to the
+// kernel's walls round it, with a tiny init inside that starts workers.
+//
+// libcontainer, libseccomp and mounts are known here and nowhere else. This
+// package is the builder; what starts workers afterwards is sandbox/worker,
+// which the monitor links without any of them.
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/cgroups"
+	// The device rules of cgroups, of which libcontainer refuses to do without.
+	_ "github.com/opencontainers/cgroups/devices"
+	devices "github.com/opencontainers/cgroups/devices/config"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox/cgroup"
+)
+
+// Site is where compartments of one application are built.
+type Site struct {
+	Application string
+	Directory   string // /run/sandbox/APPLICATION
+	Init        string // path of the compartment's init, a static program
+	// Messages receives what an init says when it dies, normally nothing.
+	Messages *os.File
+}
+
+// Compartment is a built compartment whose init runs.
+type Compartment struct {
+	// Control is the monitor's end of the init's socket. When its last copy
+	// is closed the init ends, and everything in the compartment with it.
+	Control int
+	// Pid is the init's, in the caller's pid namespace; Pidfd is sure.
+	Pid   int
+	Pidfd int
+}
+
+// Group is the cgroup of a component's leaves.
+func Group(application, component string) string {
+	return filepath.Join(cgroup.Root, application, component)
+}
+
+// Create builds the compartment of c and starts its init. It undoes itself
+// when it fails. It costs about ten milliseconds, nearly all of them
+// libcontainer's, which is why workers are not started by it.
+func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
+	failed := func(what string, err error) error {
+		return fmt.Errorf("create the compartment of component %q: %s: %w", c.Name, what, err)
+	}
+	root := filepath.Join(site.Directory, "root", c.Name)
+	if err := skeleton(root, c.Root, int(c.Hosts.Init)); err != nil {
+		return nil, failed("make its root", err)
+	}
+	spec, err := newSpec(c, landlockABI(), len(c.User.Groups) == len(c.Hosts.Groups) && os.Geteuid() == 0)
+	if err != nil {
+		return nil, failed("write its spec", err)
+	}
+	specFile, err := sealed("spec", spec)
+	if err != nil {
+		return nil, failed("write its spec", err)
+	}
+	defer specFile.Close()
+	initFile, err := os.Open(site.Init)
+	if err != nil {
+		return nil, failed("open its init", err)
+	}
+	defer initFile.Close()
+
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, failed("make its control socket", err)
+	}
+	far := os.NewFile(uintptr(pair[1]), "control")
+	defer far.Close()
+	defer func() {
+		if err != nil {
+			unix.Close(pair[0])
+		}
+	}()
+
+	container, err := libcontainer.Create(filepath.Join(site.Directory, "libcontainer"), c.Name, config(site, c, root))
+	if err != nil {
+		return nil, failed("libcontainer refuses it", err)
+	}
+	defer func() {
+		if err != nil {
+			container.Signal(unix.SIGKILL)
+			container.Destroy()
+		}
+	}()
+	process := &libcontainer.Process{
+		// From a descriptor: the init is no file of the compartment.
+		Args:       []string{"/proc/self/fd/5"},
+		Cwd:        "/",
+		Init:       true,
+		Stdin:      nil,
+		Stderr:     site.Messages,
+		ExtraFiles: []*os.File{far, specFile, initFile}, // 3, 4, 5; init.h
+	}
+	if err := container.Run(process); err != nil {
+		return nil, failed("start its init", err)
+	}
+	pid, err := process.Pid()
+	if err != nil {
+		return nil, failed("find its init", err)
+	}
+	// The init is this process's child and not yet waited for, so the pid
+	// is its own still.
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, failed("open a pidfd of its init", err)
+	}
+	return &Compartment{Control: pair[0], Pid: pid, Pidfd: pidfd}, nil
+}
+
+// sealed puts b into a memfd that nobody can change any more.
+func sealed(name string, b []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	if _, err := file.Write(b); err != nil {
+		file.Close()
+		return nil, err
+	}
+	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		file.Close()
+		return nil, os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+	}
+	return file, nil
+}
+
+// initCapabilities are what the init needs in its own user namespace to make
+// namespaces and mounts for workers and to become the worker's user. They
+// mean nothing outside of it.
+var initCapabilities = []string{"CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_DAC_OVERRIDE"}
+
+func config(site Site, c *plan.Component, root string) *configs.Config {
+	namespaces := configs.Namespaces{
+		{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID},
+		{Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
+	}
+	if !c.HostNetwork {
+		// Empty, not even a loopback that is up: every socket comes from
+		// the monitor.
+		namespaces = append(namespaces, configs.Namespace{Type: configs.NEWNET})
+	}
+	keep := append(append([]string(nil), initCapabilities...), c.Capabilities...)
+	return &configs.Config{
+		Rootfs:     root,
+		Readonlyfs: true,
+		Hostname:   c.Hostname,
+		Namespaces: namespaces,
+		Mounts:     mounts(c.Root),
+		Capabilities: &configs.Capabilities{
+			Bounding: keep, Effective: keep, Permitted: keep,
+		},
+		NoNewPrivileges: true,
+		NoNewKeyring:    false,
+		UIDMappings:     mapping(c.Hosts.Init, c.User.UID, c.Hosts.UID, nil, nil),
+		GIDMappings:     mapping(c.Hosts.Init, c.User.GID, c.Hosts.GID, c.User.Groups, c.Hosts.Groups),
+		RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
+		Cgroups: &cgroups.Cgroup{
+			Path: "/" + filepath.Join(Group(site.Application, c.Name), "init"),
+			Resources: &cgroups.Resources{
+				// The init forks workers, which move to leaves with limits
+				// of their own. It is tiny: this bounds what a flaw in it
+				// could cost.
+				Memory:    initMemory,
+				PidsLimit: ptr(int64(initTasks)),
+				CpuShares: 1024,
+				Devices:   deviceRules(c.Root),
+			},
+		},
+	}
+}
+
+const (
+	initMemory = 64 << 20 // bytes, workers that are just being forked included
+	initTasks  = 512
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// mapping maps the init's root, the worker and its groups, each one id.
+func mapping(init, inside, outside uint32, groupsInside, groupsOutside []uint32) []configs.IDMap {
+	all := []configs.IDMap{{ContainerID: 0, HostID: int64(init), Size: 1}}
+	seen := map[uint32]bool{0: true}
+	add := func(in, out uint32) {
+		if !seen[in] {
+			seen[in] = true
+			all = append(all, configs.IDMap{ContainerID: int64(in), HostID: int64(out), Size: 1})
+		}
+	}
+	add(inside, outside)
+	for i, g := range groupsInside {
+		add(g, groupsOutside[i])
+	}
+	return all
+}
+
+// deviceRules let the devices of the plan be used and no others. In a user
+// namespace no node can be made anyway; this is the second wall.
+func deviceRules(entries []plan.Entry) []*devices.Rule {
+	rules := []*devices.Rule{{
+		Type: devices.WildcardDevice, Major: devices.Wildcard, Minor: devices.Wildcard,
+		Permissions: "rwm", Allow: false,
+	}}
+	for _, e := range entries {
+		if e.Kind != plan.EntryDevice {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Stat(e.Source, &st) != nil {
+			continue // its mount fails later, with the right message
+		}
+		kind := devices.CharDevice
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			kind = devices.BlockDevice
+		}
+		rules = append(rules, &devices.Rule{
+			Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
+			Permissions: "rw", Allow: true,
+		})
+	}
+	return rules
+}

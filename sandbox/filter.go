@@ -1,0 +1,141 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	seccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/calls"
+	"bulkhead/policy/plan"
+)
+
+// CompileFilters compiles the system call filter of every component that has
+// none yet into Syscalls.Program. Compiling costs about a millisecond, loading
+// the result a few microseconds, so it is done once, when the application
+// starts, and never for a worker.
+func CompileFilters(p *plan.Plan) error {
+	for i := range p.Components {
+		c := &p.Components[i]
+		if len(c.Syscalls.Program) != 0 {
+			continue
+		}
+		program, err := compileFilter(c.Syscalls)
+		if err != nil {
+			return fmt.Errorf("compile the system call filter of component %q: %w", c.Name, err)
+		}
+		c.Syscalls.Program = program
+	}
+	return nil
+}
+
+// action translates an action. Refuse and Broker are the same to the kernel:
+// the monitor is asked and tells them apart by the call.
+func action(a plan.Action, errno int32) (seccomp.ScmpAction, error) {
+	switch a {
+	case plan.Allow:
+		return seccomp.ActAllow, nil
+	case plan.Errno:
+		return seccomp.ActErrno.SetReturnCode(int16(errno)), nil
+	case plan.Refuse, plan.Broker:
+		return seccomp.ActNotify, nil
+	case plan.Kill:
+		return seccomp.ActKillProcess, nil
+	}
+	return seccomp.ActInvalid, fmt.Errorf("the plan has an unknown action %d", a)
+}
+
+var comparisons = map[plan.Comparison]seccomp.ScmpCompareOp{
+	plan.Equal:          seccomp.CompareEqual,
+	plan.NotEqual:       seccomp.CompareNotEqual,
+	plan.Less:           seccomp.CompareLess,
+	plan.LessOrEqual:    seccomp.CompareLessOrEqual,
+	plan.Greater:        seccomp.CompareGreater,
+	plan.GreaterOrEqual: seccomp.CompareGreaterEqual,
+	plan.MaskedEqual:    seccomp.CompareMaskedEqual,
+}
+
+func compileFilter(s plan.Syscalls) ([]byte, error) {
+	byDefault, err := action(s.Default, int32(unix.EPERM))
+	if err != nil {
+		return nil, err
+	}
+	filter, err := seccomp.NewFilter(byDefault)
+	if err != nil {
+		return nil, fmt.Errorf("libseccomp refuses the default action: %w", err)
+	}
+	defer filter.Release()
+	// The native architecture only: x32 and int 0x80 have other numbers for
+	// the same calls and would go round every rule.
+	if err := filter.SetBadArchAction(seccomp.ActKillProcess); err != nil {
+		return nil, fmt.Errorf("set the action for foreign architectures: %w", err)
+	}
+	for _, r := range s.Rules {
+		if err := addRule(filter, s.Default, r); err != nil {
+			return nil, fmt.Errorf("rule for %s: %w", r.Call, err)
+		}
+	}
+	return export(filter)
+}
+
+func addRule(filter *seccomp.ScmpFilter, byDefault plan.Action, r plan.Rule) error {
+	if r.Action == byDefault {
+		return nil // libseccomp refuses rules that say nothing
+	}
+	number, ok := calls.Number(r.Call)
+	if !ok {
+		return errors.New("there is no such system call")
+	}
+	call := seccomp.ScmpSyscall(number)
+	act, err := action(r.Action, r.Errno)
+	if err != nil {
+		return err
+	}
+	if len(r.Conditions) == 0 {
+		return filter.AddRule(call, act)
+	}
+	conditions := make([]seccomp.ScmpCondition, 0, len(r.Conditions))
+	for _, c := range r.Conditions {
+		op, ok := comparisons[c.Comparison]
+		if !ok {
+			return fmt.Errorf("the plan has an unknown comparison %d", c.Comparison)
+		}
+		values := []uint64{c.Value}
+		if c.Comparison == plan.MaskedEqual {
+			values = []uint64{c.Mask, c.Value}
+		}
+		condition, err := seccomp.MakeCondition(c.Argument, op, values...)
+		if err != nil {
+			return err
+		}
+		conditions = append(conditions, condition)
+	}
+	return filter.AddRuleConditional(call, act, conditions)
+}
+
+func export(filter *seccomp.ScmpFilter) ([]byte, error) {
+	fd, err := unix.MemfdCreate("filter", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	file := os.NewFile(uintptr(fd), "filter")
+	defer file.Close()
+	if err := filter.ExportBPF(file); err != nil {
+		return nil, fmt.Errorf("export the filter: %w", err)
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	program, err := io.ReadAll(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the exported filter: %w", err)
+	}
+	if len(program) == 0 || len(program)%8 != 0 || len(program)/8 > 4096 {
+		return nil, fmt.Errorf("the compiled filter has %d bytes: %w", len(program), syscall.EINVAL)
+	}
+	return program, nil
+}

@@ -1,0 +1,94 @@
+/* Pid 1 of a compartment: forks workers when the monitor says so. */
+#define _GNU_SOURCE
+#include "init.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <linux/securebits.h>
+
+static struct spec spec;
+
+static _Noreturn void die(const char *what)
+{
+	dprintf(2, "init of the compartment: %s: %s\n", what, strerror(errno));
+	_exit(1);
+}
+
+/* Rights that no worker will have go now, once for all of them. The init's
+ * own effective set stays: it mounts and changes ids for workers. */
+static void shed(void)
+{
+	for (int c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
+		if (!(spec.capabilities >> c & 1) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
+			die("drop a capability from the bounding set");
+	/* Root inside is nobody special: an exec as uid 0 gains nothing. */
+	if (prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED, 0, 0, 0) < 0)
+		die("lock the securebits");
+	/* No core dump of, and no ptrace at, what forks workers. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		die("become undumpable");
+}
+
+static void spawn(uint32_t id, uint32_t flags, const int *fds, int fd_count)
+{
+	int pidfd = -1;
+	struct clone_args arguments = {
+		.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_PIDFD,
+		.pidfd = (uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+	if (pid == 0) {
+		close(CONTROL_FD);
+		signal(SIGCHLD, SIG_DFL);
+		worker_run(&spec, fds[0], fds + 1, fd_count - 1, flags & SPAWN_ANNOUNCE);
+	}
+	uint32_t m[3] = { MSG_SPAWNED, id, pid < 0 ? errno : 0 };
+	if (message_send(CONTROL_FD, m, sizeof m, &pidfd, pid < 0 ? 0 : 1) < 0)
+		die("answer the monitor");
+	if (pidfd >= 0)
+		close(pidfd);
+	for (int i = 0; i < fd_count; i++)
+		close(fds[i]);
+}
+
+int main(void)
+{
+	const char *what;
+
+	/* The kernel reaps for whoever ignores SIGCHLD; each worker's end is
+	 * told by its own init and seen on its pidfd. */
+	signal(SIGCHLD, SIG_IGN);
+	/* Out of the way of the numbers that descriptors are passed at. */
+	if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) < 0)
+		die("find the control socket");
+	if (spec_read(&spec, &what) < 0)
+		die(what);
+	shed();
+
+	uint32_t hello[2] = { MSG_HELLO, 0 };
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* LANDLOCK_CREATE_RULESET_VERSION */);
+	hello[1] = abi < 0 ? 0 : abi;
+	if (message_send(CONTROL_FD, hello, sizeof hello, NULL, 0) < 0)
+		die("greet the monitor");
+
+	for (;;) {
+		uint32_t m[3];
+		int fds[16], fd_count = 16;
+		long n = message_receive(CONTROL_FD, m, sizeof m, fds, &fd_count);
+		if (n == 0)
+			return 0; /* the monitor is gone, and with pid 1 goes everything */
+		if (n != sizeof m || m[0] != MSG_SPAWN || fd_count < 1)
+			die("read a message of the monitor");
+		spawn(m[1], m[2], fds, fd_count);
+	}
+}

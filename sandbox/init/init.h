@@ -1,0 +1,110 @@
+/* The init of a compartment: a tiny static program that libcontainer starts
+ * as pid 1 behind all the walls of the component. It forks workers, each in
+ * fresh pid, mount and ipc namespaces and a cgroup leaf of its own, and ends
+ * when the monitor does.
+ *
+ *   spec.c    what every worker is like, read once
+ *   worker.c  one worker: the steps from the fork to the exec
+ *   init.c    the loop
+ *
+ * Numbers of messages and records are shared with the Go side:
+ * sandbox/worker/protocol.go; a test compares them.
+ */
+#ifndef BULKHEAD_INIT_H
+#define BULKHEAD_INIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <linux/filter.h>
+
+/* Descriptors that the builder leaves open for the init. */
+enum { CONTROL_FD = 3, SPEC_FD = 4 };
+
+/* Messages; the first four bytes of a packet. */
+enum {
+	MSG_HELLO = 1,    /* init -> monitor, control: u32 landlock abi */
+	MSG_SPAWN = 2,    /* monitor -> init, control: u32 worker, u32 flags; worker socket, cgroup.procs ... */
+	MSG_SPAWNED = 3,  /* init -> monitor, control: u32 worker, u32 errno; pidfd of the worker's own init */
+	MSG_FDS = 4,      /* monitor -> worker: u32 count, u32 numbers ...; descriptors */
+	MSG_GO = 5,       /* monitor -> worker: environment strings to add, each ended by a zero byte */
+	MSG_PREPARED = 6, /* worker -> monitor, when SPAWN_ANNOUNCE was set */
+	MSG_STARTED = 7,  /* worker -> monitor: pidfd of the program, seccomp listener */
+	MSG_FAILED = 8,   /* worker -> monitor: u32 errno, text of the step */
+	MSG_ENDED = 9,    /* worker -> monitor: u32 wait status, u64 us of processor, u64 peak bytes */
+};
+
+enum { SPAWN_ANNOUNCE = 1 };
+
+/* Records of the spec: u16 tag, u16 zero, u32 length, then the payload. */
+enum {
+	SPEC_ARGUMENT = 1,      /* string */
+	SPEC_ENVIRONMENT = 2,   /* string */
+	SPEC_PROGRAM = 3,       /* string */
+	SPEC_DIRECTORY = 4,     /* string */
+	SPEC_IDS = 5,           /* u32 uid, u32 gid, u32 umask, u32 set groups, u32 groups ... */
+	SPEC_RLIMIT = 6,        /* u32 resource, u32 zero, u64 soft, u64 hard */
+	SPEC_FILTER = 7,        /* struct sock_filter ... */
+	SPEC_TEMPORARY = 8,     /* u64 bytes, u32 mode, u32 access to landlock, string */
+	SPEC_PROC = 9,          /* u32: 1 none, 2 own, 3 full */
+	SPEC_LANDLOCK = 10,     /* u64 fs, u64 net, u64 scoped; u32 attribute size, u32 zero */
+	SPEC_LANDLOCK_PATH = 11,/* u64 access, string */
+	SPEC_CAPABILITIES = 12, /* u64 kept */
+	SPEC_PROC_ACCESS = 13,  /* u64 landlock access to the worker's own /proc */
+};
+
+enum {
+	MAX_ARGUMENTS = 4096,
+	MAX_ENVIRONMENT = 4096,
+	MAX_ADDED_ENVIRONMENT = 64,
+	MAX_GROUPS = 64,
+	MAX_RLIMITS = 16,
+	MAX_TEMPORARY = 32,
+	MAX_PATHS = 1024,
+	MAX_PASSED = 512,   /* descriptors of one worker */
+	MAX_NUMBER = 65536, /* highest descriptor number plus one */
+};
+
+struct rlimit_rule { int resource; struct rlimit value; };
+struct temporary { uint64_t bytes; uint32_t mode; const char *target; uint64_t access; };
+struct landlock_path { uint64_t access; int fd; };
+
+struct spec {
+	const char *program, *directory;
+	char *arguments[MAX_ARGUMENTS + 1];
+	int argument_count;
+	/* room at the end for what MSG_GO adds */
+	char *environment[MAX_ENVIRONMENT + MAX_ADDED_ENVIRONMENT + 1];
+	int environment_count;
+	uint32_t uid, gid, umask, set_groups, group_count, groups[MAX_GROUPS];
+	struct rlimit_rule rlimits[MAX_RLIMITS];
+	int rlimit_count;
+	struct sock_fprog filter;
+	struct temporary temporary[MAX_TEMPORARY];
+	int temporary_count;
+	uint32_t proc;
+	uint64_t proc_access;
+	int landlock;                /* whether there is a ruleset at all */
+	uint64_t landlock_attr[3];   /* struct landlock_ruleset_attr: fs, net, scoped */
+	size_t landlock_attr_size;
+	struct landlock_path paths[MAX_PATHS];
+	int path_count;
+	uint64_t capabilities;
+};
+
+/* Reads the spec from SPEC_FD, opens what Landlock rules refer to. Returns 0,
+ * or -1 with errno set and *what naming the step. */
+int spec_read(struct spec *s, const char **what);
+
+/* Runs one worker in the child of the init; never returns. cgroups are
+ * descriptors of cgroup.procs files. */
+_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count, int announce);
+
+/* Sends one packet with descriptors; returns 0 or -1. */
+int message_send(int socket, const void *data, size_t length, const int *fds, int fd_count);
+
+/* Receives one packet of at most size bytes and at most *fd_count
+ * descriptors (all close-on-exec). Returns its length, 0 at the end, -1. */
+long message_receive(int socket, void *data, size_t size, int *fds, int *fd_count);
+
+#endif

@@ -1,0 +1,383 @@
+/* One worker: from the fork to the exec of the program.
+ *
+ * Two processes: the worker's own init (pid 1 of its pid namespace; it reaps
+ * and reports) and the program (pid 2). A program cannot be pid 1 itself: pid
+ * 1 ignores every signal it has no handler for, even its own abort().
+ */
+#define _GNU_SOURCE
+#include "init.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+
+/* Newer than the headers that a builder may have. */
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5) /* Linux 5.19 */
+#endif
+#define LANDLOCK_RULE_PATH_BENEATH_TYPE 1
+struct landlock_path_beneath { uint64_t access; int32_t fd; } __attribute__((packed));
+
+/* What the program's process and the worker's init know of each other: they
+ * share memory until the exec, as after vfork(2). */
+struct launch {
+	struct spec *spec;
+	const sigset_t *signals;  /* the mask that the program gets */
+	const char *step;         /* what failed, NULL when nothing did */
+	int error;
+	int listener;             /* seccomp listener, -1 before there is one */
+	int highest;              /* highest passed descriptor */
+	const unsigned char *passed; /* passed[number] is set for passed ones */
+};
+
+static int fail(struct launch *l, const char *step)
+{
+	l->error = errno;
+	l->step = step;
+	return 127;
+}
+
+static int landlock(struct spec *s)
+{
+	if (!s->landlock)
+		return 0;
+	int ruleset = syscall(SYS_landlock_create_ruleset, s->landlock_attr, s->landlock_attr_size, 0);
+	if (ruleset < 0)
+		return -1;
+	for (int i = 0; i < s->path_count; i++) {
+		struct landlock_path_beneath rule = { s->paths[i].access, s->paths[i].fd };
+		if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH_TYPE, &rule, 0) < 0)
+			return -1;
+	}
+	/* Each worker's tmpfs and /proc are file systems of their own, which
+	 * no rule made in advance can name. */
+	for (int i = 0; i <= s->temporary_count; i++) {
+		uint64_t access = s->proc_access;
+		const char *path = "/proc";
+		if (i < s->temporary_count) {
+			access = s->temporary[i].access;
+			path = s->temporary[i].target;
+		}
+		if (!access)
+			continue;
+		struct landlock_path_beneath rule = { access, open(path, O_PATH | O_CLOEXEC | O_DIRECTORY) };
+		if (rule.fd < 0 || syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH_TYPE, &rule, 0) < 0)
+			return -1;
+		close(rule.fd);
+	}
+	int r = syscall(SYS_landlock_restrict_self, ruleset, 0);
+	close(ruleset);
+	return r;
+}
+
+static int capabilities(uint64_t keep)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2] = {
+		{ keep, keep, keep }, { keep >> 32, keep >> 32, keep >> 32 },
+	};
+	if (syscall(SYS_capset, &header, data) < 0)
+		return -1;
+	for (int c = 0; c < 64; c++)
+		if (keep >> c & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0) < 0)
+			return -1;
+	return 0;
+}
+
+/* The program's process. It shares the memory and the descriptor table of
+ * the worker's init until it execs, so nothing here may close or move what
+ * that still needs, and only async-signal-safe calls are made. */
+static int program(void *argument)
+{
+	struct launch *l = argument;
+	struct spec *s = l->spec;
+
+	/* A session of its own: no terminal of the administrator's is its
+	 * controlling one (CVE-2017-5226). */
+	if (setsid() < 0)
+		return fail(l, "start a session");
+	for (int i = 0; i < s->rlimit_count; i++)
+		if (setrlimit(s->rlimits[i].resource, &s->rlimits[i].value) < 0)
+			return fail(l, "set a resource limit");
+	umask(s->umask);
+
+	/* Everything but the passed descriptors goes at the exec. All of ours
+	 * are close-on-exec already; this is the second lock on that door. */
+	for (int fd = 0; fd < l->highest; fd++)
+		if (!l->passed[fd])
+			fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (syscall(SYS_close_range, l->highest + 1, ~0U, 1 << 2 /* CLOSE_RANGE_CLOEXEC */) < 0)
+		return fail(l, "close descriptors");
+
+	/* Ids before capabilities: changing them takes CAP_SETUID. Raw calls,
+	 * because the C library's would look for threads to take along. */
+	if (s->capabilities && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return fail(l, "keep capabilities");
+	if (s->set_groups && syscall(SYS_setgroups, s->group_count, s->groups) < 0)
+		return fail(l, "set groups");
+	if (syscall(SYS_setresgid, s->gid, s->gid, s->gid) < 0)
+		return fail(l, "set the group");
+	if (syscall(SYS_setresuid, s->uid, s->uid, s->uid) < 0)
+		return fail(l, "set the user");
+	/* As the worker's user, so that no directory is entered that it could
+	 * not enter itself. */
+	if (chdir(s->directory) < 0)
+		return fail(l, "change to the working directory");
+	if (capabilities(s->capabilities) < 0)
+		return fail(l, "drop capabilities");
+
+	/* no_new_privs: set-user-ID files give nothing, and without
+	 * CAP_SYS_ADMIN both of the next walls demand it. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return fail(l, "set no_new_privs");
+	if (landlock(s) < 0)
+		return fail(l, "restrict by Landlock");
+	if (sigprocmask(SIG_SETMASK, l->signals, NULL) < 0)
+		return fail(l, "set the signal mask");
+
+	/* The filter is last: from here on only what the policy allows works,
+	 * and that includes the exec. WAIT_KILLABLE_RECV: or programs that get
+	 * many signals, as every Go program, would be interrupted for ever. */
+	l->listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &s->filter);
+	if (l->listener < 0)
+		return fail(l, "load the seccomp filter");
+	execve(s->program, s->arguments, s->environment);
+	return fail(l, "execute the program");
+}
+
+static _Noreturn void give_up(int socket, const char *step, int error)
+{
+	struct { uint32_t type, error; char text[256]; } m = { MSG_FAILED, error, "" };
+	size_t n = strlen(step);
+	if (n > sizeof m.text)
+		n = sizeof m.text;
+	memcpy(m.text, step, n);
+	message_send(socket, &m, 8 + n, NULL, 0);
+	_exit(1);
+}
+
+/* What system-wide files of /proc a worker with a full /proc must not see or
+ * change; the list is that of runc's default masked and read-only paths. */
+static const char *const proc_hidden_directories[] = {
+	"/proc/acpi", "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi", "/proc/driver", NULL
+};
+static const char *const proc_hidden_files[] = {
+	"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug",
+	"/proc/kmsg", "/proc/kallsyms", "/proc/sysrq-trigger", "/proc/interrupts", NULL
+};
+
+static void mount_proc(struct spec *s, int socket)
+{
+	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+	/* The compartment's /proc shows the compartment's init: it goes first,
+	 * or the new one would only lie on top of it. It has to have been there,
+	 * unmasked: the kernel lets a user namespace mount a new one only then. */
+	if (s->proc == 1) {
+		if (umount2("/proc", MNT_DETACH) < 0)
+			give_up(socket, "unmount /proc", errno);
+		return;
+	}
+	if (mount("proc", "/proc", "proc", flags, s->proc == 2 ? "subset=pid" : NULL) < 0)
+		give_up(socket, "mount /proc", errno);
+	if (s->proc == 2)
+		return;
+	for (const char *const *p = proc_hidden_directories; *p; p++)
+		if (mount("tmpfs", *p, "tmpfs", flags | MS_RDONLY, "size=0,mode=000") < 0 && errno != ENOENT)
+			give_up(socket, *p, errno);
+	for (const char *const *p = proc_hidden_files; *p; p++)
+		if (mount("/dev/null", *p, NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+			give_up(socket, *p, errno);
+	if (mount("/proc/sys", "/proc/sys", NULL, MS_BIND | MS_REC, NULL) < 0
+	    || mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0)
+		give_up(socket, "make /proc/sys read-only", errno);
+}
+
+/* Descriptors that the program gets, until they stand at their numbers. */
+struct passed { int fd; uint32_t number; };
+
+static int receive_passed(int socket, struct passed *passed, int count, const char *packet, long n, const int *fds, int fd_count)
+{
+	uint32_t announced;
+	if (n < 8)
+		give_up(socket, "read a descriptors message", EPROTO);
+	memcpy(&announced, packet + 4, 4);
+	if (announced != (uint32_t)fd_count || n != 8 + 4 * (long)announced || count + fd_count > MAX_PASSED)
+		give_up(socket, "read a descriptors message", EPROTO);
+	for (int i = 0; i < fd_count; i++) {
+		memcpy(&passed[count].number, packet + 8 + 4 * i, 4);
+		passed[count].fd = fds[i];
+		if (passed[count].number >= MAX_NUMBER)
+			give_up(socket, "pass a descriptor", EBADF);
+		count++;
+	}
+	return count;
+}
+
+static void add_environment(struct spec *s, int socket, char *packet, long n)
+{
+	static char text[4096];
+	if (n > 4 && packet[n - 1] != 0)
+		give_up(socket, "read the go message", EPROTO);
+	memcpy(text, packet, n);
+	for (char *p = text + 4; p < text + n; p += strlen(p) + 1) {
+		if (s->environment_count == MAX_ENVIRONMENT + MAX_ADDED_ENVIRONMENT)
+			give_up(socket, "add to the environment", E2BIG);
+		s->environment[s->environment_count++] = p;
+	}
+}
+
+static void place(int socket, struct passed *passed, int count, int highest)
+{
+	/* Out of the way first: a received descriptor may stand at the number
+	 * that another one must get. */
+	for (int i = 0; i < count; i++)
+		if (passed[i].fd <= highest) {
+			int fd = fcntl(passed[i].fd, F_DUPFD_CLOEXEC, highest + 1);
+			if (fd < 0)
+				give_up(socket, "pass a descriptor", errno);
+			close(passed[i].fd);
+			passed[i].fd = fd;
+		}
+	for (int i = 0; i < count; i++) {
+		if (dup2(passed[i].fd, passed[i].number) < 0)
+			give_up(socket, "pass a descriptor", errno);
+		close(passed[i].fd);
+	}
+}
+
+/* Moves fd above highest; everything else that the worker's init needs has
+ * to survive place(). */
+static int raise_above(int socket, int fd, int highest)
+{
+	if (fd > highest)
+		return fd;
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, highest + 1);
+	if (high < 0)
+		give_up(socket, "move a descriptor", errno);
+	close(fd);
+	return high;
+}
+
+static _Noreturn void reap(int socket, pid_t main_pid)
+{
+	for (;;) {
+		int status;
+		struct rusage usage;
+		pid_t pid = wait4(-1, &status, 0, &usage);
+		if (pid < 0 && errno == EINTR)
+			continue;
+		if (pid < 0)
+			give_up(socket, "wait for the program", errno);
+		if (pid != main_pid)
+			continue; /* an orphan of the program's */
+		struct { uint32_t type, status; uint64_t processor, peak; } m = {
+			MSG_ENDED, status,
+			(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000ull + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec,
+			usage.ru_maxrss * 1024ull,
+		};
+		message_send(socket, &m, sizeof m, NULL, 0);
+		/* The end of pid 1 ends whatever the program left behind. */
+		_exit(0);
+	}
+}
+
+_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count, int announce)
+{
+	static char stack[32768] __attribute__((aligned(16)));
+	static unsigned char is_passed[MAX_NUMBER];
+	static char packet[4096];
+	static struct passed passed[MAX_PASSED];
+	int passed_count = 0, highest = 2;
+
+	/* The cgroup first: whatever this process uses from here on counts.
+	 * The descriptors were opened by the monitor, whose rights the kernel
+	 * checks the write against. */
+	for (int i = 0; i < cgroup_count; i++) {
+		if (write(cgroups[i], "0", 1) != 1)
+			give_up(socket, "enter the cgroup", errno);
+		close(cgroups[i]);
+	}
+	/* Then its name space, or /proc/self/cgroup would tell the host's paths. */
+	if (unshare(CLONE_NEWCGROUP) < 0)
+		give_up(socket, "make a cgroup namespace", errno);
+
+	mount_proc(s, socket);
+	for (int i = 0; i < s->temporary_count; i++) {
+		struct temporary *t = &s->temporary[i];
+		char options[64];
+		snprintf(options, sizeof options, "size=%llu,mode=%o,nr_inodes=65536", (unsigned long long)t->bytes, t->mode);
+		if (mount("tmpfs", t->target, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+			give_up(socket, t->target, errno);
+	}
+
+	if (announce) {
+		uint32_t m = MSG_PREPARED;
+		if (message_send(socket, &m, sizeof m, NULL, 0) < 0)
+			_exit(1);
+	}
+	for (;;) {
+		int fds[16], fd_count = 16;
+		long n = message_receive(socket, packet, sizeof packet, fds, &fd_count);
+		if (n == 0)
+			_exit(0); /* not needed after all */
+		if (n < 4)
+			give_up(socket, "read a message of the monitor", n < 0 ? errno : EPROTO);
+		uint32_t type;
+		memcpy(&type, packet, 4);
+		if (type == MSG_FDS) {
+			passed_count = receive_passed(socket, passed, passed_count, packet, n, fds, fd_count);
+		} else if (type == MSG_GO && fd_count == 0) {
+			add_environment(s, socket, packet, n);
+			break;
+		} else {
+			give_up(socket, "read a message of the monitor", EPROTO);
+		}
+	}
+
+	for (int i = 0; i < passed_count; i++) {
+		is_passed[passed[i].number] = 1;
+		if ((int)passed[i].number > highest)
+			highest = passed[i].number;
+	}
+	socket = raise_above(socket, socket, highest);
+	for (int i = 0; i < s->path_count; i++)
+		s->paths[i].fd = raise_above(socket, s->paths[i].fd, highest);
+	place(socket, passed, passed_count, highest);
+
+	sigset_t none;
+	sigemptyset(&none);
+	struct launch l = { .spec = s, .signals = &none, .listener = -1, .highest = highest, .passed = is_passed };
+	int pidfd = -1;
+	/* The memory and the descriptor table are shared: no page table is
+	 * copied, and the listener that the program's process makes appears
+	 * here without a message that its own filter might stop. The exec
+	 * takes it a table of its own. */
+	pid_t pid = clone(program, stack + sizeof stack,
+		CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD | SIGCHLD, &l, &pidfd);
+	if (pid < 0)
+		give_up(socket, "start the program's process", errno);
+	if (l.step)
+		give_up(socket, l.step, l.error);
+
+	uint32_t started = MSG_STARTED;
+	int fds[2] = { pidfd, l.listener };
+	if (message_send(socket, &started, sizeof started, fds, 2) < 0)
+		_exit(1);
+	/* Nothing that the program has may stay open here, or its pipes would
+	 * never end. */
+	syscall(SYS_close_range, 0, socket - 1, 0);
+	syscall(SYS_close_range, socket + 1, ~0U, 0);
+	reap(socket, pid);
+}
