@@ -50,19 +50,23 @@ const (
 	Seal     Op = 12 // u16 count, strings: the only grants from now on
 )
 
-// The operations between supervisor and monitor.
+// The operations between supervisor and monitor. The supervisor's are
+// Requests that get a Reply; the monitor's are Events.
 const (
-	StartWorker   Op = 64 // supervisor: u32 component -> u32 worker
-	SignalWorker  Op = 65 // supervisor: u32 worker, u32 signal, u32 whole (1: every process of it)
-	Finish        Op = 66 // supervisor: u32 exit status; the application is over
-	WorkerStarted Op = 67 // monitor: u32 worker, u32 component, u32 pid, u32 requester
-	WorkerEnded   Op = 68 // monitor: u32 worker, u32 component, u32 how, u32 code, u64 microseconds of processor, u64 peak bytes, string reason
-	WorkerFailed  Op = 69 // monitor: u32 component, u32 errno, string what was tried
-	WorkerSays    Op = 70 // monitor: u32 worker, u32 op, string
-	Denied        Op = 71 // monitor: u32 worker, u32 component, string call, string object, string rule
-	StopAsked     Op = 72 // monitor: u32 signal that the broker received
-	OutputPipe    Op = 73 // monitor: u32 component, u32 stream (1, 2), 1 descriptor
-	Granted       Op = 74 // monitor: u32 worker, u32 component, string grant, string what
+	StartWorker     Op = 64 // supervisor: u32 component -> u32 worker; WorkerStarted or WorkerFailed follows
+	SignalWorker    Op = 65 // supervisor: u32 worker, u32 signal, u32 whole (1: every process of it, SIGKILL only)
+	Rebuild         Op = 66 // supervisor: u32 component: builds its lost compartment again
+	Finish          Op = 67 // supervisor: u32 exit status; the application is over
+	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from
+	WorkerStarted   Op = 81 // monitor: u32 worker, u32 component, u32 pid on the host, u32 worker that asked (0: the supervisor)
+	WorkerFailed    Op = 82 // monitor: u32 worker, u32 component, u32 errno, string step: its program never ran
+	WorkerEnded     Op = 83 // monitor: u32 worker, u32 component, u32 how, u32 code, u64 microseconds of processor, u64 peak bytes, string reason
+	WorkerSays      Op = 84 // monitor: u32 worker, u32 component, u32 op (Ready, Status, Watchdog), string
+	Denied          Op = 85 // monitor: u32 worker, u32 component, u32 system call, u32 errno, 3 u64 arguments, string object
+	Granted         Op = 86 // monitor: u32 worker, u32 component, u32 grant, string object
+	StopAsked       Op = 87 // monitor: u32 signal that the broker received
+	CompartmentLost Op = 88 // monitor: u32 component, string why: its init died
+	Queued          Op = 89 // monitor: u32 component, u32 length of its queue of requests
 )
 
 // How a worker ended, in Start's Event and WorkerEnded.
