@@ -32,25 +32,75 @@ void change_root(const char *root) {
         die("let go of the old root");
 }
 
-/* Loads and jumps are positions in the program, so the order of these lines is the program. */
-enum { X32_BIT = 0x40000000 };
-#define ALLOW_CALL(number) \
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+enum { X32_BIT = 0x40000000, DENY = SECCOMP_RET_ERRNO | 1 /* EPERM */ };
+
+/* How every filter begins. Jumps count from the line after them. */
+#define CHECK_ARCHITECTURE \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)), \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0), \
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)), \
+    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1), \
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)
 
 static struct sock_filter allow_list[] = {
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1),
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-#define CALL(name) ALLOW_CALL(SYS_##name),
+    CHECK_ARCHITECTURE,
+#define CALL(name) \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 #include "calls.def"
 #undef CALL
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1 /* EPERM */),
+    BPF_STMT(BPF_RET | BPF_K, DENY),
 };
 
+static const unsigned allowed[] = {
+#define CALL(name) SYS_##name,
+#include "calls.def"
+#undef CALL
+};
+
+/* Ranges of call numbers with one answer, and at worst twice as many instructions. */
+static struct range {
+    unsigned from;
+    unsigned answer;
+} ranges[2 * LENGTH(allowed) + 1];
+
+static struct sock_filter tree[4 * LENGTH(allowed) + 16] = {CHECK_ARCHITECTURE};
+static unsigned short tree_length;
+
+static void add_subtree(int first, int end) {
+    if (end - first == 1) {
+        tree[tree_length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, ranges[first].answer);
+        return;
+    }
+    int middle = (first + end) / 2, here = tree_length++;
+    add_subtree(first, middle);
+    int lower_half = tree_length - here - 1;
+    tree[here] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ranges[middle].from, lower_half, 0);
+    add_subtree(middle, end);
+}
+
+static int is_allowed(unsigned number) {
+    for (size_t i = 0; i < LENGTH(allowed); i++)
+        if (allowed[i] == number)
+            return 1;
+    return 0;
+}
+
+void filter_as_tree(void) {
+    enum { PAST_THE_LAST = 1024 };
+    int count = 0;
+    for (unsigned number = 0; number < PAST_THE_LAST; number++) {
+        unsigned answer = is_allowed(number) ? SECCOMP_RET_ALLOW : DENY;
+        if (count == 0 || ranges[count - 1].answer != answer)
+            ranges[count++] = (struct range){.from = number, .answer = answer};
+    }
+    tree_length = LENGTH(((struct sock_filter[]){CHECK_ARCHITECTURE}));
+    add_subtree(0, count);
+}
+
 struct sock_fprog filter_program(void) {
+    if (tree_length > 0)
+        return (struct sock_fprog){.len = tree_length, .filter = tree};
     return (struct sock_fprog){.len = LENGTH(allow_list), .filter = allow_list};
 }
 

@@ -1,10 +1,10 @@
-/* worker N ROOT [-net] [-first] [-asked] [-group DIR [-limit FILE=VALUE]... -enter FILE]... -- PROGRAM ARGUMENT...
+/* worker N ROOT [-net] [-tree] [-first] [-asked] [-group DIR [-limit FILE=VALUE]... -enter FILE]... -- PROGRAM ARGUMENT...
 
    The limit for a worker. A compartment is prepared once: a process in its own user, pid, mount, ipc, uts,
    network and cgroup namespaces with ROOT as its root, as Bulkhead's init will be. From it N workers are
    started, one after the other, each in fresh pid, mount and ipc namespaces (with -net a network
    namespace too) with its own /proc and /tmp, a Landlock ruleset of ten rules, no capabilities,
-   no_new_privs and a 60-rule filter.
+   no_new_privs and a 60-rule filter (with -tree arranged for binary search).
 
    Without -asked the init itself is the requester, which is the bare limit. With -asked the request comes
    over a socket from the privileged process outside, as it will in Bulkhead, and the sample ends when that
@@ -191,7 +191,7 @@ static void measure_from_outside(long n, int requests) {
 }
 
 static _Noreturn void usage(void) {
-    fprintf(stderr, "usage: worker N ROOT [-net] [-first] [-asked] [-group DIR [-limit FILE=VALUE]... -enter FILE]... "
+    fprintf(stderr, "usage: worker N ROOT [-net] [-tree] [-first] [-asked] [-group DIR [-limit FILE=VALUE]... -enter FILE]... "
                     "-- PROGRAM ARGUMENT...\n");
     _exit(125);
 }
@@ -225,6 +225,8 @@ int main(int argc, char **argv) {
     for (; at < argc && strcmp(argv[at], "--"); at++) {
         if (!strcmp(argv[at], "-net"))
             worker_namespaces |= CLONE_NEWNET;
+        else if (!strcmp(argv[at], "-tree"))
+            filter_as_tree();
         else if (!strcmp(argv[at], "-first"))
             first = true;
         else if (!strcmp(argv[at], "-asked"))
