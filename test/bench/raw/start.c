@@ -1,19 +1,30 @@
-/* start N [-first] [-open FILE] -- PROGRAM ARGUMENT...
+/* start N [-first] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...
 
    Starts PROGRAM N times, one after the other. A sample is the time from just before clone3 until the
    end was seen; with -first, until the time that PROGRAM (ending in `stamp`) printed. With a plain program this
    is the limit without isolation, and every peer is measured by this same program.
-   -open FILE gives PROGRAM the file at descriptor 9, for peers that read their filter from one. */
+   -open FILE gives PROGRAM the file at descriptor 9, for peers that read their filter from one.
+   -hide DIR unmounts DIR in a mount namespace of its own before the first start, for peers that refuse a machine
+   because of what is mounted there. */
 #define _GNU_SOURCE
 #include "measure.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 enum { OPENED_AT = 9 };
+
+static void hide(const char *dir) {
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+        die("take a mount namespace");
+    if (umount2(dir, MNT_DETACH))
+        die(dir);
+}
 
 static _Noreturn void become(char **program, const char *open_file, int out) {
     if (open_file) {
@@ -39,11 +50,13 @@ int main(int argc, char **argv) {
             first = true;
         else if (!strcmp(argv[at], "-open") && at + 1 < argc)
             open_file = argv[++at];
+        else if (!strcmp(argv[at], "-hide") && at + 1 < argc)
+            hide(argv[++at]);
         else
             break;
     }
     if (at + 1 >= argc || strcmp(argv[at], "--")) {
-        fprintf(stderr, "usage: start N [-first] [-open FILE] -- PROGRAM ARGUMENT...\n");
+        fprintf(stderr, "usage: start N [-first] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...\n");
         return 125;
     }
     char **program = argv + at + 1;

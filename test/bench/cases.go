@@ -1,0 +1,408 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+// A group is a set of cases that answer one question, each given as a ratio to the same baseline.
+type group struct {
+	title    string
+	baseline string // name of the case that is 1.00
+}
+
+var (
+	coldEnd = &group{
+		title:    "Cold start of busybox true, from the request until its end was seen",
+		baseline: "raw: namespaces, network, filter",
+	}
+	coldFirst = &group{
+		title:    "Cold start, from the request to the program's first instruction",
+		baseline: "raw: namespaces, network, filter",
+	}
+	workerEnd = &group{
+		title:    "Worker of a compartment that is up, busybox true, from the request until its end was seen",
+		baseline: "raw: worker with cgroup leaf, asked",
+	}
+	workerFirst = &group{
+		title:    "Worker of a compartment that is up, from the request to the program's first instruction",
+		baseline: "raw: worker with cgroup leaf, asked",
+	}
+	descriptor = &group{
+		title:    "One open file: opened, passed, closed",
+		baseline: "direct: open and close",
+	}
+	connection = &group{
+		title:    "One connection to an echo service with a program for each connection, on loopback",
+		baseline: "raw: accept, clone3, exec",
+	}
+)
+
+// A benchCase is one line of the report.
+type benchCase struct {
+	group     *group
+	name      string
+	isolation string // what stands between the program and the machine, and what does not
+	needs     []need // Debian packages
+	ours      bool   // measures Bulkhead: -check guards these
+	// command returns a program and its arguments. The runner puts the number of samples before the
+	// arguments, and the program prints that many, in nanoseconds, one a line. An unable error skips the case.
+	command func(*workshop) ([]string, error)
+}
+
+func (c *benchCase) String() string { return c.group.title + ": " + c.name }
+
+func (c *benchCase) baseline() *benchCase {
+	for _, b := range table {
+		if b.group == c.group && b.name == c.group.baseline {
+			return b
+		}
+	}
+	panic("the table has no case " + c.group.baseline)
+}
+
+// What the isolation column says, in parts that several lines share.
+const (
+	coldWalls   = "fresh pid, mount, ipc, uts namespaces; own root and /proc; 60-rule filter"
+	coldLacks   = "no user namespace, no cgroup, no Landlock, capabilities kept"
+	bwrapWalls  = "all namespaces; own root, /proc, /tmp"
+	workerWalls = "fresh pid, mount, ipc namespaces, /proc, /tmp; 60-rule filter; 10 Landlock rules; no capabilities; the rest is its compartment's"
+	noLeaf      = "; no cgroup leaf"
+	leafWalls   = workerWalls + "; cgroup leaf (memory, pids, cpu) made and removed in the time"
+	ociWalls    = "all namespaces but user; own root; 60-rule filter; no capabilities; cgroup (memory, pids, cpu, devices); no Landlock"
+	oursCold    = "full compartment of the plan: all namespaces, own root, cgroup, filter, Landlock"
+)
+
+// table is every case of the suite, in the order of the report.
+var table = []*benchCase{
+	{
+		group: coldEnd, name: "raw: clone3 and exec",
+		isolation: "none", needs: []need{busybox},
+		command: start("true"),
+	},
+	{
+		group: coldEnd, name: "raw: namespaces, filter",
+		isolation: coldWalls + "; network of the host; " + coldLacks, needs: []need{busybox},
+		command: cold("true"),
+	},
+	{
+		group: coldEnd, name: "raw: namespaces, network, filter",
+		isolation: coldWalls + "; own network namespace; " + coldLacks, needs: []need{busybox},
+		command: cold("true", "-net"),
+	},
+	{
+		group: coldEnd, name: "unshare",
+		isolation: "all namespaces; own /proc; root of the host, no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, unshare},
+		command: unshareAll("true"),
+	},
+	{
+		group: coldEnd, name: "bwrap --unshare-all",
+		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, bubblewrap},
+		command: bwrap("true"),
+	},
+	{
+		group: coldEnd, name: "bwrap, filter, no capabilities",
+		isolation: bwrapWalls + "; 60-rule filter, compiled before; no capabilities; no cgroup, no Landlock",
+		needs:     []need{busybox, bubblewrap},
+		command:   bwrapFilter("true"),
+	},
+	{
+		group: coldEnd, name: "crun run",
+		isolation: ociWalls, needs: []need{busybox, crun},
+		command: crunRun("true"),
+	},
+	{
+		group: coldEnd, name: "runc run",
+		isolation: ociWalls, needs: []need{busybox, runc},
+		command: oci("runc", "true"),
+	},
+	{
+		group: coldEnd, name: "firejail --net=none --noprofile",
+		isolation: "pid, mount, ipc, uts, network namespaces; root of the host, some of it masked; no user namespace, no filter, no cgroup, no Landlock, capabilities kept",
+		needs:     []need{busybox, firejail},
+		command:   firejailAlone("true"),
+	},
+	{
+		group: coldEnd, name: "sandbox wrap", ours: true,
+		isolation: oursCold, needs: []need{busybox},
+		command: sandboxWrap("true"),
+	},
+
+	{
+		group: coldFirst, name: "raw: clone3 and exec",
+		isolation: "none",
+		command:   start("stamp", "-first"),
+	},
+	{
+		group: coldFirst, name: "raw: namespaces, network, filter",
+		isolation: coldWalls + "; own network namespace; " + coldLacks,
+		command:   cold("stamp", "-net", "-first"),
+	},
+	{
+		group: coldFirst, name: "bwrap --unshare-all",
+		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{bubblewrap},
+		command: bwrap("stamp", "-first"),
+	},
+	{
+		group: coldFirst, name: "crun run",
+		isolation: ociWalls, needs: []need{crun},
+		command: crunRun("stamp", "-first"),
+	},
+	{
+		group: coldFirst, name: "runc run",
+		isolation: ociWalls, needs: []need{runc},
+		command: oci("runc", "stamp", "-first"),
+	},
+	{
+		group: coldFirst, name: "sandbox wrap", ours: true,
+		isolation: oursCold,
+		command:   sandboxWrap("stamp", "-first"),
+	},
+
+	{
+		group: workerEnd, name: "raw: worker",
+		isolation: workerWalls + noLeaf + "; asked for by the compartment's init", needs: []need{busybox},
+		command: worker("true"),
+	},
+	{
+		group: workerEnd, name: "raw: worker, filter as a tree",
+		isolation: workerWalls + noLeaf + "; the same rules arranged for binary search; asked for by the compartment's init", needs: []need{busybox},
+		command: worker("true", "-tree"),
+	},
+	{
+		group: workerEnd, name: "raw: worker, own network",
+		isolation: workerWalls + ", but for a fresh network namespace" + noLeaf + "; asked for by the compartment's init", needs: []need{busybox},
+		command: worker("true", "-net"),
+	},
+	{
+		group: workerEnd, name: "raw: worker, asked",
+		isolation: workerWalls + noLeaf + "; asked for over a socket from outside", needs: []need{busybox},
+		command: worker("true", "-asked"),
+	},
+	{
+		group: workerEnd, name: "raw: worker with cgroup leaf, asked",
+		isolation: leafWalls + "; asked for over a socket from outside", needs: []need{busybox},
+		command: workerLeaf("true"),
+	},
+	{
+		group: workerEnd, name: "worker start", ours: true,
+		isolation: leafWalls, needs: []need{busybox},
+		command: oursWorker("true"),
+	},
+
+	{
+		group: workerFirst, name: "raw: worker",
+		isolation: workerWalls + noLeaf + "; asked for by the compartment's init",
+		command:   worker("stamp", "-first"),
+	},
+	{
+		group: workerFirst, name: "raw: worker, filter as a tree",
+		isolation: workerWalls + noLeaf + "; the same rules arranged for binary search; asked for by the compartment's init",
+		command:   worker("stamp", "-tree", "-first"),
+	},
+	{
+		group: workerFirst, name: "raw: worker, asked",
+		isolation: workerWalls + noLeaf + "; asked for over a socket from outside",
+		command:   worker("stamp", "-asked", "-first"),
+	},
+	{
+		group: workerFirst, name: "raw: worker with cgroup leaf, asked",
+		isolation: leafWalls + "; asked for over a socket from outside",
+		command:   workerLeaf("stamp", "-first"),
+	},
+	{
+		group: workerFirst, name: "worker start", ours: true,
+		isolation: leafWalls,
+		command:   oursWorker("stamp", "-first"),
+	},
+	{
+		group: workerFirst, name: "worker start ready-ahead", ours: true,
+		isolation: leafWalls + ", but before the request",
+		command:   oursWorker("stamp", "-first", "-ready-ahead"),
+	},
+
+	{
+		group: descriptor, name: "direct: open and close",
+		isolation: "none",
+		command:   onOneFile("handout", "-direct"),
+	},
+	{
+		group: descriptor, name: "raw: hand-out over SOCK_SEQPACKET",
+		isolation: "two processes on cores of the scheduler's choice",
+		command:   onOneFile("handout"),
+	},
+	{
+		group: descriptor, name: "raw: hand-out, one core",
+		isolation: "two processes on one core",
+		command:   onOneFile("handout", "-one-core"),
+	},
+	{
+		group: descriptor, name: "raw: transparent open",
+		isolation: "user notification and ADDFD|SEND; two processes on cores of the scheduler's choice",
+		command:   onOneFile("notify"),
+	},
+	{
+		group: descriptor, name: "raw: transparent open, sync wake-up",
+		isolation: "the same with SYNC_WAKE_UP set on the listener (Linux 6.6)",
+		command:   onOneFile("notify", "-sync"),
+	},
+	{
+		group: descriptor, name: "raw: transparent open, one core",
+		isolation: "the same, two processes on one core",
+		command:   onOneFile("notify", "-one-core"),
+	},
+
+	{
+		group: connection, name: "raw: accept, clone3, exec",
+		isolation: "none",
+		command:   rawService,
+	},
+	{
+		group: connection, name: "xinetd",
+		isolation: "none", needs: []need{xinetd},
+		command: xinetdService,
+	},
+}
+
+// Every function below returns the command of a case. Programs under test live in the root that the workshop
+// made; outside a pivoted root their path begins there.
+
+func start(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return w.measureStart(flags, w.outside(program)), nil
+	}
+}
+
+func cold(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return join([]string{w.raw("cold"), w.root}, flags, []string{"--", inside(program)}), nil
+	}
+}
+
+func worker(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return join([]string{w.raw("worker"), w.root}, flags, []string{"--", inside(program)}), nil
+	}
+}
+
+func workerLeaf(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return join([]string{w.raw("worker"), w.root}, flags, w.cgroups.workerFlags(), []string{"--", inside(program)}), nil
+	}
+}
+
+func unshareAll(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return w.measureStart(flags, unshare.path(), "--user", "--map-root-user", "--pid", "--fork", "--mount-proc",
+			"--mount", "--ipc", "--uts", "--net", "--cgroup", w.outside(program)), nil
+	}
+}
+
+func bwrapArguments(w *workshop) []string {
+	return []string{bubblewrap.path(), "--unshare-all", "--ro-bind", w.root, "/", "--proc", "/proc", "--tmpfs", "/tmp"}
+}
+
+func bwrap(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return w.measureStart(flags, append(bwrapArguments(w), inside(program))...), nil
+	}
+}
+
+func bwrapFilter(program string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		// 9 is where the start program opens the file, anew for each bwrap, which reads it to its end.
+		return w.measureStart([]string{"-open", w.filter}, append(bwrapArguments(w), "--cap-drop", "ALL", "--seccomp", "9", inside(program))...), nil
+	}
+}
+
+func oci(runtime, program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		bundle, err := w.bundle(runtime, inside(program))
+		if err != nil {
+			return nil, err
+		}
+		run := []string{find(runtime), "--root", w.path("state-" + runtime), "run", "--bundle", bundle, w.cgroups.name + "-" + runtime}
+		return w.measureStart(flags, run...), nil
+	}
+}
+
+func crunRun(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		if w.cgroups.mode == "hybrid" {
+			// crun refuses to run where both versions of cgroups have controllers.
+			flags = append(flags, "-hide", w.cgroups.unified)
+		}
+		return oci("crun", program, flags...)(w)
+	}
+}
+
+func firejailAlone(program string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return w.measureStart(nil, firejail.path(), "--quiet", "--net=none", "--noprofile", w.outside(program)), nil
+	}
+}
+
+func sandboxWrap(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		sandbox, err := w.sandbox()
+		if err != nil {
+			return nil, err
+		}
+		return w.measureStart(flags, sandbox, "wrap", "--", w.outside(program)), nil
+	}
+}
+
+func oursWorker(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		driver, err := w.workerDriver()
+		if err != nil {
+			return nil, err
+		}
+		return join([]string{driver}, flags, []string{"--", w.outside(program)}), nil
+	}
+}
+
+func onOneFile(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		return join([]string{w.raw(program), w.outside("stamp")}, flags), nil
+	}
+}
+
+func rawService(w *workshop) ([]string, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	return []string{w.raw("connect"), port, "--", w.raw("serve"), port, "--", w.outside("echo")}, nil
+}
+
+func xinetdService(w *workshop) ([]string, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	settings, err := w.xinetdSettings(port)
+	if err != nil {
+		return nil, err
+	}
+	return []string{w.raw("connect"), port, "--", xinetd.path(), "-dontfork", "-f", settings, "-pidfile", w.path("xinetd.pid")}, nil
+}
+
+func join(parts ...[]string) []string {
+	var all []string
+	for _, part := range parts {
+		all = append(all, part...)
+	}
+	return all
+}
+
+func list(out io.Writer, chosen []*benchCase) {
+	var last *group
+	for _, c := range chosen {
+		if c.group != last {
+			fmt.Fprintf(out, "%s\n", c.group.title)
+			last = c.group
+		}
+		fmt.Fprintf(out, "  %s\n      %s\n", c.name, c.isolation)
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func sampleReport() *Report {
+	return &Report{When: "2026-01-02T03:04:05Z", Rounds: 3, Machine: Machine{Kernel: "6.1", CPU: "a <fast> one", Cores: 2, Cgroup: "v2"}, Lines: []Line{
+		{Group: "start", Name: "raw", Isolation: "none", Baseline: "raw", Samples: 9, Median: 1e6, P99: 2e6, Ratio: 1},
+		{Group: "start", Name: "peer", Isolation: "some", Baseline: "raw", Samples: 9, Median: 3e6, P99: 9e6, Ratio: 3},
+		{Group: "start", Name: "ours", Isolation: "all", Baseline: "raw", Ours: true, Skipped: "not built: skipped, because of the test"},
+		{Group: "start", Name: "broken", Isolation: "all", Baseline: "raw", Failed: "exit status 125"},
+	}}
+}
+
+func TestTextSaysEverything(t *testing.T) {
+	var out strings.Builder
+	sampleReport().writeText(&out)
+	for _, want := range []string{"Linux 6.1", "2 cores", "cgroup v2", "3.00 ms", "9.00 ms", "some", "skipped, because of the test", "FAILED: exit status 125"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestPageIsSelfContained(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.html")
+	if err := sampleReport().writeHTML(path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	for _, want := range []string{"<svg", "3.00 ms", "a &lt;fast&gt; one", "because of the test"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	for _, foreign := range []string{"http://", "https://", "<script", "<link", "<img"} {
+		if strings.Contains(page, foreign) {
+			t.Errorf("the page has %q and is not self-contained", foreign)
+		}
+	}
+}
+
+func TestReportComesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.json")
+	written := sampleReport()
+	if err := written.writeJSON(path); err != nil {
+		t.Fatal(err)
+	}
+	read, err := readReport(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(read.Lines) != len(written.Lines) || read.Lines[1] != written.Lines[1] || read.Machine != written.Machine {
+		t.Errorf("read %+v, wrote %+v", read, written)
+	}
+}
