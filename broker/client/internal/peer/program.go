@@ -36,3 +36,11 @@ func Run(t testing.TB, environment []string, name string, arguments ...string) s
 // ExampleOutput is what the example of each language prints when it is run
 // with the arguments store, greeting and upper.
 const ExampleOutput = "hello\nHELLO\nupper: exited with status 0\n"
+
+// Build runs a compiler; its failure fails the test.
+func Build(t testing.TB, name string, arguments ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), name, arguments...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, arguments, err, out)
+	}
+}
