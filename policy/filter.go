@@ -1,0 +1,427 @@
+package policy
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+
+	"bulkhead/policy/calls"
+	"bulkhead/policy/plan"
+)
+
+// Numbers of the kernel that conditions compare with. The man page or header
+// that defines them stands beside each.
+const (
+	errnoNoCall   int32 = 38 // ENOSYS, errno(3)
+	errnoNoFamily int32 = 97 // EAFNOSUPPORT
+
+	cloneVM     uint64 = 0x00000100 // clone(2)
+	cloneThread uint64 = 0x00010000
+	// CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
+	cloneNamespaces uint64 = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+
+	familyUnix    uint64 = 1 // socket(2), sys/socket.h
+	familyIPv4    uint64 = 2
+	familyIPv6    uint64 = 10
+	familyNetlink uint64 = 16
+
+	messageFastOpen uint64 = 0x20000000 // MSG_FASTOPEN, send(2), linux/socket.h
+
+	fileTypeMask uint64 = 0o170000 // S_IFMT, inode(7)
+	fileTypeFIFO uint64 = 0o010000
+
+	allBits32 uint64 = 0xffffffff
+)
+
+// Requests of ioctl(2), from asm-generic/ioctls.h and linux/fs.h.
+var (
+	ioctlsDefault = []uint64{
+		0x5401,         // TCGETS: isatty(3)
+		0x5413,         // TIOCGWINSZ
+		0x540f,         // TIOCGPGRP
+		0x541b, 0x5411, // FIONREAD, TIOCOUTQ
+		0x5421, 0x5450, 0x5451, 0x5452, // FIONBIO, FIONCLEX, FIOCLEX, FIOASYNC
+		0x802c542a, // TCGETS2: newer libraries' isatty(3)
+	}
+	ioctlsFileSystem = []uint64{
+		0x40049409, 0x4020940d, // FICLONE, FICLONERANGE: cp(1) tries them first
+		0x80086601, // FS_IOC_GETFLAGS
+	}
+	ioctlsNetwork = []uint64{
+		0x8905,                                 // SIOCATMARK
+		0x8912, 0x8913, 0x8915, 0x891b, 0x8933, // SIOCGIFCONF, GIFFLAGS, GIFADDR, GIFNETMASK, GIFINDEX
+	}
+	ioctlsTerminal = []uint64{
+		0x5402, 0x5403, 0x5404, // TCSETS, TCSETSW, TCSETSF
+		0x5409, 0x540a, 0x540b, // TCSBRK, TCXONC, TCFLSH
+		0x540e, 0x5410, 0x5414, 0x5422, // TIOCSCTTY, TIOCSPGRP, TIOCSWINSZ, TIOCNOTTY
+		0x5429, 0x80045430, 0x40045431, 0x5441, // TIOCGSID, TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER
+		0x402c542b, 0x402c542c, 0x402c542d, // TCSETS2, TCSETSW2, TCSETSF2
+	}
+	// TIOCSTI and TIOCLINUX put input into the terminal that started the
+	// application (CVE-2016-2568, CVE-2017-5226); TIOCSETD loads line disciplines.
+	ioctlsNever = []uint64{0x5412, 0x541c, 0x5423}
+)
+
+// impliedGroup is a group of calls that another key of the policy brings.
+type impliedGroup struct {
+	group    string
+	why      string
+	position plan.Position
+}
+
+// implied are the groups that a component has without naming them: what a
+// grant or limit gives would be of no use without its calls.
+func (c *componentCompiler) implied(component *plan.Component) []impliedGroup {
+	s := c.source
+	groups := []impliedGroup{{"default", "every component has it", c.at}}
+	if component.Limits.Processes > 1 {
+		why, at := "limits.processes is "+itoa(component.Limits.Processes), s.Limits.Processes.Position
+		if !s.Limits.Processes.IsSet() {
+			why, at = why+" by default", c.at
+		}
+		groups = append(groups, impliedGroup{"threads", why, at}, impliedGroup{"process", why, at})
+	}
+	if component.HostNetwork {
+		groups = append(groups, impliedGroup{"network-io", "network: host", s.Network.Position})
+	}
+	for _, b := range component.Grants {
+		if g := &c.grants[b.Grant]; g.Kind == plan.GrantListen || g.Kind == plan.GrantConnect {
+			groups = append(groups, impliedGroup{"network-io", "the grant " + g.Name, g.Position})
+			break
+		}
+	}
+	switch {
+	case len(s.Files.Write) > 0:
+		groups = append(groups, impliedGroup{"file-system", "files.write", s.Files.Write[0].Path.Position})
+	case len(s.Files.Temporary) > 0:
+		groups = append(groups, impliedGroup{"file-system", "files.temporary", s.Files.Temporary[0].Path.Position})
+	}
+	if s.User.IsSet() && component.User.UID == 0 && component.Hosts.Init == 0 {
+		groups = append(groups, impliedGroup{"identity", "user: root", s.User.Position})
+	}
+	return groups
+}
+
+// filter is what a component may call.
+type filter struct {
+	whole   map[string]bool               // allowed whatever the arguments
+	some    map[string][][]plan.Condition // allowed when one of these lists holds
+	broker  bool                          // the monitor makes the sockets
+	sockets bool                          // socket(2) is among the calls
+}
+
+// syscalls builds the rules of a component.
+//
+// No two rules with different actions overlap: libseccomp leaves open which of
+// them wins. So every call has either one rule without conditions, or rules
+// that allow what their conditions name, and the default for the rest.
+func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
+	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent}
+	for _, g := range c.implied(component) {
+		f.addGroup(g.group)
+	}
+	for _, use := range c.source.Syscalls {
+		if use.Name.IsSet() {
+			c.addNamed(f, use.Name)
+		}
+		if use.Call.Call.IsSet() {
+			c.addCondition(f, &use.Call)
+		}
+	}
+	for _, use := range c.source.Syscalls {
+		for _, name := range use.Deny {
+			for _, call := range c.callsNamed(name) {
+				delete(f.whole, call)
+				delete(f.some, call)
+			}
+		}
+	}
+	return plan.Syscalls{Default: plan.Refuse, Rules: f.rules()}
+}
+
+// callsNamed returns the calls that a name or @group stands for.
+func (c *componentCompiler) callsNamed(name Text) []string {
+	if group, isGroup := strings.CutPrefix(name.Value, "@"); isGroup {
+		names, known := callsOf[group]
+		if !known {
+			c.mistake(name.Position, suggestion(name.Value, groupNames()), "no group of system calls is named %q", brief(name.Value))
+		}
+		return names
+	}
+	if _, known := calls.Number(name.Value); !known {
+		hint := suggestion(name.Value, calls.Names())
+		if _, isGroup := callsOf[name.Value]; isGroup {
+			hint = "groups start with @: write \"@" + name.Value + "\" in quotes"
+		}
+		c.mistake(name.Position, hint, "no system call is named %q", brief(name.Value))
+		return nil
+	}
+	return []string{name.Value}
+}
+
+func (c *componentCompiler) addNamed(f *filter, name Text) {
+	if group, isGroup := strings.CutPrefix(name.Value, "@"); isGroup && callsOf[group] != nil {
+		if group == "absent" {
+			c.mistake(name.Position, "", "@absent are the calls that no component has")
+		}
+		f.addGroup(group)
+		return
+	}
+	for _, call := range c.callsNamed(name) {
+		if contains(callsOf["absent"], call) {
+			c.mistake(name.Position, "", "%s cannot be allowed: no filter can see what it does", call)
+			continue
+		}
+		f.allow(call)
+	}
+}
+
+func contains(list []string, wanted string) bool {
+	for _, element := range list {
+		if element == wanted {
+			return true
+		}
+	}
+	return false
+}
+
+// addGroup allows a group. Calls that can do more than their group is for are
+// allowed with conditions.
+func (f *filter) addGroup(group string) {
+	for _, call := range callsOf[group] {
+		switch {
+		case call == "ioctl":
+			if group == "terminal" {
+				f.allowEach(call, 1, ioctlsTerminal)
+			} else {
+				f.allowEach(call, 1, ioctlsDefault)
+			}
+		case call == "clone" && group == "threads":
+			f.allowIf(call, plan.Condition{Argument: 0, Comparison: plan.MaskedEqual, Value: cloneVM | cloneThread, Mask: cloneVM | cloneThread | cloneNamespaces})
+		case call == "prlimit64":
+			// Its own limits, not those of another process of the same user.
+			f.allowIf(call, plan.Condition{Argument: 0, Comparison: plan.Equal, Value: 0})
+		case call == "personality":
+			f.allowEach(call, 0, []uint64{0, allBits32}) // PER_LINUX, and the question which it is
+		case call == "mknod" || call == "mknodat":
+			argument := uint(1)
+			if call == "mknodat" {
+				argument = 2
+			}
+			f.allowIf(call, plan.Condition{Argument: argument, Comparison: plan.MaskedEqual, Value: fileTypeFIFO, Mask: fileTypeMask})
+		case call == "socketpair":
+			f.allowEach(call, 0, []uint64{familyUnix})
+		default:
+			f.allow(call)
+		}
+	}
+	switch group {
+	case "file-system":
+		f.allowEach("ioctl", 1, ioctlsFileSystem)
+	case "network-io":
+		f.allowEach("ioctl", 1, ioctlsNetwork)
+	}
+}
+
+// allow allows a call, within what no component may do with it.
+func (f *filter) allow(call string) {
+	switch call {
+	case "ioctl":
+		for _, condition := range except(1, ioctlsNever) {
+			f.allowIf(call, condition)
+		}
+	case "clone":
+		f.allowIf(call, plan.Condition{Argument: 0, Comparison: plan.MaskedEqual, Value: 0, Mask: cloneNamespaces})
+	case "socket":
+		f.sockets = true
+		f.allowEach(call, 0, []uint64{familyUnix, familyIPv4, familyIPv6})
+	case "sendto", "sendmsg", "sendmmsg":
+		// MSG_FASTOPEN connects a TCP socket past connect(2), and so past the
+		// monitor. The sockets of a transparent component live in the host's
+		// network. (A UDP socket can be addressed anywhere: the monitor makes
+		// one only where a UDP grant says so.)
+		argument := map[string]uint{"sendto": 3, "sendmsg": 2, "sendmmsg": 3}[call]
+		f.allowIf(call, plan.Condition{Argument: argument, Comparison: plan.MaskedEqual, Value: 0, Mask: messageFastOpen})
+	default:
+		f.whole[call] = true
+		delete(f.some, call)
+	}
+}
+
+// allowIf allows a call when a condition holds.
+func (f *filter) allowIf(call string, condition plan.Condition) {
+	if f.whole[call] {
+		return
+	}
+	for _, known := range f.some[call] {
+		if len(known) == 1 && known[0] == condition {
+			return
+		}
+	}
+	f.some[call] = append(f.some[call], []plan.Condition{condition})
+}
+
+// allowEach allows a call when an argument is one of the values. The kernel
+// takes these arguments as 32 bits, so only they are compared: bits above
+// would else make a forbidden value look like another one.
+func (f *filter) allowEach(call string, argument uint, values []uint64) {
+	for _, value := range values {
+		f.allowIf(call, plan.Condition{Argument: argument, Comparison: plan.MaskedEqual, Value: value, Mask: allBits32})
+	}
+}
+
+// addCondition adds {call: …, argument: …}.
+func (c *componentCompiler) addCondition(f *filter, s *SyscallCondition) {
+	names := c.callsNamed(s.Call)
+	if len(names) == 0 {
+		return
+	}
+	if strings.HasPrefix(s.Call.Value, "@") {
+		c.mistake(s.Call.Position, "name one call", "a group has no arguments to compare")
+		return
+	}
+	if contains(callsOf["absent"], names[0]) {
+		c.mistake(s.Call.Position, "", "%s cannot be allowed: no filter can see what it does", names[0])
+		return
+	}
+	condition := plan.Condition{Argument: uint(s.Argument.Value)}
+	found := 0
+	for _, comparison := range []struct {
+		text Text
+		kind plan.Comparison
+	}{{s.Equal, plan.Equal}, {s.NotEqual, plan.NotEqual}, {s.Less, plan.Less}, {s.LessOrEqual, plan.LessOrEqual},
+		{s.Greater, plan.Greater}, {s.GreaterOrEqual, plan.GreaterOrEqual}} {
+		if comparison.text.IsSet() {
+			found++
+			condition.Comparison, condition.Value = comparison.kind, word64(comparison.text)
+		}
+	}
+	if found != 1 {
+		c.mistake(s.Call.Position, "write one of equal, not-equal, less, less-or-equal, greater, greater-or-equal", "a condition has one comparison, not %d", found)
+		return
+	}
+	if s.Mask.IsSet() {
+		if condition.Comparison != plan.Equal {
+			c.mistake(s.Mask.Position, "write equal: beside it", "mask: goes with equal:")
+			return
+		}
+		condition.Comparison, condition.Mask = plan.MaskedEqual, word64(s.Mask)
+		if condition.Value&^condition.Mask != 0 {
+			c.mistake(s.Equal.Position, "", "the value has bits that the mask leaves out, so it never compares equal")
+		}
+	}
+	if names[0] == "ioctl" && condition.Comparison == plan.Equal && condition.Value <= allBits32 {
+		condition.Comparison, condition.Mask = plan.MaskedEqual, allBits32 // see allowEach
+	}
+	if forbidden(names[0], condition) {
+		c.mistake(s.Call.Position, "", "this argument of %s cannot be allowed: it reaches out of the compartment", names[0])
+		return
+	}
+	f.allowIf(names[0], condition)
+}
+
+func word64(text Text) uint64 {
+	value, err := strconv.ParseUint(text.Value, 0, 64)
+	if err != nil {
+		return 0 // the decoder has reported it
+	}
+	return value
+}
+
+// forbidden says whether a condition would allow what no component may do.
+func forbidden(call string, c plan.Condition) bool {
+	switch {
+	case call == "ioctl" && c.Argument == 1:
+		for _, never := range ioctlsNever {
+			if holds(c, never) {
+				return true
+			}
+		}
+	case call == "ioctl", call == "sendto", call == "sendmsg", call == "sendmmsg":
+		return true // another argument leaves the dangerous one open
+	case call == "socket":
+		return c.Argument != 0 || holds(c, familyNetlink)
+	}
+	return false
+}
+
+// holds says whether a condition holds for a value of 32 bits, whatever the
+// bits above it.
+func holds(c plan.Condition, value uint64) bool {
+	switch c.Comparison {
+	case plan.Equal:
+		return c.Value&allBits32 == value
+	case plan.MaskedEqual:
+		return value&c.Mask&allBits32 == c.Value&allBits32
+	}
+	return true // comparisons of 64 bits can be satisfied by the bits above
+}
+
+// except returns conditions that together hold for every value of 32 bits but
+// the given ones, and of which no two hold for one value. One comparison for
+// each argument is all that a rule of libseccomp can have, so "not a and not
+// b" must be written as the subtrees of the tree of bits beside their paths.
+func except(argument uint, values []uint64) []plan.Condition {
+	var conditions []plan.Condition
+	var descend func(prefix uint64, bit int, left []uint64)
+	descend = func(prefix uint64, bit int, left []uint64) {
+		if len(left) == 0 {
+			mask := allBits32 &^ (uint64(1)<<(bit+1) - 1)
+			conditions = append(conditions, plan.Condition{Argument: argument, Comparison: plan.MaskedEqual, Value: prefix, Mask: mask})
+			return
+		}
+		if bit < 0 {
+			return
+		}
+		var zero, one []uint64
+		for _, value := range left {
+			if value>>bit&1 == 0 {
+				zero = append(zero, value)
+			} else {
+				one = append(one, value)
+			}
+		}
+		descend(prefix, bit-1, zero)
+		descend(prefix|1<<bit, bit-1, one)
+	}
+	descend(0, 31, values)
+	return conditions
+}
+
+// brokered are the calls that the monitor performs for transparent components.
+var brokered = []string{"socket", "bind", "connect"}
+
+// rules writes the filter down, in the order of the calls' numbers.
+func (f *filter) rules() []plan.Rule {
+	var rules []plan.Rule
+	for _, call := range callsOf["absent"] {
+		rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoCall})
+	}
+	action := func(call string) plan.Action {
+		if f.broker && contains(brokered, call) {
+			return plan.Broker
+		}
+		return plan.Allow
+	}
+	for call := range f.whole {
+		rules = append(rules, plan.Rule{Call: call, Action: action(call)})
+	}
+	for call, alternatives := range f.some {
+		for _, conditions := range alternatives {
+			rules = append(rules, plan.Rule{Call: call, Action: action(call), Conditions: conditions})
+		}
+	}
+	if f.sockets && len(f.some["socket"]) > 0 {
+		// Every getaddrinfo(3) asks for the interfaces first and goes on
+		// without an answer: that is no denial to report.
+		rules = append(rules, plan.Rule{Call: "socket", Action: plan.Errno, Errno: errnoNoFamily,
+			Conditions: []plan.Condition{{Argument: 0, Comparison: plan.MaskedEqual, Value: familyNetlink, Mask: allBits32}}})
+	}
+	sort.SliceStable(rules, func(i, j int) bool {
+		a, _ := calls.Number(rules[i].Call)
+		b, _ := calls.Number(rules[j].Call)
+		return a < b
+	})
+	return rules
+}

@@ -1,0 +1,116 @@
+package policy
+
+import (
+	"hash/fnv"
+
+	"bulkhead/policy/plan"
+)
+
+// The host ids of components that are nobody on the host: far above those that
+// systemd, adduser and container engines give out, below the sign bit.
+const (
+	dynamicFirst uint32 = 1_879_048_192
+	dynamicEnd   uint32 = 2_147_483_647
+)
+
+// insideID is a dynamic user's id inside its compartment.
+const insideID uint32 = 1000
+
+// dynamicID returns an id that is the same at each start of the application, so
+// that what a component leaves in a granted directory stays its own.
+func (c *compiler) dynamicID(component, use string) uint32 {
+	hash := fnv.New32a()
+	hash.Write([]byte(c.file.Application.Value + "\x00" + component + "\x00" + use))
+	id := dynamicFirst + hash.Sum32()%(dynamicEnd-dynamicFirst)
+	for c.taken[id] {
+		id++
+		if id == dynamicEnd {
+			id = dynamicFirst
+		}
+	}
+	c.taken[id] = true
+	return id
+}
+
+// identity decides who the worker is.
+func (c *componentCompiler) identity() (plan.User, plan.HostIDs) {
+	s := c.source
+	ownUID, ownGID := c.host.EffectiveIDs()
+	if ownUID != 0 {
+		return c.ordinary(ownUID, ownGID)
+	}
+	who := plan.User{Name: "worker", UID: insideID, GID: insideID, Home: "/"}
+	hosts := plan.HostIDs{
+		Init: c.dynamicID(c.name, "init"),
+		UID:  c.dynamicID(c.name, "uid"),
+		GID:  c.dynamicID(c.name, "gid"),
+	}
+	if s.User.IsSet() {
+		user, known := c.host.User(s.User.Value)
+		if !known {
+			c.mistake(s.User.Position, "install the package that makes it, or leave user: out", "the host has no user %q", brief(s.User.Value))
+		}
+		who = plan.User{Name: user.Name, UID: user.UID, GID: user.GID, Home: user.Home}
+		hosts.UID, hosts.GID = user.UID, user.GID
+		if known && user.UID == 0 {
+			hosts.Init = 0
+			c.warn(s.User.Position, "leave user: out, or name a user of its own", "the component %q runs as the host's root", c.name)
+		}
+	}
+	if s.Group.IsSet() {
+		if group, ok := c.group(s.Group); ok {
+			who.GID, hosts.GID = group, group
+		}
+	}
+	for _, name := range s.Groups {
+		if group, ok := c.group(name); ok {
+			who.Groups = append(who.Groups, group)
+			hosts.Groups = append(hosts.Groups, group)
+		}
+	}
+	// A named group keeps its number inside, so the made-up ones make room.
+	for !s.User.IsSet() && !s.Group.IsSet() && containsID(who.Groups, who.GID) {
+		who.GID++
+	}
+	return who, hosts
+}
+
+func (c *componentCompiler) group(name Text) (uint32, bool) {
+	group, known := c.host.Group(name.Value)
+	if !known {
+		c.mistake(name.Position, "", "the host has no group %q", brief(name.Value))
+	}
+	return group, known
+}
+
+// ordinary decides it for a launcher without privileges: a user namespace of
+// its own may map one id there, the launcher's, see user_namespaces(7). Inside
+// it is 0, because the compartment's init must be root there to build it.
+func (c *componentCompiler) ordinary(uid, gid uint32) (plan.User, plan.HostIDs) {
+	s := c.source
+	if s.User.IsSet() {
+		user, known := c.host.User(s.User.Value)
+		if !known || user.UID != uid {
+			c.mistake(s.User.Position, "start the application as root, or leave user: out", "an ordinary user cannot run a component as %q", brief(s.User.Value))
+		}
+	}
+	groups := s.Groups
+	if s.Group.IsSet() {
+		groups = append([]Text{s.Group}, groups...)
+	}
+	for _, name := range groups {
+		if group, known := c.host.Group(name.Value); !known || group != gid {
+			c.mistake(name.Position, "start the application as root, or leave the group out", "an ordinary user cannot give a component the group %q", brief(name.Value))
+		}
+	}
+	return plan.User{Name: "root", Home: "/"}, plan.HostIDs{Init: uid, UID: uid, GID: gid}
+}
+
+func containsID(list []uint32, id uint32) bool {
+	for _, element := range list {
+		if element == id {
+			return true
+		}
+	}
+	return false
+}

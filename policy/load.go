@@ -1,0 +1,182 @@
+package policy
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"bulkhead/policy/plan"
+)
+
+// How many files may belong to one policy, includes and drop-ins counted.
+const mostFiles = 64
+
+// Load reads a policy file with everything that belongs to it: the files that
+// it includes, the profiles that it extends, the drop-ins policy.d/*.yaml
+// beside it, and the overrides of the command line.
+//
+// Where the file can be read as YAML, Load returns a Policy beside the error:
+// give it to Compile, which then reports the mistakes of both at once.
+func Load(path string, o Options) (*Policy, error) {
+	l := newLoader()
+	text, err := readBounded(path)
+	if err != nil {
+		return nil, &Problems{List: []Problem{{Position: plan.Position{File: path}, Message: reason(err),
+			Hint: "name a policy file that can be read"}}}
+	}
+	root := l.read(path, text)
+	if root != nil {
+		root = l.dropIns(path, root)
+	}
+	return l.finish(path, root, o)
+}
+
+// Parse reads a policy from text. Includes are read relative to name; there
+// are no drop-ins.
+func Parse(name string, text []byte, o Options) (*Policy, error) {
+	l := newLoader()
+	return l.finish(name, l.read(name, string(text)), o)
+}
+
+// loader reads and merges the files of one policy.
+type loader struct {
+	*reporter
+	sources   *sources
+	files     int
+	including []string         // files being read, for cycles
+	library   map[string]*node // profiles that were read
+	extended  map[string][]string
+	variables variables
+}
+
+func newLoader() *loader {
+	return &loader{reporter: &reporter{}, sources: newSources(), library: map[string]*node{}, extended: map[string][]string{}}
+}
+
+func (l *loader) finish(name string, root *node, o Options) (*Policy, error) {
+	if root != nil && root.kind == mapNode {
+		root = l.overrides(root, o.Set)
+		l.variables = l.collectVariables(root, nil)
+		root = l.variables.resolveTree(l.reporter, root)
+		root = l.extendAll(root)
+		l.variables.warnUnused(l.reporter)
+	}
+	if root == nil {
+		return nil, &Problems{List: l.sources.finish(l.problems)}
+	}
+	file := decodeFile(root, l.reporter)
+	p := &Policy{Source: name, file: file, sources: l.sources, problems: l.problems, profiles: l.extended}
+	if _, mistakes := split(l.problems); len(mistakes) > 0 {
+		return p, &Problems{List: l.sources.finish(mistakes)}
+	}
+	return p, nil
+}
+
+// read parses one file and merges it over the files that it includes.
+func (l *loader) read(name, text string) *node {
+	l.sources.add(name, text)
+	l.files++
+	root := readDocument(name, text, l.reporter)
+	if root == nil || root.kind != mapNode {
+		return root
+	}
+	included := root.get("include")
+	if included == nil {
+		return root
+	}
+	l.including = append(l.including, filepath.Clean(name))
+	defer func() { l.including = l.including[:len(l.including)-1] }()
+	var base *node
+	for _, item := range normalize(included, "include").items {
+		if item.kind != scalarNode {
+			continue // the decoder reports it
+		}
+		if part := l.include(name, item); part != nil && part.kind == mapNode {
+			base = merge(base, part, "")
+		}
+	}
+	if base == nil {
+		return root
+	}
+	return merge(base, root, "")
+}
+
+func (l *loader) include(from string, item *node) *node {
+	path := item.text
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(from), path)
+	}
+	for _, open := range l.including {
+		if open == filepath.Clean(path) {
+			l.mistake(item.at, "", "%s includes itself", brief(item.text))
+			return nil
+		}
+	}
+	text, ok := l.open(path, item.at)
+	if !ok {
+		return nil
+	}
+	return l.read(path, text)
+}
+
+// open reads a further file of the policy, named at a position.
+func (l *loader) open(path string, at plan.Position) (string, bool) {
+	if l.files >= mostFiles {
+		l.mistake(at, "", "the policy has more than %d files", mostFiles)
+		return "", false
+	}
+	text, err := readBounded(path)
+	if err != nil {
+		l.mistake(at, "", "%s: %s", path, reason(err))
+		return "", false
+	}
+	return text, true
+}
+
+// dropIns merges policy.d/*.yaml, in the order of their names, over the file
+// that they stand beside. A drop-in that names another application is for that
+// one: several policies may share a directory.
+func (l *loader) dropIns(path string, root *node) *node {
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(path), "policy.d", "*.yaml"))
+	if err != nil || root.kind != mapNode {
+		return root
+	}
+	sort.Strings(found)
+	application := root.get("application")
+	for _, name := range found {
+		text, ok := l.open(name, plan.Position{File: path})
+		if !ok {
+			continue
+		}
+		part := l.read(name, text)
+		if part == nil {
+			continue
+		}
+		if other := part.get("application"); other != nil && application != nil && other.text != application.text {
+			continue
+		}
+		root = merge(root, part, "")
+	}
+	return root
+}
+
+// readBounded reads a regular file that is no larger than a policy may be. The
+// kind is checked on the open file: a FIFO would block, a device never end.
+func readBounded(path string) (string, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("not a regular file")
+	}
+	text, err := io.ReadAll(io.LimitReader(file, documentBytes+1))
+	return string(text), err
+}

@@ -1,0 +1,107 @@
+package policy
+
+import (
+	"io"
+	"path"
+	"strings"
+)
+
+// commandDirectories are searched for a program without a path, in hints and
+// behind #!/usr/bin/env.
+var commandDirectories = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+// program finds what really runs: for a script its interpreter, with the
+// arguments as the kernel would make them, see execve(2). scripts are the
+// script files on the way, which must be readable.
+func (c *componentCompiler) program() (name string, arguments []string, scripts []string) {
+	command := c.source.Command
+	if len(command) == 0 {
+		hint := "add command: [/usr/bin/PROGRAM]"
+		c.mistake(c.at, hint, "the component %q has no command", c.name)
+		return "", nil, nil
+	}
+	at := command[0].Position
+	name, arguments = command[0].Value, texts(command)
+	if wrong, hint := checkPath(name); wrong != "" {
+		if !strings.Contains(name, "/") {
+			hint = "write its absolute path"
+			if found := c.lookPath(name); found != "" {
+				hint = "write " + found
+			}
+		}
+		c.mistake(at, hint, "%s", wrong)
+		return "", nil, nil
+	}
+	const deepest = 4 // as the kernel: scripts that interpret scripts
+	name = clean(name)
+	for range deepest {
+		found := c.host.resolve(name)
+		switch {
+		case found.err != nil:
+			hint := ""
+			if elsewhere := c.lookPath(path.Base(name)); elsewhere != "" {
+				hint = "the host has " + elsewhere
+			} else if len(scripts) == 0 {
+				hint = "install it, or correct the path"
+			}
+			c.mistake(at, hint, "the program %s: %s", brief(name), reason(found.err))
+			return "", nil, nil
+		case !found.info.Mode().IsRegular():
+			c.mistake(at, "", "the program %s is not a regular file", brief(name))
+			return "", nil, nil
+		case found.info.Mode()&0o111 == 0:
+			c.mistake(at, "", "the program %s may be executed by nobody", brief(name))
+			return "", nil, nil
+		}
+		interpreter, argument, isScript := c.shebang(found.real)
+		if !isScript {
+			return name, arguments, scripts
+		}
+		scripts = append(scripts, name)
+		if interpreter == "/usr/bin/env" && argument != "" && !strings.HasPrefix(argument, "-") {
+			// env would search PATH and run it: the same here, without env.
+			if found := c.lookPath(argument); found != "" {
+				interpreter, argument = found, ""
+			}
+		}
+		rest := append([]string{name}, arguments[1:]...)
+		if argument != "" {
+			rest = append([]string{argument}, rest...)
+		}
+		arguments = append([]string{interpreter}, rest...)
+		name = clean(interpreter)
+	}
+	c.mistake(at, "", "the script %s has interpreters that are scripts, too deep for the kernel", brief(command[0].Value))
+	return "", nil, nil
+}
+
+func (c *componentCompiler) lookPath(name string) string {
+	if strings.ContainsAny(name, "/\x00") || name == "" {
+		return ""
+	}
+	for _, directory := range commandDirectories {
+		candidate := path.Join(directory, name)
+		if found := c.host.resolve(candidate); found.err == nil && found.info.Mode().IsRegular() && found.info.Mode()&0o111 != 0 {
+			return candidate
+		}
+	}
+	return ""
+}
+
+// shebang reads "#!interpreter argument", of which the kernel looks at 255
+// bytes; everything behind the first blank is one argument.
+func (c *componentCompiler) shebang(name string) (interpreter, argument string, isScript bool) {
+	file, err := c.host.Open(name)
+	if err != nil {
+		return "", "", false // the closure reports it
+	}
+	defer file.Close()
+	start := make([]byte, 255)
+	n, err := file.ReadAt(start, 0)
+	if err != nil && err != io.EOF || !strings.HasPrefix(string(start[:n]), "#!") {
+		return "", "", false
+	}
+	line, _, _ := strings.Cut(string(start[2:n]), "\n")
+	interpreter, argument, _ = strings.Cut(strings.Trim(line, " \t\r"), " ")
+	return interpreter, strings.Trim(argument, " \t"), path.IsAbs(interpreter)
+}
