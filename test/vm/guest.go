@@ -82,7 +82,10 @@ func (j *job) run(host *frameWriter) error {
 	defer cgroup.Close()
 
 	env := j.environment()
-	program, err := findProgram(j.Command[0], env)
+	program, err := findProgram(j.Command[0], j.directory(), env)
+	if errors.Is(err, errDirectory) {
+		return err
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 		return host.write(frameMissing, []byte(err.Error()))
 	} else if err != nil {
@@ -110,6 +113,9 @@ func (j *job) run(host *frameWriter) error {
 		Files: []*os.File{nothing, toStdout, toStderr},
 		Sys:   j.process(cgroup),
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: its interpreter is not in the machine (--elf brings it)", err)
+	}
 	if err != nil {
 		return host.write(frameNoExec, []byte(err.Error()))
 	}
@@ -202,12 +208,19 @@ func reapUntil(pid int) (syscall.WaitStatus, error) {
 	}
 }
 
-// findProgram looks a command up as a shell does, in the command's own PATH.
-func findProgram(name string, env []string) (string, error) {
+var errDirectory = errors.New("--dir")
+
+// findProgram looks a command up as a shell does, from the command's directory and in its PATH.
+func findProgram(name, dir string, env []string) (string, error) {
 	for _, assignment := range env { // the last one holds
 		if path, ok := strings.CutPrefix(assignment, "PATH="); ok {
 			os.Setenv("PATH", path)
 		}
 	}
+	if err := os.Chdir(dir); err != nil {
+		return "", fmt.Errorf("%w: %w", errDirectory, err)
+	}
+	// Not to stay: pid 1 would keep whatever is mounted there busy.
+	defer os.Chdir("/")
 	return exec.LookPath(name)
 }

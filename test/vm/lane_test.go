@@ -144,6 +144,9 @@ func TestOptions(t *testing.T) {
 	if o.memory != 2048 || o.timeout.Seconds() != 90 || !o.job.User || o.files[0] != (handIn{"file", "a", "/b"}) || o.job.Env[0] != "X=1=2" || len(o.job.Command) != 3 {
 		t.Errorf("%+v", o)
 	}
+	if d, err := parseTimeout("2m"); d.Minutes() != 2 || err != nil {
+		t.Errorf("2m is %v, %v", d, err)
+	}
 	for _, wrong := range []string{"", "--", "sh -c true", "--memory 2 -- x", "--memory G -- x", "--timeout 0 -- x", "--file a -- x", "--file a=b -- x", "--env X -- x"} {
 		if o, err := parseOptions(strings.Fields(wrong)); err == nil {
 			t.Errorf("%q was understood as %+v", wrong, o)

@@ -84,8 +84,8 @@ func qemuArguments(o *options, k *kernel) []string {
 		"-m", fmt.Sprint(o.memory), "-smp", fmt.Sprint(o.cpus),
 		"-kernel", k.image(), "-initrd", "/proc/self/fd/4",
 		// panic=-1 with -no-reboot: a panic ends qemu at once. cgroup_no_v1: pure cgroup v2.
-		// Mitigations cost emulation time and nothing here depends on them.
-		"-append", "console=ttyS0 panic=-1 cgroup_no_v1=all mitigations=off rdinit="+guestInit,
+		// Mitigations and the crypto self-tests cost emulation time and nothing here depends on them.
+		"-append", "console=ttyS0 panic=-1 cgroup_no_v1=all mitigations=off cryptomgr.notests rdinit="+guestInit,
 		"-no-reboot",
 		"-chardev", "file,id=log,path="+strings.ReplaceAll(o.log, ",", ",,"), "-serial", "chardev:log",
 		"-chardev", "socket,id=port,fd=3",

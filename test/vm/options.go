@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -115,8 +116,8 @@ func parseMemory(v string) (int, error) {
 }
 
 func parseTimeout(v string) (time.Duration, error) {
-	if d, err := time.ParseDuration(v + "s"); err == nil {
-		v = d.String()
+	if _, err := strconv.Atoi(v); err == nil {
+		v += "s"
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
