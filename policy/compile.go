@@ -44,7 +44,7 @@ type compiler struct {
 
 func (c *compiler) compile() *plan.Plan {
 	p := &plan.Plan{Application: c.file.Application.Value, Source: c.policy.Source}
-	if len(c.file.Components.Entries) == 0 && c.file.Components.Position.Line > 0 {
+	if components := c.policy.tree.get("components"); components != nil && components.kind == mapNode && len(components.pairs) == 0 {
 		c.mistake(c.file.Components.Position, "add NAME: {command: [/usr/bin/PROGRAM]}", "the application has no component")
 	}
 	for i := range c.file.Grants.Entries {
@@ -214,7 +214,7 @@ func (c *compiler) starts(p *plan.Plan) map[string]bool {
 			other, known := c.file.Components.Find(name.Value)
 			switch {
 			case !known:
-				c.mistake(name.Position, suggestion(name.Value, c.file.Components.Names()), "no component is named %q", name.Value)
+				c.mistake(name.Position, suggestion(name.Value, c.others(p.Components[i].Name)), "no component is named %q", name.Value)
 			case startOf(other) != plan.PerRequest:
 				c.mistake(name.Position, "write start: per-request in "+name.Value, "%q does not start per request", name.Value)
 			}
@@ -223,9 +223,9 @@ func (c *compiler) starts(p *plan.Plan) map[string]bool {
 			other, known := c.file.Components.Find(name.Value)
 			switch {
 			case !known:
-				c.mistake(name.Position, suggestion(name.Value, c.file.Components.Names()), "no component is named %q", name.Value)
+				c.mistake(name.Position, suggestion(name.Value, c.others(p.Components[i].Name)), "no component is named %q", name.Value)
 			case name.Value == p.Components[i].Name:
-				c.mistake(name.Position, "", "a component cannot start after itself")
+				c.mistake(name.Position, "remove it", "a component cannot start after itself")
 			case startOf(other) != plan.WithApplication:
 				c.mistake(name.Position, "", "%q does not start with the application, so nothing can start after it", name.Value)
 			}
@@ -233,6 +233,17 @@ func (c *compiler) starts(p *plan.Plan) map[string]bool {
 	}
 	c.cycles()
 	return startable
+}
+
+// others are the components beside one.
+func (c *compiler) others(name string) []string {
+	var names []string
+	for _, other := range c.file.Components.Names() {
+		if other != name {
+			names = append(names, other)
+		}
+	}
+	return names
 }
 
 // cycles reports a ring of after: with its whole path.

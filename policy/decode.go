@@ -55,6 +55,9 @@ func (d *decoder) list(target reflect.Value, n *node, tag reflect.StructTag) {
 	}
 	for _, item := range items {
 		element := reflect.New(target.Type().Elem()).Elem()
+		if item.broken {
+			continue
+		}
 		before := len(d.problems)
 		d.decode(element, item, tag)
 		if len(d.problems) == before {
@@ -65,7 +68,7 @@ func (d *decoder) list(target reflect.Value, n *node, tag reflect.StructTag) {
 
 func listExample(n *node) string {
 	if n.kind == scalarNode && n.text != "" {
-		return brief(n.text)
+		return brief(strings.Join(strings.Fields(n.text), ", "))
 	}
 	return "a, b"
 }
@@ -84,9 +87,11 @@ func (d *decoder) fields(target reflect.Value, n *node) {
 	if place := target.FieldByName("Position"); place.IsValid() {
 		place.Set(reflect.ValueOf(n.at))
 	}
+	misspelt := map[string]bool{}
 	for _, p := range n.pairs {
 		field, known := fields[p.key]
 		if !known {
+			misspelt[nearest(p.key, keyNames(target.Type()))] = true
 			d.mistake(p.at, suggestion(p.key, keyNames(target.Type())), "unknown key %q", brief(p.key))
 			continue
 		}
@@ -98,7 +103,7 @@ func (d *decoder) fields(target reflect.Value, n *node) {
 	}
 	for _, name := range keyNames(target.Type()) {
 		field := fields[name]
-		if field.Tag.Get("needed") != "" && n.get(name) == nil {
+		if field.Tag.Get("needed") != "" && n.get(name) == nil && !misspelt[name] {
 			d.mistake(n.at, "add "+name+": "+exampleOf(field), "the key %q is missing", name)
 		}
 	}

@@ -45,8 +45,10 @@ type node struct {
 	items  []*node
 	pairs  []pair
 
-	// literal is set on a scalar in which ${…} was resolved already.
+	// resolved is set on a scalar in which ${…} was resolved already.
 	resolved bool
+	// broken is set on a scalar of which a mistake was reported already.
+	broken bool
 	// replaces is set on a list written as {replace: […]}.
 	replaces bool
 }
@@ -69,6 +71,20 @@ func (n *node) get(key string) *node {
 		}
 	}
 	return nil
+}
+
+// has says whether a map has one of the keys, or one that is nearly it: what
+// is wrong with it is reported already.
+func (n *node) has(keys ...string) bool {
+	if n == nil {
+		return false
+	}
+	for _, p := range n.pairs {
+		if nearest(p.key, keys) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // word says what a node is, in messages.
@@ -97,6 +113,7 @@ func brief(text string) string {
 // readDocument parses text. It returns nil when nothing can be made of it.
 func readDocument(name, text string, r *reporter) *node {
 	at := plan.Position{File: name}
+	before := len(r.problems)
 	if len(text) > documentBytes {
 		r.mistake(at, "", "the file has %d bytes; a policy may have %d", len(text), documentBytes)
 		return nil
@@ -113,15 +130,20 @@ func readDocument(name, text string, r *reporter) *node {
 	}
 	c := &converter{file: name, anchors: map[string]*node{}, reporter: r}
 	var root *node
-	for i, document := range file.Docs {
+	for _, document := range file.Docs {
 		if document.Body == nil {
 			continue
 		}
-		if root != nil || i > 0 && document.Body.Type() != ast.NullType && root != nil {
-			r.mistake(c.position(document.Body.GetToken()), "put it into a file of its own and name that under include:", "a second document in one file")
+		if root != nil {
+			if second := c.convert(document.Body); second != nil {
+				r.mistake(second.at, "put it into a file of its own and name that under include:", "a second document in one file")
+			}
 			break
 		}
 		root = c.convert(document.Body)
+	}
+	if root == nil && len(r.problems) > before {
+		return nil
 	}
 	if root == nil || root.kind == nullNode {
 		r.mistake(plan.Position{File: name, Line: 1, Column: 1}, "a policy starts with application: NAME", "the file is empty")
@@ -172,17 +194,18 @@ func readable(name, text string, r *reporter) bool {
 		}
 		// Brackets in strings and comments are counted too: they may only
 		// make the count too high, and nobody writes so many of them.
+		column := 0
 		for _, c := range line {
+			column++
 			switch c {
 			case '[', '{':
-				flow++
+				if flow++; flow > documentDepth {
+					refuse(i+1, column, "", "brackets inside brackets more than %d deep", documentDepth)
+					return false
+				}
 			case ']', '}':
 				flow = max(0, flow-1)
 			}
-		}
-		if flow > documentDepth {
-			refuse(i+1, 1, "", "brackets inside brackets more than %d deep", documentDepth)
-			return false
 		}
 		if width := len(line) - len(indent); width > 8*documentDepth {
 			refuse(i+1, 1, "", "indented by %d spaces, deeper than a policy goes", width)
@@ -233,6 +256,9 @@ var syntaxHints = []struct{ part, message, hint string }{
 	{"sequence end token ']' not found", "the list in brackets does not end", "close it with ]"},
 	{"could not find flow mapping end token '}'", "the map in braces does not end", "close it with }"},
 	{"',' or '}' must be specified", "the map in braces does not end, or a comma is missing", "write {key: value, key: value}"},
+	{"'@' is a reserved character", "a text that starts with @ needs quotes", `write "@name"`},
+	{"'`' is a reserved character", "a text that starts with ` needs quotes", ""},
+	{"invalid key for this map", "a key must be a plain word", "write key: value"},
 	{"found character '\\t' that cannot start any token", "a tab where YAML wants spaces", "indent with spaces"},
 }
 

@@ -32,7 +32,7 @@ func (c *compiler) grant(entry *MapEntry[Grant]) plan.Grant {
 	}
 	if result.Kind == 0 {
 		// A kind with a mistake in it is reported already.
-		if !c.mentioned(s.Position) {
+		if !c.policy.tree.get("grants").get(entry.Name).has("listen", "connect", "file", "directory", "device") {
 			c.mistake(s.Position, "add listen:, connect:, file:, directory: or device:", "the grant %q does not say what it grants", entry.Name)
 		}
 		return result
@@ -53,17 +53,6 @@ func (c *compiler) grant(entry *MapEntry[Grant]) plan.Grant {
 		c.grantPath(s, &result)
 	}
 	return result
-}
-
-// mentioned says whether a problem below a map was reported already, so that
-// the absence of what it has is not reported too.
-func (c *compiler) mentioned(at plan.Position) bool {
-	for _, p := range c.problems {
-		if p.Position.File == at.File && p.Position.Line >= at.Line && p.Position.Line <= at.Line+6 && !p.Warning {
-			return true
-		}
-	}
-	return false
 }
 
 // grantKeys refuses keys that mean nothing for the kind.

@@ -100,13 +100,13 @@ func (l *linker) walk(name string) (result closureResult) {
 			loaded[needed] = true
 			found := l.find(needed, current)
 			if len(found) == 0 {
-				result.err = fmt.Errorf("%s needs the library %s, which is nowhere", current.name, needed)
+				result.err = fmt.Errorf("%s needs the library %s, which is nowhere", subject(current), needed)
 				return result
 			}
 			for _, file := range found {
 				library, err := l.image(l.host.resolve(file).real)
 				if err != nil {
-					result.err = fmt.Errorf("%s needs %s: %s", current.name, file, reason(err))
+					result.err = fmt.Errorf("%s needs %s: %s", subject(current), file, reason(err))
 					return result
 				}
 				result.libraries = append(result.libraries, file)
@@ -120,6 +120,14 @@ func (l *linker) walk(name string) (result closureResult) {
 		result.libraries = append(result.libraries, first(l.find("libgcc_s.so.1", &object{image: image}), 1)...)
 	}
 	return result
+}
+
+// subject says who needs a library, in a message that names the program.
+func subject(o *object) string {
+	if o.needer == nil {
+		return "it"
+	}
+	return o.name
 }
 
 // find returns where ld.so finds a library, most often one path. Variants for

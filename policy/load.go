@@ -67,7 +67,7 @@ func (l *loader) finish(name string, root *node, o Options) (*Policy, error) {
 		return nil, &Problems{List: l.sources.finish(l.problems)}
 	}
 	file := decodeFile(root, l.reporter)
-	p := &Policy{Source: name, file: file, sources: l.sources, problems: l.problems, profiles: l.extended}
+	p := &Policy{Source: name, file: file, tree: root, sources: l.sources, problems: l.problems, profiles: l.extended}
 	if _, mistakes := split(l.problems); len(mistakes) > 0 {
 		return p, &Problems{List: l.sources.finish(mistakes)}
 	}

@@ -27,6 +27,7 @@ type Policy struct {
 	Source string
 
 	file     File
+	tree     *node // what file was decoded from
 	sources  *sources
 	problems []Problem
 	profiles map[string][]string // component: what it extends, nearest first

@@ -16,8 +16,10 @@ var commandDirectories = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbi
 func (c *componentCompiler) program() (name string, arguments []string, scripts []string) {
 	command := c.source.Command
 	if len(command) == 0 {
-		hint := "add command: [/usr/bin/PROGRAM]"
-		c.mistake(c.at, hint, "the component %q has no command", c.name)
+		written := c.policy.tree.get("components").get(c.name)
+		if list := written.get("command"); !written.has("command") || list != nil && list.kind == listNode && len(list.items) == 0 {
+			c.mistake(c.at, "add command: [/usr/bin/PROGRAM]", "the component %q has no command", c.name)
+		}
 		return "", nil, nil
 	}
 	at := command[0].Position

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -113,7 +114,11 @@ func (t *rootTree) program(name, why string, at plan.Position) {
 func (t *rootTree) needs(name string, at plan.Position) {
 	result := t.linker.closure(name)
 	if result.err != nil {
-		t.mistake(at, "", "%s: %s", brief(name), reason(result.err))
+		hint := ""
+		if errors.Is(result.err, errNotELF) {
+			hint = "a program is an ELF file, or a script that starts with #!"
+		}
+		t.mistake(at, hint, "%s: %s", brief(name), reason(result.err))
 		return
 	}
 	why := "needed by " + name
@@ -130,6 +135,9 @@ func (t *rootTree) needs(name string, at plan.Position) {
 // there is a mistake unless it is optional.
 func (t *rootTree) expand(use PathUse) []string {
 	name := use.Path.Value
+	if !use.Path.IsSet() {
+		return nil // what is wrong with it is reported already
+	}
 	if isPattern(name) {
 		found := t.host.glob(name)
 		if len(found) == 0 && !use.Optional.Value {
@@ -166,7 +174,7 @@ func (t *rootTree) neighbour(name string) string {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	if near := nearest(path.Base(name), names); near != "" {
+	if near := nearest(path.Base(name), names); near != "" && near != path.Base(name) {
 		return path.Join(directory, near)
 	}
 	return ""
@@ -263,6 +271,9 @@ func (t *rootTree) place(name string, why string, at plan.Position) string {
 func (t *rootTree) temporary(uses []TemporaryUse) {
 	for _, use := range uses {
 		at := use.Path.Position
+		if !use.Path.IsSet() {
+			continue // what is wrong with it is reported already
+		}
 		target := t.place(use.Path.Value, "files.temporary", at)
 		if target == "/" || inside(target, "/proc") || inside(target, "/dev") && target != "/dev/shm" {
 			t.mistake(at, "use /tmp or a directory of the program", "%s cannot be temporary", brief(use.Path.Value))

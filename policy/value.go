@@ -47,8 +47,15 @@ func looksBoolean(text string) bool {
 
 // decode fills a scalar; what it may look like depends on its type and tag.
 func (v *Value[T]) decode(d *decoder, n *node, tag reflect.StructTag) {
+	if n.broken {
+		return
+	}
 	if n.kind == mapNode || n.kind == listNode {
-		d.wrongKind(n, wordFor(any(v.Value)), "")
+		hint := ""
+		if len(n.items) == 1 && n.items[0].kind == scalarNode {
+			hint = "write " + brief(n.items[0].text) + " without the brackets"
+		}
+		d.wrongKind(n, wordFor(any(v.Value)), hint)
 		return
 	}
 	if n.kind == nullNode {
@@ -170,7 +177,7 @@ func parseNumber(n *node, tag reflect.StructTag) (value int, wrong, hint string)
 	}
 	value, err := strconv.Atoi(n.text)
 	if err != nil {
-		return 0, fmt.Sprintf("%q is not a whole number", brief(n.text)), ""
+		return 0, fmt.Sprintf("%q is not a whole number", brief(n.text)), "write digits"
 	}
 	low, errLow := strconv.Atoi(tag.Get("min"))
 	high, errHigh := strconv.Atoi(tag.Get("max"))
@@ -220,7 +227,7 @@ func parseBits(n *node) (bits Bits, wrong, hint string) {
 	value, err := strconv.ParseUint(digits, 8, 32)
 	switch {
 	case err != nil:
-		return 0, fmt.Sprintf("%q is not an octal number", brief(n.text)), "write 0640"
+		return 0, fmt.Sprintf("%q is not an octal number", brief(n.text)), "octal digits are 0 to 7, as in 0640"
 	case n.text[0] != '0':
 		return 0, "permission bits are octal and start with 0", "write 0" + n.text
 	case value > 0o777:
@@ -236,6 +243,9 @@ func parseDuration(text string) (duration time.Duration, wrong, hint string) {
 	if err != nil {
 		if _, errNumber := strconv.Atoi(text); errNumber == nil {
 			return 0, fmt.Sprintf("the time %s has no unit", text), fmt.Sprintf("write %ss for seconds, or ms, m, h", text)
+		}
+		if days, errDays := strconv.Atoi(strings.TrimSuffix(text, "d")); errDays == nil && days > 0 && days < 366 {
+			hint = fmt.Sprintf("write %dh", days*24)
 		}
 		return 0, fmt.Sprintf("%q is not a time", brief(text)), hint
 	}

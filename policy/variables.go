@@ -96,11 +96,13 @@ func (v variables) resolve(r *reporter, n *node) *node {
 		name, tail, closed := strings.Cut(after, "}")
 		if !closed {
 			r.mistake(n.at, "write ${NAME}, or $${ for the two characters", "${ without a }")
+			result.broken = true
 			return &result
 		}
 		value, known := v[name]
 		if !known {
 			r.mistake(n.at, suggestion(name, keysOf(v)), "no variable is named %q", brief(name))
+			result.broken = true
 			return &result
 		}
 		value.used = true
@@ -115,7 +117,12 @@ func (v variables) resolve(r *reporter, n *node) *node {
 	return &result
 }
 
+// warnUnused warns of variables without a use, unless there are mistakes: a
+// misspelt use would be reported twice.
 func (v variables) warnUnused(r *reporter) {
+	if _, mistakes := split(r.problems); len(mistakes) > 0 {
+		return
+	}
 	for name, value := range v {
 		if !value.used && !value.foreign {
 			r.warn(value.at, "remove it, or write ${"+name+"} where it belongs", "nothing uses the variable %q", name)
