@@ -115,6 +115,11 @@ func (w *Worker) Wait(ctx context.Context) (Result, error) {
 // Cancel kills the worker. Its Result still comes, so Wait afterwards. A
 // worker that has ended already is no error: that is what was wanted.
 func (w *Worker) Cancel() error {
+	select {
+	case <-w.ended:
+		return nil
+	default:
+	}
 	err := w.broker.nothing(wire.Cancel, "cancel", w.Component, func(m *wire.Message) { m.U32(w.Number) })
 	if errors.Is(err, syscall.ENOENT) {
 		return nil

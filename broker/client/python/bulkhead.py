@@ -120,6 +120,8 @@ class Worker:
 
         A worker that has ended already is no error: that is what was wanted.
         """
+        if self._call.result is not None:
+            return
         try:
             self._broker._cancel(self.number)
         except FileNotFoundError:
