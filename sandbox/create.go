@@ -62,7 +62,7 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	if err != nil {
 		return nil, failed("write its spec", err)
 	}
-	specFile, err := sealed("spec", spec)
+	specFile, err := Sealed("spec", spec)
 	if err != nil {
 		return nil, failed("write its spec", err)
 	}
@@ -120,8 +120,8 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	return &Compartment{Control: pair[0], Pid: pid, Pidfd: pidfd}, nil
 }
 
-// sealed puts b into a memfd that nobody can change any more.
-func sealed(name string, b []byte) (*os.File, error) {
+// Sealed puts b into a memfd that nobody can change any more.
+func Sealed(name string, b []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)

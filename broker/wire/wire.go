@@ -57,13 +57,15 @@ const (
 	SignalWorker    Op = 65 // supervisor: u32 worker, u32 signal, u32 whole (1: every process of it, SIGKILL only)
 	Rebuild         Op = 66 // supervisor: u32 component: builds its lost compartment again
 	Finish          Op = 67 // supervisor: u32 exit status; the application is over
+	Hold            Op = 68 // supervisor: u32 component, u32 held (1, 0): held, no worker of it starts except by StartWorker
+	Probe           Op = 69 // supervisor: u32 component: tries once what shows its readiness (connect, command); status 0 when it is ready
 	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from
 	WorkerStarted   Op = 81 // monitor: u32 worker, u32 component, u32 pid on the host, u32 worker that asked (0: the supervisor)
 	WorkerFailed    Op = 82 // monitor: u32 worker, u32 component, u32 errno, string step: its program never ran
 	WorkerEnded     Op = 83 // monitor: u32 worker, u32 component, u32 how, u32 code, u64 microseconds of processor, u64 peak bytes, string reason
 	WorkerSays      Op = 84 // monitor: u32 worker, u32 component, u32 op (Ready, Status, Watchdog), string
-	Denied          Op = 85 // monitor: u32 worker, u32 component, u32 system call, u32 errno, 3 u64 arguments, string object
-	Granted         Op = 86 // monitor: u32 worker, u32 component, u32 grant, string object
+	Denied          Op = 85 // monitor: u32 worker, u32 component, u32 system call, u32 errno, 3 u64 arguments, string object, u32 times
+	Granted         Op = 86 // monitor: u32 worker, u32 component, u32 grant, string object, u32 times
 	StopAsked       Op = 87 // monitor: u32 signal that the broker received
 	CompartmentLost Op = 88 // monitor: u32 component, string why: its init died
 	Queued          Op = 89 // monitor: u32 component, u32 length of its queue of requests

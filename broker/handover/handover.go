@@ -1,0 +1,87 @@
+// Package handover is what the launcher leaves for the monitor that it
+// becomes: descriptors by number, in a sealed memfd.
+package handover
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// Descriptors that the monitor finds at fixed numbers.
+const (
+	HandoverFD = 3 // the encoded Handover
+	PlanFD     = 4 // the encoded plan
+)
+
+// Handover is everything that the monitor inherits beside the plan.
+type Handover struct {
+	Directory    string // /run/sandbox/APPLICATION
+	Builder      string // path of the program that builds a compartment again
+	Supervisor   int    // index of the supervisor among the components
+	Compartments []Compartment
+	Listeners    []Listener
+	Lock         int // the application's lock, held as long as it is open
+	Sweeper      int // a pipe; the sweeper acts when its last copy closes
+	SweeperPid   int // a child of the monitor
+	Control      int // listening socket for control
+	Status       int // listening socket for those who may only look
+}
+
+// Compartment is a compartment that the launcher built.
+type Compartment struct {
+	Component int // index into Plan.Components
+	Control   int // descriptor: the socket of its init
+	Pid       int // of its init, a child of the monitor
+	Pidfd     int // descriptor
+}
+
+// Listener is a granted socket that the launcher bound.
+type Listener struct {
+	Grant int // index into Plan.Grants
+	FD    int
+}
+
+// ReadFile reads a memfd from its beginning, whoever read it before.
+func ReadFile(fd int, maximum int64) ([]byte, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	if st.Size > maximum {
+		return nil, fmt.Errorf("it has %d bytes, more than the %d allowed", st.Size, maximum)
+	}
+	b := make([]byte, st.Size)
+	n, err := unix.Pread(fd, b, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pread", err)
+	}
+	if n != len(b) {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return b, nil
+}
+
+// Read reads the handover and the plan from their fixed descriptors.
+func Read() (*Handover, *plan.Plan, error) {
+	b, err := ReadFile(HandoverFD, plan.MaximumSize)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the handover: %w", err)
+	}
+	h, err := plan.Decode[Handover](b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the handover: %w", err)
+	}
+	if b, err = ReadFile(PlanFD, plan.MaximumSize); err != nil {
+		return nil, nil, fmt.Errorf("read the plan: %w", err)
+	}
+	p, err := plan.Decode[plan.Plan](b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the plan: %w", err)
+	}
+	return h, p, nil
+}

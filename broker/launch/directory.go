@@ -1,0 +1,204 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox/cgroup"
+)
+
+// StateDirectory is where applications have their directories:
+// /run/sandbox for root, $XDG_RUNTIME_DIR/sandbox for others.
+func StateDirectory() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/run/sandbox", nil
+	}
+	runtime := os.Getenv("XDG_RUNTIME_DIR")
+	if runtime == "" {
+		return "", errors.New("find a place for the application's state: XDG_RUNTIME_DIR is not set; log in through a session manager, or set it to a directory that only you can enter")
+	}
+	return filepath.Join(runtime, "sandbox"), nil
+}
+
+// directory is an application's directory, locked.
+type directory struct {
+	path    string
+	lock    int // descriptor of the directory, flock(2)ed
+	pipe    int // the sweeper acts when its last copy closes
+	sweeper int // pid, a child of this process
+}
+
+// patience is how long a start waits for the sweeping of an earlier run.
+const patience = 15 * time.Second
+
+// claim makes and locks the directory. What an earlier run left there, because
+// the power failed or its sweeper was killed too, is swept first.
+func claim(base, application string, programs Programs) (*directory, error) {
+	path := filepath.Join(base, application)
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return nil, fmt.Errorf("make the state directory %s: %w", base, err)
+	}
+	for deadline := time.Now().Add(patience); ; {
+		d, stale, err := tryClaim(path)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		case d != nil && !stale:
+			return d, nil
+		case d != nil:
+			err := d.sweep(application, programs)
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		// Somebody has the lock: a broker, or only a sweeper at work.
+		if pid, err := os.ReadFile(filepath.Join(path, "pid")); err == nil {
+			time.Sleep(20 * time.Millisecond)
+			if again, err := os.ReadFile(filepath.Join(path, "pid")); err == nil && string(again) == string(pid) {
+				return nil, &ErrRunning{application, strings.TrimSpace(string(pid))}
+			}
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("lock %s: an earlier run of %q is still being swept up after %v; look for its sandbox-sweeper process", path, application, patience)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// tryClaim returns nil when the lock is taken, and says whether what it
+// locked has something in it.
+func tryClaim(path string) (d *directory, stale bool, err error) {
+	if err := os.Mkdir(path, 0o755); err != nil && !os.IsExist(err) {
+		return nil, false, err
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return nil, false, nil // swept away this moment
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		unix.Close(fd)
+		return nil, false, nil
+	}
+	var locked, there unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(fd, &locked)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, false, err
+	}
+	// The sweeper may have removed what was opened: then the lock is one on
+	// nothing.
+	if unix.Stat(path, &there) != nil || there.Ino != locked.Ino {
+		unix.Close(fd)
+		return nil, false, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		unix.Close(fd)
+		return nil, false, err
+	}
+	return &directory{path: path, lock: fd, pipe: -1}, len(entries) > 0, nil
+}
+
+// sweep removes what an earlier run left, the directory included.
+func (d *directory) sweep(application string, programs Programs) error {
+	if err := d.startSweeper(application, nil, programs); err != nil {
+		return err
+	}
+	d.abandon()
+	return nil
+}
+
+// protect starts the sweeper and says who runs the application.
+func (d *directory) protect(p *plan.Plan, programs Programs) error {
+	if err := d.startSweeper(p.Application, socketPaths(p), programs); err != nil {
+		return err
+	}
+	pid := strconv.Itoa(os.Getpid()) + "\n"
+	if err := os.WriteFile(filepath.Join(d.path, "pid"), []byte(pid), 0o644); err != nil {
+		return fmt.Errorf("write the broker's pid: %w", err)
+	}
+	return nil
+}
+
+// socketPaths are the files of granted unix sockets, which go with the run.
+func socketPaths(p *plan.Plan) []string {
+	var paths []string
+	for _, g := range p.Grants {
+		if g.Kind == plan.GrantListen && strings.HasPrefix(g.Network, "unix") && strings.HasPrefix(g.Address, "/") {
+			paths = append(paths, g.Address)
+		}
+	}
+	return paths
+}
+
+func (d *directory) startSweeper(application string, sockets []string, programs Programs) error {
+	hierarchy, err := cgroup.Find()
+	if err != nil {
+		return err
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make the sweeper's pipe: %w", err)
+	}
+	defer read.Close()
+	lock, err := unix.FcntlInt(uintptr(d.lock), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return fmt.Errorf("share the lock with the sweeper: %w", err)
+	}
+	lockFile := os.NewFile(uintptr(lock), "lock")
+	defer lockFile.Close()
+	command := exec.Command(programs.Sweeper, d.path)
+	for _, group := range hierarchy.Directories(cgroup.Root + "/" + application) {
+		command.Args = append(command.Args, "-g", group)
+	}
+	for _, path := range sockets {
+		command.Args = append(command.Args, "-u", path)
+	}
+	command.ExtraFiles = []*os.File{read, lockFile} // 3 and 4
+	command.Stderr = os.Stderr
+	command.Dir = "/"
+	if err := command.Start(); err != nil {
+		write.Close()
+		return fmt.Errorf("start the sweeper: %w", err)
+	}
+	// A number that no finalizer closes behind the monitor's back.
+	if d.pipe, err = unix.FcntlInt(write.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+		return fmt.Errorf("keep the sweeper's pipe: %w", err)
+	}
+	write.Close()
+	d.sweeper = command.Process.Pid
+	return nil
+}
+
+// abandon lets the sweeper do its work and waits until it is done.
+func (d *directory) abandon() {
+	if d.pipe < 0 {
+		os.Remove(d.path)
+		unix.Close(d.lock)
+		return
+	}
+	unix.Close(d.pipe)
+	var status unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(d.sweeper, &status, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	unix.Close(d.lock)
+}

@@ -1,0 +1,211 @@
+// Package launch turns a plan into a running application: it builds what the
+// monitor needs, and then becomes the monitor.
+//
+//	directory.go  the application's directory, its lock, and the sweeper
+//	listen.go     granted listening sockets
+//	launch.go     the order of it all
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox"
+)
+
+// Programs are the parts of Bulkhead that a launch executes, by path.
+type Programs struct {
+	Sandbox    string // this program
+	Monitor    string
+	Supervisor string
+	Init       string
+	Sweeper    string
+}
+
+// Find finds the programs beside this one: in libexec of its directory (a
+// checkout) or in ../libexec/sandbox (an installation).
+func Find() (Programs, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return Programs{}, fmt.Errorf("find the programs of sandbox: %w", err)
+	}
+	here := filepath.Dir(self)
+	for _, directory := range []string{filepath.Join(here, "libexec"), filepath.Join(here, "..", "libexec", "sandbox")} {
+		p := Programs{
+			Sandbox:    self,
+			Monitor:    filepath.Join(directory, "monitor"),
+			Supervisor: filepath.Join(directory, "supervisor"),
+			Init:       filepath.Join(directory, "init"),
+			Sweeper:    filepath.Join(directory, "sweeper"),
+		}
+		missing := false
+		for _, path := range []string{p.Monitor, p.Supervisor, p.Init, p.Sweeper} {
+			if _, err := os.Stat(path); err != nil {
+				missing = true
+			}
+		}
+		if !missing {
+			return p, nil
+		}
+	}
+	return Programs{}, fmt.Errorf("find the programs of sandbox: monitor, supervisor, init and sweeper are neither in %s/libexec nor in %s/../libexec/sandbox; run make build, or install them all", here, here)
+}
+
+// ErrRunning says that the application runs already.
+type ErrRunning struct {
+	Application string
+	Pid         string // of its broker
+}
+
+func (e *ErrRunning) Error() string {
+	return fmt.Sprintf("application %q runs already, its broker is process %s; stop it first, or use --idempotent if that is fine", e.Application, e.Pid)
+}
+
+// Launch starts the application and becomes its broker: when it succeeds it
+// does not return. When it fails, nothing of the application is left.
+//
+// The order: the lock before anything is touched; the sweeper before anything
+// is made, so that a kill at any later moment is swept up; sockets before
+// compartments, because a port in use is the likeliest failure and the
+// cheapest to find; the compartments side by side, because each takes ten
+// milliseconds of mostly waiting; the exec last.
+func Launch(p *plan.Plan, programs Programs, supervisor int) error {
+	base, err := StateDirectory()
+	if err != nil {
+		return err
+	}
+	d, err := claim(base, p.Application, programs)
+	if err != nil {
+		return err
+	}
+	if err := d.protect(p, programs); err != nil {
+		d.abandon()
+		return err
+	}
+	h, err := build(p, programs, supervisor, d)
+	if err == nil {
+		err = become(programs, h, p)
+	}
+	// Not reached after a successful exec.
+	d.abandon()
+	return err
+}
+
+// build makes everything that the monitor takes over.
+func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*handover.Handover, error) {
+	h := &handover.Handover{
+		Directory: d.path, Builder: programs.Sandbox, Supervisor: supervisor,
+		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
+	}
+	var err error
+	for i := range p.Grants {
+		g := &p.Grants[i]
+		if g.Kind != plan.GrantListen {
+			continue
+		}
+		fd, err := listen(g)
+		if err != nil {
+			return nil, err
+		}
+		h.Listeners = append(h.Listeners, handover.Listener{Grant: i, FD: fd})
+	}
+	if h.Control, err = listenPath(filepath.Join(d.path, "control"), 0o600, -1); err != nil {
+		return nil, err
+	}
+	if h.Status, err = listenPath(filepath.Join(d.path, "status"), 0o660, int(p.Control.ReadGroup)); err != nil {
+		return nil, err
+	}
+	if err := sandbox.CompileFilters(p); err != nil {
+		return nil, err
+	}
+	h.Compartments, err = compartments(p, programs, d.path)
+	return h, err
+}
+
+func compartments(p *plan.Plan, programs Programs, directory string) ([]handover.Compartment, error) {
+	site := sandbox.Site{Application: p.Application, Directory: directory, Init: programs.Init, Messages: os.Stderr}
+	made := make([]handover.Compartment, len(p.Components))
+	failed := make([]error, len(p.Components))
+	var wait sync.WaitGroup
+	// More than processors, because libcontainer waits for its own children.
+	slots := make(chan struct{}, 2*runtime.NumCPU())
+	for i := range p.Components {
+		wait.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			c, err := sandbox.Create(site, &p.Components[i])
+			if err != nil {
+				failed[i] = err
+				return
+			}
+			made[i] = handover.Compartment{Component: i, Control: c.Control, Pid: c.Pid, Pidfd: c.Pidfd}
+		})
+	}
+	wait.Wait()
+	return made, errors.Join(failed...)
+}
+
+// become executes the monitor in this process, with exactly the descriptors
+// that the handover names.
+func become(programs Programs, h *handover.Handover, p *plan.Plan) error {
+	keep := []*int{&h.Lock, &h.Sweeper, &h.Control, &h.Status}
+	for i := range h.Compartments {
+		keep = append(keep, &h.Compartments[i].Control, &h.Compartments[i].Pidfd)
+	}
+	for i := range h.Listeners {
+		keep = append(keep, &h.Listeners[i].FD)
+	}
+	// Copies that survive the exec, above the two fixed numbers.
+	for _, fd := range keep {
+		copied, err := unix.FcntlInt(uintptr(*fd), unix.F_DUPFD, handover.PlanFD+1)
+		if err != nil {
+			return fmt.Errorf("keep a descriptor for the monitor: %w", err)
+		}
+		*fd = copied
+	}
+	encodedPlan, err := plan.Encode(p)
+	if err != nil {
+		return err
+	}
+	encoded, err := plan.Encode(h)
+	if err != nil {
+		return err
+	}
+	planFile, err := sandbox.Sealed("plan", encodedPlan)
+	if err != nil {
+		return fmt.Errorf("write the plan for the monitor: %w", err)
+	}
+	handoverFile, err := sandbox.Sealed("handover", encoded)
+	if err != nil {
+		return fmt.Errorf("write the handover for the monitor: %w", err)
+	}
+	// Both away from the fixed numbers first: one may stand at the other's.
+	planFD, err := unix.FcntlInt(planFile.Fd(), unix.F_DUPFD, handover.PlanFD+1)
+	if err != nil {
+		return fmt.Errorf("keep the plan for the monitor: %w", err)
+	}
+	handoverFD, err := unix.FcntlInt(handoverFile.Fd(), unix.F_DUPFD, handover.PlanFD+1)
+	if err != nil {
+		return fmt.Errorf("keep the handover for the monitor: %w", err)
+	}
+	// From here on this process is good for nothing but the exec: the Go
+	// runtime's own descriptors may be among those replaced.
+	if err := unix.Dup2(planFD, handover.PlanFD); err != nil {
+		return os.NewSyscallError("dup2", err)
+	}
+	if err := unix.Dup2(handoverFD, handover.HandoverFD); err != nil {
+		return os.NewSyscallError("dup2", err)
+	}
+	unix.CloseOnExec(planFD)
+	unix.CloseOnExec(handoverFD)
+	err = unix.Exec(programs.Monitor, []string{"sandbox: " + p.Application}, nil)
+	return fmt.Errorf("execute the monitor %s: %w", programs.Monitor, err)
+}

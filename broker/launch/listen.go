@@ -1,0 +1,154 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// GrantError is a grant that could not be opened; it names the policy line.
+type GrantError struct {
+	Grant *plan.Grant
+	Doing string
+	Err   error
+}
+
+func (e *GrantError) Error() string {
+	p := e.Grant.Position
+	return fmt.Sprintf("%s:%d:%d: grant %q: %s: %v%s", p.File, p.Line, p.Column, e.Grant.Name, e.Doing, e.Err, advice(e.Err))
+}
+
+func (e *GrantError) Unwrap() error { return e.Err }
+
+func advice(err error) string {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return "; another program listens there (ss -ltnp shows which): stop it, or change the address"
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return "; this machine has no such address"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return "; ports below 1024 and protected directories need root"
+	}
+	return ""
+}
+
+// listen binds a granted socket. Plain TCP: Go's own listeners would be MPTCP,
+// which programs and checkpoint tools do not expect.
+func listen(g *plan.Grant) (int, error) {
+	failed := func(doing string, err error) (int, error) { return -1, &GrantError{g, doing, err} }
+	switch g.Network {
+	case "unix", "unix-datagram":
+		return listenUnix(g)
+	}
+	ip, err := netip.ParseAddr(g.Address)
+	if err != nil {
+		return failed("read its address", err)
+	}
+	where := g.Network + ":" + netip.AddrPortFrom(ip, g.Port).String()
+	family, kind := unix.AF_INET, unix.SOCK_STREAM
+	var address unix.Sockaddr = &unix.SockaddrInet4{Port: int(g.Port)}
+	if ip.Is4() {
+		address = &unix.SockaddrInet4{Port: int(g.Port), Addr: ip.As4()}
+	} else {
+		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: int(g.Port), Addr: ip.As16()}
+	}
+	if g.Network == "udp" {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return failed("make a socket", err)
+	}
+	if kind == unix.SOCK_STREAM {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if err == nil && family == unix.AF_INET6 {
+		// Two families are two grants: what is granted is what is meant.
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	if err == nil {
+		err = unix.Bind(fd, address)
+	}
+	if err == nil && kind == unix.SOCK_STREAM {
+		err = unix.Listen(fd, backlog(g))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return failed("listen on "+where, err)
+	}
+	return fd, nil
+}
+
+func backlog(g *plan.Grant) int {
+	if g.Backlog > 0 {
+		return g.Backlog
+	}
+	return unix.SOMAXCONN
+}
+
+func listenUnix(g *plan.Grant) (int, error) {
+	kind := unix.SOCK_STREAM
+	if g.Network == "unix-datagram" {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, &GrantError{g, "make a socket", err}
+	}
+	err = unix.Bind(fd, &unix.SockaddrUnix{Name: g.Address})
+	if err == unix.EADDRINUSE && strings.HasPrefix(g.Address, "/") && deserted(g.Address, kind) {
+		// A socket file that nobody listens on is what a power cut left.
+		if err = unix.Unlink(g.Address); err == nil {
+			err = unix.Bind(fd, &unix.SockaddrUnix{Name: g.Address})
+		}
+	}
+	if err == nil && g.Mode != 0 && strings.HasPrefix(g.Address, "/") {
+		err = os.Chmod(g.Address, os.FileMode(g.Mode))
+	}
+	if err == nil && kind == unix.SOCK_STREAM {
+		err = unix.Listen(fd, backlog(g))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, &GrantError{g, "listen on unix:" + g.Address, err}
+	}
+	return fd, nil
+}
+
+// deserted says whether a path is a socket that refuses connections.
+func deserted(path string, kind int) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) == unix.ECONNREFUSED
+}
+
+// listenPath makes one of the application's own sockets.
+func listenPath(path string, mode os.FileMode, group int) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		if err = unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err == nil {
+			// The directory is not writable for others, and nothing is
+			// accepted before Listen: no moment with a wrong mode counts.
+			err = os.Chmod(path, mode)
+		}
+		if err == nil && group >= 0 && os.Geteuid() == 0 {
+			err = os.Chown(path, 0, group)
+		}
+		if err == nil {
+			err = unix.Listen(fd, 64)
+		}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("make the socket %s: %w", path, err)
+	}
+	return fd, nil
+}

@@ -1,0 +1,156 @@
+package monitor
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loop waits for descriptors and deadlines. Everything the monitor decides,
+// it decides on this one goroutine, one event after the other: there is no
+// state that two could see differently. Only calls that may block for long
+// run elsewhere, and they come back through post.
+type loop struct {
+	epoll   int
+	wake    int // eventfd: something was posted
+	sources map[int]func(events uint32)
+	timers  []*timer // few: one for each deadline, unsorted
+	done    bool
+
+	mutex  sync.Mutex
+	posted []func()
+}
+
+type timer struct {
+	at  time.Time
+	run func()
+}
+
+func newLoop() (*loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(epoll)
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	l := &loop{epoll: epoll, wake: wake, sources: map[int]func(uint32){}}
+	return l, l.add(wake, unix.EPOLLIN, l.runPosted)
+}
+
+// add calls f whenever one of the events is there for fd.
+func (l *loop) add(fd int, events uint32, f func(events uint32)) error {
+	event := unix.EpollEvent{Events: events, Fd: int32(fd)}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	l.sources[fd] = f
+	return nil
+}
+
+// close forgets fd and closes it; -1 is nothing.
+func (l *loop) close(fd int) {
+	if fd < 0 {
+		return
+	}
+	if _, ok := l.sources[fd]; ok {
+		delete(l.sources, fd)
+		// Explicitly: a copy of the descriptor elsewhere would keep
+		// the registration alive after the close.
+		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+	}
+	unix.Close(fd)
+}
+
+// after runs f once, d from now, unless it is stopped before.
+func (l *loop) after(d time.Duration, f func()) *timer {
+	t := &timer{at: time.Now().Add(d), run: f}
+	l.timers = append(l.timers, t)
+	return t
+}
+
+// stop makes sure that a timer does not run; nil is no timer.
+func (l *loop) stop(t *timer) {
+	for i, other := range l.timers {
+		if other == t && t != nil {
+			last := len(l.timers) - 1
+			l.timers[i] = l.timers[last]
+			l.timers[last] = nil
+			l.timers = l.timers[:last]
+			return
+		}
+	}
+}
+
+// post runs f on the loop; any goroutine may call it.
+func (l *loop) post(f func()) {
+	l.mutex.Lock()
+	l.posted = append(l.posted, f)
+	l.mutex.Unlock()
+	one := [8]byte{1}
+	unix.Write(l.wake, one[:])
+}
+
+func (l *loop) runPosted(uint32) {
+	var b [8]byte
+	unix.Read(l.wake, b[:])
+	l.mutex.Lock()
+	posted := l.posted
+	l.posted = nil
+	l.mutex.Unlock()
+	for _, f := range posted {
+		f()
+	}
+}
+
+// run serves until done is set.
+func (l *loop) run() error {
+	var events [64]unix.EpollEvent
+	for !l.done {
+		n, err := unix.EpollWait(l.epoll, events[:], l.timeout())
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("epoll_wait: %w", err)
+		}
+		for _, e := range events[:max(n, 0)] {
+			// An earlier event of this round may have closed it.
+			if f, ok := l.sources[int(e.Fd)]; ok {
+				f(e.Events)
+			}
+		}
+		l.expire()
+	}
+	return nil
+}
+
+// timeout is the time to the next deadline in milliseconds, -1 without one.
+func (l *loop) timeout() int {
+	if len(l.timers) == 0 {
+		return -1
+	}
+	next := l.timers[0].at
+	for _, t := range l.timers[1:] {
+		if t.at.Before(next) {
+			next = t.at
+		}
+	}
+	// Rounded up, or the loop would spin through the last millisecond.
+	return int(max(0, time.Until(next)+time.Millisecond-1) / time.Millisecond)
+}
+
+func (l *loop) expire() {
+	now := time.Now()
+	for i := 0; i < len(l.timers); {
+		t := l.timers[i]
+		if t.at.After(now) {
+			i++
+			continue
+		}
+		l.stop(t)
+		t.run()
+		i = 0 // it may have started or stopped others
+	}
+}

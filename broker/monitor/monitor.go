@@ -1,0 +1,295 @@
+// Package monitor is the privileged process of a running application.
+//
+// It holds the plan, the granted sockets and the sockets of the compartments'
+// inits. It starts workers, answers their requests, performs the calls that
+// their filters hand to it, and hands out descriptors. It reads no YAML and no
+// JSON, writes no logs and opens no network of its own: it tells the
+// supervisor, who does the rest without privileges.
+//
+//	monitor.go     the state, the start and the end
+//	loop.go        one goroutine, one event after the other
+//	worker.go      workers from spawn to end
+//	queue.go       requests that wait for a free worker
+//	request.go     the table of what a worker may ask, and in which state
+//	open.go        files and directories
+//	socket.go      listening and outgoing sockets
+//	start.go       workers started by workers
+//	notification.go  calls that the filter stopped
+//	supervisor.go  the table of what the supervisor may ask
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/worker"
+)
+
+// Monitor is the monitor of one application.
+type Monitor struct {
+	loop       *loop
+	plan       *plan.Plan
+	handover   *handover.Handover
+	hierarchy  cgroup.Hierarchy
+	components []*component
+	workers    map[uint32]*work
+	lastWorker uint32
+	listeners  map[int]int // grant -> listening socket
+	supervisor *work       // nil before it runs and after it ended
+	link       int         // the monitor's end of the supervisor's socket, -1
+	null       int         // /dev/null
+	status     int         // what the process ends with
+	message    wire.Message
+	bytes      [wire.MaximumSize + 1]byte // one more than allowed, to see what is too large
+	brokers    map[uint64]bool            // inodes of live broker sockets
+}
+
+// component is what the monitor knows of one component.
+type component struct {
+	*plan.Component
+	index       int
+	control     int // socket of the compartment's init, -1 when it is lost
+	pid         int // of the init
+	pidfd       int
+	group       *cgroup.Group
+	workers     int // spawned and not yet gone
+	queue       []*request
+	ready       []*work         // prepared in advance, waiting for their descriptors
+	output      [2]int          // write ends of the log pipes: standard output and error
+	brokered    map[int32]bool  // calls that the monitor performs
+	passed      []worker.Passed // what every worker gets at start, without its broker socket
+	brokerFD    int             // number of the broker socket in workers, -1 without one
+	environment []string
+	silence     silence // of denials
+	records     records // of descriptors that were handed out
+	stored      []stored
+}
+
+// Run serves until the application is over and returns the exit status.
+func Run() (int, error) {
+	// The heap is small and stays so: let it be collected early rather than
+	// grow to the runtime's usual minimum.
+	debug.SetGCPercent(50)
+	h, p, err := handover.Read()
+	if err != nil {
+		return 125, err
+	}
+	m := &Monitor{
+		plan: p, handover: h, link: -1, status: 125,
+		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{},
+	}
+	if err := m.start(); err != nil {
+		return 125, err
+	}
+	if err := m.loop.run(); err != nil {
+		return 125, err
+	}
+	return m.status, nil
+}
+
+// start takes everything over from the launcher. The order matters: the
+// descriptors become close-on-exec before anything is started that could
+// inherit them; the inits are watched before they are asked for workers; the
+// supervisor comes last, because it starts asking at once.
+func (m *Monitor) start() error {
+	m.closeOnExec()
+	var err error
+	if m.null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open /dev/null: %w", err)
+	}
+	if m.hierarchy, err = cgroup.Find(); err != nil {
+		return err
+	}
+	if m.loop, err = newLoop(); err != nil {
+		return err
+	}
+	for _, l := range m.handover.Listeners {
+		m.listeners[l.Grant] = l.FD
+	}
+	for i := range m.plan.Components {
+		c, err := m.newComponent(i)
+		if err != nil {
+			return fmt.Errorf("component %q: %w", m.plan.Components[i].Name, err)
+		}
+		m.components = append(m.components, c)
+	}
+	for _, made := range m.handover.Compartments {
+		if err := m.adopt(made); err != nil {
+			return fmt.Errorf("component %q: take over its compartment: %w", m.plan.Components[made.Component].Name, err)
+		}
+	}
+	m.catchSignals()
+	return m.startSupervisor()
+}
+
+// closeOnExec marks everything that came through the launcher's exec. The
+// monitor itself executes nothing, but a library might.
+func (m *Monitor) closeOnExec() {
+	unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
+}
+
+func (m *Monitor) newComponent(index int) (*component, error) {
+	c := &component{
+		Component: &m.plan.Components[index], index: index,
+		control: -1, pidfd: -1, brokerFD: -1, output: [2]int{-1, -1},
+		brokered: brokeredCalls(&m.plan.Components[index]),
+	}
+	m.prepareDescriptors(c)
+	return c, nil
+}
+
+// adopt starts to watch a compartment's init.
+func (m *Monitor) adopt(made handover.Compartment) error {
+	c := m.components[made.Component]
+	c.control, c.pid, c.pidfd = made.Control, made.Pid, made.Pidfd
+	group, err := cgroup.Open(m.hierarchy, cgroup.Root+"/"+m.plan.Application+"/"+c.Name, c.Limits)
+	if err != nil {
+		return err
+	}
+	c.group = group
+	if err := unix.SetNonblock(c.control, true); err != nil {
+		return err
+	}
+	if err := m.loop.add(c.control, unix.EPOLLIN, func(uint32) { m.initSays(c) }); err != nil {
+		return err
+	}
+	if err := m.loop.add(c.pidfd, unix.EPOLLIN, func(uint32) { m.initGone(c) }); err != nil {
+		return err
+	}
+	m.fillReady(c)
+	return nil
+}
+
+// initSays reads what the init of a compartment has to say.
+func (m *Monitor) initSays(c *component) {
+	said, err := worker.Receive(c.control)
+	switch {
+	case err == unix.EAGAIN:
+	case err != nil:
+		// An init that does not speak its protocol is not the one that
+		// was put there.
+		unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+	case said.Kind == worker.Closed:
+		m.loop.close(c.control) // its pidfd tells the rest
+		c.control = -1
+	case said.Kind == worker.Spawned:
+		m.spawned(said)
+	}
+}
+
+// initGone is called when the init of a compartment died, and with it
+// everything in its pid namespace.
+func (m *Monitor) initGone(c *component) {
+	var status unix.WaitStatus
+	unix.Wait4(c.pid, &status, unix.WNOHANG, nil)
+	m.loop.close(c.pidfd)
+	m.loop.close(c.control)
+	c.control, c.pidfd = -1, -1
+	why := "its init ended"
+	if status.Signaled() {
+		why = "its init was killed by " + unix.SignalName(status.Signal())
+	}
+	m.refuseQueued(c, unix.EIO)
+	for _, w := range m.workersOf(c) {
+		m.gone(w)
+	}
+	if c.group != nil {
+		c.group.Close()
+		c.group = nil
+	}
+	m.tell(wire.CompartmentLost, func(b *wire.Message) { b.U32(uint32(c.index)).String(why) })
+	if c.index == m.handover.Supervisor {
+		m.finish(125)
+	}
+}
+
+func (m *Monitor) workersOf(c *component) []*work {
+	var all []*work
+	for _, w := range m.workers {
+		if w.component == c {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// catchSignals turns the signals that ask the broker to stop into requests to
+// the supervisor, who stops the components in order.
+func (m *Monitor) catchSignals() {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	signal.Ignore(unix.SIGPIPE)
+	go func() {
+		for s := range signals {
+			m.loop.post(func() { m.stopAsked(s.(unix.Signal)) })
+		}
+	}()
+}
+
+func (m *Monitor) stopAsked(s unix.Signal) {
+	if m.link < 0 {
+		m.finish(128 + int(s))
+		return
+	}
+	m.tell(wire.StopAsked, func(b *wire.Message) { b.U32(uint32(s)) })
+}
+
+// finish ends the monitor. Every init loses its socket and ends, which ends
+// what is left in the compartments; the sweeper removes the rest.
+func (m *Monitor) finish(status int) {
+	m.status = status
+	m.loop.done = true
+}
+
+// tell sends an event to the supervisor. A supervisor that does not read for
+// so long that its socket is full is broken, and nothing can be supervised
+// without it.
+func (m *Monitor) tell(op wire.Op, body func(*wire.Message), fds ...int) {
+	if m.link < 0 {
+		return
+	}
+	m.message.Begin(wire.Header{Kind: wire.Event, Op: op, FDs: len(fds)})
+	body(&m.message)
+	m.sendToSupervisor(fds)
+}
+
+func (m *Monitor) sendToSupervisor(fds []int) {
+	b, err := m.message.Bytes()
+	if err != nil {
+		return // a text that does not fit is not worth more than its absence
+	}
+	err = send(m.link, b, fds)
+	if err == unix.EAGAIN {
+		// The socket holds hundreds of messages: give the supervisor a
+		// second to read them.
+		poll := []unix.PollFd{{Fd: int32(m.link), Events: unix.POLLOUT}}
+		unix.Poll(poll, int(time.Second/time.Millisecond))
+		err = send(m.link, b, fds)
+	}
+	if err != nil && !errors.Is(err, unix.EPIPE) && m.supervisor != nil {
+		m.kill(m.supervisor, "it does not read what the monitor tells it")
+	}
+}
+
+func send(socket int, b []byte, fds []int) error {
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	for {
+		err := unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}

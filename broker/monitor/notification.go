@@ -1,0 +1,264 @@
+package monitor
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/calls"
+	"bulkhead/policy/plan"
+)
+
+// ioctls of a seccomp listener (seccomp_unotify(2)).
+const (
+	ioctlReceive = 0xc0502100 // SECCOMP_IOCTL_NOTIF_RECV
+	ioctlSend    = 0xc0182101 // SECCOMP_IOCTL_NOTIF_SEND
+	ioctlIDValid = 0x40082102 // SECCOMP_IOCTL_NOTIF_ID_VALID
+	ioctlAddFD   = 0x40182103 // SECCOMP_IOCTL_NOTIF_ADDFD
+)
+
+// struct seccomp_notif
+type seccompNotification struct {
+	id                 uint64
+	pid, flags         uint32
+	number             int32
+	architecture       uint32
+	instructionPointer uint64
+	arguments          [6]uint64
+}
+
+// struct seccomp_notif_resp
+type seccompResponse struct {
+	id    uint64
+	value int64
+	error int32
+	flags uint32
+}
+
+// struct seccomp_notif_addfd
+type seccompAddFD struct {
+	id                uint64
+	flags             uint32
+	source            uint32
+	target            uint32
+	targetDescription uint32
+}
+
+const (
+	addFDSet  = 1 // SECCOMP_ADDFD_FLAG_SETFD
+	addFDSend = 2 // SECCOMP_ADDFD_FLAG_SEND, Linux 5.14
+)
+
+// notification is a call that a worker's filter stopped. The worker's thread
+// waits in it until respond or inject.
+type notification struct {
+	id        uint64
+	pid       int // of the thread, in the monitor's pid namespace
+	call      int32
+	arguments [6]uint64
+}
+
+// performed are the calls that the monitor can perform for a worker.
+var performed map[string]func(*Monitor, *work, *notification)
+
+// Filled here because the functions lead back to the table.
+func init() {
+	performed = map[string]func(*Monitor, *work, *notification){
+		"socket":  (*Monitor).brokeredSocket,
+		"bind":    (*Monitor).brokeredBind,
+		"connect": (*Monitor).brokeredConnect,
+	}
+}
+
+// brokeredCalls are the numbers of the calls that the plan wants performed.
+func brokeredCalls(c *plan.Component) map[int32]bool {
+	all := map[int32]bool{}
+	for _, r := range c.Syscalls.Rules {
+		if r.Action != plan.Broker {
+			continue
+		}
+		if n, ok := calls.Number(r.Call); ok {
+			all[int32(n)] = true
+		}
+	}
+	return all
+}
+
+func (m *Monitor) notified(w *work, events uint32) {
+	if events&unix.EPOLLIN == 0 {
+		// EPOLLHUP: no process with this filter is left.
+		m.loop.close(w.listener)
+		w.listener = -1
+		return
+	}
+	var raw seccompNotification
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlReceive, uintptr(unsafe.Pointer(&raw))); errno != 0 {
+		return // ENOENT: the caller died meanwhile
+	}
+	n := &notification{id: raw.id, pid: int(raw.pid), call: raw.number, arguments: raw.arguments}
+	if w.component.brokered[n.call] {
+		if f := performed[calls.Name(int(n.call))]; f != nil {
+			f(m, w, n)
+			return
+		}
+	}
+	errno := unix.EPERM
+	if int(n.call) > calls.Last {
+		// Newer than this program: libraries fall back on ENOSYS only.
+		errno = unix.ENOSYS
+	} else {
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: errno})
+	}
+	m.respond(w, n, errno)
+}
+
+// valid says whether the thread that made the call still waits in it. Until
+// then its pid, and what was read through it, may be somebody else's.
+func (m *Monitor) valid(w *work, n *notification) bool {
+	if w.listener < 0 {
+		return false
+	}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlIDValid, uintptr(unsafe.Pointer(&n.id)))
+	return errno == 0
+}
+
+// respond ends a call with a result: 0, or an errno.
+func (m *Monitor) respond(w *work, n *notification, errno syscall.Errno) {
+	if w.listener < 0 {
+		return
+	}
+	response := seccompResponse{id: n.id, error: -int32(errno)}
+	unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlSend, uintptr(unsafe.Pointer(&response)))
+}
+
+// inject ends a call with a new descriptor as its result, in one step: a
+// worker that is killed in between gets neither.
+func (m *Monitor) inject(w *work, n *notification, fd int, closeOnExec bool) {
+	add := seccompAddFD{id: n.id, flags: addFDSend, source: uint32(fd)}
+	if closeOnExec {
+		add.targetDescription = unix.O_CLOEXEC
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlAddFD, uintptr(unsafe.Pointer(&add))); errno != 0 {
+		m.respond(w, n, errno)
+	}
+}
+
+// replace puts a descriptor in the place of the worker's own.
+func (m *Monitor) replace(w *work, n *notification, fd, number int, closeOnExec bool) syscall.Errno {
+	add := seccompAddFD{id: n.id, flags: addFDSet, source: uint32(fd), target: uint32(number)}
+	if closeOnExec {
+		add.targetDescription = unix.O_CLOEXEC
+	}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlAddFD, uintptr(unsafe.Pointer(&add)))
+	return errno
+}
+
+// readAddress reads the address of bind and connect, arguments 1 and 2.
+func (m *Monitor) readAddress(w *work, n *notification) (address, syscall.Errno) {
+	length := n.arguments[2]
+	if int32(length) < 0 || length > maximumAddress {
+		return address{}, unix.EINVAL
+	}
+	var memory [maximumAddress]byte
+	b := memory[:length]
+	if len(b) == 0 {
+		return address{}, unix.EINVAL
+	}
+	local := []unix.Iovec{{Base: &b[0]}}
+	local[0].SetLen(len(b))
+	remote := []unix.RemoteIovec{{Base: uintptr(n.arguments[1]), Len: len(b)}}
+	got, err := unix.ProcessVMReadv(n.pid, local, remote, 0)
+	if err != nil || got != len(b) {
+		return address{}, unix.EFAULT
+	}
+	// Only now is it sure that this was the caller's memory.
+	if !m.valid(w, n) {
+		return address{}, unix.EINTR
+	}
+	a, ok := parseAddress(b)
+	if !ok {
+		if a.family == unix.AF_UNSPEC {
+			return a, unix.EACCES // takes a connection apart: nobody needs it
+		}
+		return a, unix.EAFNOSUPPORT
+	}
+	return a, 0
+}
+
+// fetch gets the socket that argument 0 names. What the worker puts at that
+// number afterwards does not matter: the monitor acts on what it holds.
+func (m *Monitor) fetch(w *work, n *notification) (int, syscall.Errno) {
+	// The notification names a thread; before Linux 6.9 a pidfd can only be
+	// had of its process.
+	pidfd, err := unix.PidfdOpen(threadGroup(n.pid), 0)
+	if err != nil {
+		return -1, unix.EINTR
+	}
+	defer unix.Close(pidfd)
+	fd, err := unix.PidfdGetfd(pidfd, int(int32(n.arguments[0])), 0)
+	if err != nil {
+		return -1, unix.EBADF
+	}
+	if !m.valid(w, n) {
+		unix.Close(fd)
+		return -1, unix.EINTR
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		unix.Close(fd)
+		return -1, unix.ENOTSOCK
+	}
+	return fd, 0
+}
+
+// threadGroup is the pid of a thread's process, from /proc (proc(5), Tgid).
+func threadGroup(tid int) int {
+	b, err := os.ReadFile("/proc/" + itoa(tid) + "/status")
+	if err != nil {
+		return tid
+	}
+	for line := range strings.Lines(string(b)) {
+		if id, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			if pid, err := strconv.Atoi(strings.TrimSpace(id)); err == nil {
+				return pid
+			}
+		}
+	}
+	return tid
+}
+
+// closesOnExec reads the close-on-exec flag of the descriptor that argument 0
+// names, which belongs to the number and not to what is open there.
+func closesOnExec(n *notification) bool {
+	b, err := os.ReadFile("/proc/" + itoa(n.pid) + "/fdinfo/" + itoa(int(int32(n.arguments[0]))))
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(b)) {
+		if octal, ok := strings.CutPrefix(line, "flags:"); ok {
+			flags, err := strconv.ParseUint(strings.TrimSpace(octal), 8, 64)
+			return err != nil || flags&unix.O_CLOEXEC != 0
+		}
+	}
+	return true
+}
+
+// pidOf is the pid that a pidfd stands for, as the monitor sees it; 0 when it
+// is gone.
+func pidOf(pidfd int) int {
+	b, err := os.ReadFile("/proc/self/fdinfo/" + itoa(pidfd))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if pid, ok := strings.CutPrefix(line, "Pid:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(pid))
+			return max(n, 0)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,239 @@
+package monitor
+
+import (
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox/worker"
+)
+
+// The flags of open(2) that a worker may ask for.
+const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_TRUNC | unix.O_APPEND |
+	unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_SYNC | unix.O_DSYNC | unix.O_LARGEFILE | unix.O_NOFOLLOW
+
+func (m *Monitor) answerOpen(w *work, h wire.Header, b *wire.Body, _ []int) answer {
+	flags, mode, name, path := int(b.U32()), b.U32(), b.Bytes(), b.Bytes()
+	if b.End() != nil {
+		return refused(errMalformed)
+	}
+	index, g, errno := m.granted(w, name, plan.GrantFile, plan.GrantDirectory, plan.GrantDevice)
+	if errno == 0 {
+		var fd int
+		if fd, errno = m.open(g, string(path), flags, mode); errno == 0 {
+			m.record(w, index, string(path))
+			return answer{fd: fd}
+		}
+	}
+	m.denyGrant(w, h.Op, errno, "open "+string(name)+"/"+string(path))
+	return refused(errno)
+}
+
+// open opens what a grant allows, never more. The type is looked at before
+// anything is opened for real: an open of a FIFO may block, one of a device
+// may act, and a descriptor of a directory is a ladder out of the compartment.
+func (m *Monitor) open(g *plan.Grant, path string, flags int, mode uint32) (int, syscall.Errno) {
+	if flags&^openFlags != 0 {
+		return -1, unix.EINVAL
+	}
+	if errno := accessible(g, flags); errno != 0 {
+		return -1, errno
+	}
+	root, name, errno := rootOf(g, path)
+	if errno != 0 {
+		return -1, errno
+	}
+	defer unix.Close(root)
+	// Each of the two steps can lose a race against whoever else writes in
+	// the directory; neither can be tricked by it, only made to start over.
+	for range 8 {
+		seen, err := openat2(root, name, unix.O_PATH, 0)
+		if err == nil {
+			fd, errno := reopen(seen, g, flags)
+			unix.Close(seen)
+			return fd, errno
+		}
+		if err != unix.ENOENT || flags&unix.O_CREAT == 0 {
+			return -1, err.(syscall.Errno)
+		}
+		fd, err := openat2(root, name, flags&^unix.O_TRUNC|unix.O_CREAT|unix.O_EXCL, uint64(mode&0o777))
+		if err == nil {
+			return fd, giveAway(fd, root)
+		}
+		if err != unix.EEXIST {
+			return -1, err.(syscall.Errno)
+		}
+	}
+	return -1, unix.EAGAIN
+}
+
+// accessible compares what is asked with what the grant allows.
+func accessible(g *plan.Grant, flags int) syscall.Errno {
+	reads, writes := false, false
+	switch flags & unix.O_ACCMODE {
+	case unix.O_RDONLY:
+		reads = true
+	case unix.O_WRONLY:
+		writes = true
+	case unix.O_RDWR:
+		reads, writes = true, true
+	default:
+		return unix.EINVAL
+	}
+	// O_TRUNC and O_CREAT change things whatever the access mode says.
+	changes := writes || flags&(unix.O_TRUNC|unix.O_CREAT) != 0
+	switch {
+	case reads && g.Access&plan.Read == 0:
+		return unix.EACCES
+	case changes && g.Access&plan.Write != 0:
+		return 0
+	case writes && g.Access&plan.Append != 0 && flags&unix.O_APPEND != 0 && flags&unix.O_TRUNC == 0:
+		return 0
+	case changes:
+		return unix.EACCES
+	}
+	return 0
+}
+
+// rootOf opens what the path is resolved beneath, and the name there. For a
+// file grant that is the file's directory, so that a file which is replaced,
+// as a log by its rotation, is found.
+func rootOf(g *plan.Grant, path string) (root int, name string, errno syscall.Errno) {
+	directory, name := g.Path, path
+	if g.Kind != plan.GrantDirectory {
+		if path != "" {
+			return -1, "", unix.ENOTDIR
+		}
+		slash := len(g.Path) - 1
+		for slash > 0 && g.Path[slash] != '/' {
+			slash--
+		}
+		directory, name = g.Path[:max(slash, 1)], g.Path[slash+1:]
+	} else if path == "" {
+		return -1, "", unix.EISDIR
+	}
+	root, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, "", err.(syscall.Errno)
+	}
+	return root, name, 0
+}
+
+// openat2 opens a path that stays beneath root, whatever symbolic links say
+// (openat2(2), Linux 5.6).
+func openat2(root int, path string, flags int, mode uint64) (int, error) {
+	how := unix.OpenHow{
+		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY),
+		Mode:    mode,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	for range 16 {
+		fd, err := unix.Openat2(root, path, &how)
+		// EAGAIN: something was renamed during the walk.
+		if err != unix.EAGAIN && err != unix.EINTR {
+			return fd, err
+		}
+	}
+	return -1, unix.EAGAIN
+}
+
+// reopen opens for real what an O_PATH descriptor has found.
+func reopen(seen int, g *plan.Grant, flags int) (int, syscall.Errno) {
+	var st unix.Stat_t
+	if err := unix.Fstat(seen, &st); err != nil {
+		return -1, err.(syscall.Errno)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFDIR:
+		return -1, unix.EISDIR
+	case unix.S_IFCHR, unix.S_IFBLK:
+		if g.Kind != plan.GrantDevice {
+			return -1, unix.EACCES
+		}
+	default:
+		return -1, unix.EACCES
+	}
+	if flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL {
+		return -1, unix.EEXIST
+	}
+	// Through /proc: the very inode that was looked at, under no name.
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(seen), flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW)|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return -1, err.(syscall.Errno)
+	}
+	return fd, 0
+}
+
+// giveAway lets a new file belong to whom its directory belongs to: the
+// monitor, who made it, is nobody that an administrator would look for.
+func giveAway(fd, directory int) syscall.Errno {
+	var st unix.Stat_t
+	err := unix.Fstat(directory, &st)
+	if err == nil {
+		err = unix.Fchown(fd, int(st.Uid), int(st.Gid))
+	}
+	if err != nil && err != unix.EPERM { // EPERM: an ordinary user's broker
+		unix.Close(fd)
+		return err.(syscall.Errno)
+	}
+	return 0
+}
+
+// openAtStart opens the file grants that the plan delivers at start. The
+// descriptors are the caller's, also those before an error.
+func (m *Monitor) openAtStart(c *component) ([]worker.Passed, error) {
+	var passed []worker.Passed
+	for _, b := range c.Grants {
+		g := &m.plan.Grants[b.Grant]
+		if b.Number < 0 || g.Kind == plan.GrantListen {
+			continue
+		}
+		fd, errno := m.openGrant(g)
+		if errno != 0 {
+			return passed, &grantError{g, errno}
+		}
+		passed = append(passed, worker.Passed{FD: fd, Number: b.Number})
+	}
+	return passed, nil
+}
+
+func (m *Monitor) openGrant(g *plan.Grant) (int, syscall.Errno) {
+	if g.Kind == plan.GrantConnect {
+		return connect(g)
+	}
+	flags := unix.O_RDONLY
+	switch {
+	case g.Access&plan.Write != 0 && g.Access&plan.Read != 0:
+		flags = unix.O_RDWR
+	case g.Access&plan.Write != 0:
+		flags = unix.O_WRONLY
+	case g.Access&plan.Append != 0:
+		flags = unix.O_WRONLY | unix.O_APPEND
+	}
+	if g.Create {
+		flags |= unix.O_CREAT
+	}
+	return m.open(g, "", flags, g.Mode)
+}
+
+// grantError is a grant that could not be opened when a worker started.
+type grantError struct {
+	grant *plan.Grant
+	errno syscall.Errno
+}
+
+func (e *grantError) Error() string {
+	p := e.grant.Position
+	what := e.grant.Path
+	if what == "" {
+		what = e.grant.Network + ":" + e.grant.Address
+	}
+	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column) +
+		": open grant " + e.grant.Name + " (" + what + "): " + e.errno.Error()
+}
+
+func (e *grantError) Unwrap() error { return e.errno }

@@ -1,0 +1,102 @@
+package monitor
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/sandbox/worker"
+)
+
+// request is a worker's wish for another worker, with the descriptors that
+// came with it. They belong to the request until it is served or refused.
+type request struct {
+	requester *work
+	id        uint32
+	passed    []worker.Passed
+}
+
+func (r *request) close() {
+	for _, p := range r.passed {
+		unix.Close(p.FD)
+	}
+	r.passed = nil
+}
+
+// active is how many workers of a component run or are about to; those that
+// wait prepared do not count.
+func (c *component) active() int { return c.workers - len(c.ready) }
+
+// ask serves a request now, later, or refuses it: up to Maximum workers run,
+// up to Queue requests wait, and one more is told to try again.
+func (m *Monitor) ask(c *component, r *request) {
+	switch {
+	case c.active() < c.Workers.Maximum:
+		m.serve(c, r)
+	case len(c.queue) < c.Workers.Queue:
+		c.queue = append(c.queue, r)
+		m.tellQueue(c)
+	default:
+		m.reply(r.requester, wire.Start, r.id, unix.EAGAIN, nil)
+		r.close()
+	}
+}
+
+func (m *Monitor) serve(c *component, r *request) {
+	// Exactly one answer: here when it fails, otherwise when the program
+	// runs or fails to.
+	if _, err := m.run(c, r.passed, r.requester, r.id); err != nil {
+		m.reply(r.requester, wire.Start, r.id, errnoOf(err), nil)
+		m.tell(wire.WorkerFailed, func(b *wire.Message) {
+			b.U32(0).U32(uint32(c.index)).U32(uint32(errnoOf(err))).String(err.Error())
+		})
+	}
+	r.close()
+	m.loop.post(func() { m.fillReady(c) })
+}
+
+// serveQueue is called when a worker of c is gone.
+func (m *Monitor) serveQueue(c *component) {
+	served := false
+	for len(c.queue) > 0 && c.control >= 0 && c.active() < c.Workers.Maximum {
+		r := c.queue[0]
+		c.queue = c.queue[1:]
+		served = true
+		m.serve(c, r)
+	}
+	if served {
+		m.tellQueue(c)
+	}
+}
+
+// dropRequests forgets what a worker that is gone waits for.
+func (m *Monitor) dropRequests(w *work) {
+	for _, c := range m.components {
+		kept := c.queue[:0]
+		for _, r := range c.queue {
+			if r.requester == w {
+				r.close()
+			} else {
+				kept = append(kept, r)
+			}
+		}
+		if len(kept) != len(c.queue) {
+			clear(c.queue[len(kept):])
+			c.queue = kept
+			m.tellQueue(c)
+		}
+	}
+}
+
+func (m *Monitor) refuseQueued(c *component, errno syscall.Errno) {
+	for _, r := range c.queue {
+		m.reply(r.requester, wire.Start, r.id, errno, nil)
+		r.close()
+	}
+	c.queue = nil
+}
+
+func (m *Monitor) tellQueue(c *component) {
+	m.tell(wire.Queued, func(b *wire.Message) { b.U32(uint32(c.index)).U32(uint32(len(c.queue))) })
+}

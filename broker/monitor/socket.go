@@ -1,0 +1,303 @@
+package monitor
+
+import (
+	"net/netip"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// answerListen hands out a granted listening socket.
+func (m *Monitor) answerListen(w *work, h wire.Header, b *wire.Body, _ []int) answer {
+	name := b.Bytes()
+	if b.End() != nil {
+		return refused(errMalformed)
+	}
+	index, _, errno := m.granted(w, name, plan.GrantListen)
+	fd, bound := m.listeners[index]
+	if errno == 0 && !bound {
+		errno = unix.EIO
+	}
+	if errno != 0 {
+		m.denyGrant(w, h.Op, errno, "listen "+string(name))
+		return refused(errno)
+	}
+	m.record(w, index, "")
+	return answer{fd: fd, keep: true}
+}
+
+// answerConnect hands out a socket that is connected to a granted address.
+func (m *Monitor) answerConnect(w *work, h wire.Header, b *wire.Body, _ []int) answer {
+	name := b.Bytes()
+	if b.End() != nil {
+		return refused(errMalformed)
+	}
+	index, g, errno := m.granted(w, name, plan.GrantConnect)
+	if errno != 0 {
+		m.denyGrant(w, h.Op, errno, "connect "+string(name))
+		return refused(errno)
+	}
+	if !m.mayWait(w) {
+		return refused(unix.EAGAIN)
+	}
+	// Elsewhere: a connection may take as long as it likes.
+	go func() {
+		fd, errno := connect(g)
+		m.loop.post(func() {
+			w.waiting--
+			if errno != 0 {
+				m.reply(w, h.Op, h.ID, errno, nil)
+				return
+			}
+			m.record(w, index, "")
+			m.reply(w, h.Op, h.ID, 0, nil, fd)
+			unix.Close(fd)
+		})
+	}()
+	return later()
+}
+
+// maximumWaiting bounds the calls of one worker that wait elsewhere.
+const maximumWaiting = 16
+
+func (m *Monitor) mayWait(w *work) bool {
+	if w.waiting >= maximumWaiting {
+		return false
+	}
+	w.waiting++
+	return true
+}
+
+// connect makes a socket for a grant and connects it. It may block.
+func connect(g *plan.Grant) (int, syscall.Errno) {
+	address, family, kind, errno := sockaddr(g)
+	if errno != 0 {
+		return -1, errno
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err.(syscall.Errno)
+	}
+	for {
+		err = unix.Connect(fd, address)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err.(syscall.Errno)
+	}
+	return fd, 0
+}
+
+// sockaddr translates a grant's address.
+func sockaddr(g *plan.Grant) (address unix.Sockaddr, family, kind int, errno syscall.Errno) {
+	switch g.Network {
+	case "unix", "unix-datagram":
+		kind = unix.SOCK_STREAM
+		if g.Network == "unix-datagram" {
+			kind = unix.SOCK_DGRAM
+		}
+		return &unix.SockaddrUnix{Name: g.Address}, unix.AF_UNIX, kind, 0
+	case "tcp":
+		kind = unix.SOCK_STREAM
+	case "udp":
+		kind = unix.SOCK_DGRAM
+	default:
+		return nil, 0, 0, unix.EAFNOSUPPORT
+	}
+	ip, err := netip.ParseAddr(g.Address)
+	if err != nil {
+		return nil, 0, 0, unix.EADDRNOTAVAIL
+	}
+	if ip.Is4() {
+		return &unix.SockaddrInet4{Port: int(g.Port), Addr: ip.As4()}, unix.AF_INET, kind, 0
+	}
+	return &unix.SockaddrInet6{Port: int(g.Port), Addr: ip.As16()}, unix.AF_INET6, kind, 0
+}
+
+// Calls that the monitor performs for programs that nobody changed. Each
+// reads what it needs of the worker's memory once, makes sure that the worker
+// is still the one that asked, decides on its own copy, and acts on its own
+// descriptors; nothing that the worker changes meanwhile can matter.
+
+// networks are the socket families and kinds of a component's grants.
+func (m *Monitor) brokeredSocket(w *work, n *notification) {
+	family, kind, protocol := int(int32(n.arguments[0])), int(int32(n.arguments[1])), int(int32(n.arguments[2]))
+	if !m.familyGranted(w, family) {
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EAFNOSUPPORT, object: "socket"})
+		m.respond(w, n, unix.EAFNOSUPPORT)
+		return
+	}
+	// Plain TCP and UDP only: MPTCP, which Go tries first, SCTP and raw
+	// sockets have ways of their own to reach other addresses.
+	if protocol != 0 && protocol != unix.IPPROTO_TCP && protocol != unix.IPPROTO_UDP {
+		m.respond(w, n, unix.EPROTONOSUPPORT)
+		return
+	}
+	switch kind &^ (unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK) {
+	case unix.SOCK_STREAM, unix.SOCK_DGRAM:
+	case unix.SOCK_SEQPACKET:
+		if family != unix.AF_UNIX {
+			m.respond(w, n, unix.EPROTONOSUPPORT)
+			return
+		}
+	default:
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EPERM, object: "socket"})
+		m.respond(w, n, unix.EPERM)
+		return
+	}
+	// In the monitor's network namespace: the socket belongs there from its
+	// birth, so options, epoll and the data path need nobody.
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		m.respond(w, n, err.(syscall.Errno))
+		return
+	}
+	m.inject(w, n, fd, kind&unix.SOCK_CLOEXEC != 0)
+	unix.Close(fd)
+}
+
+func (m *Monitor) familyGranted(w *work, family int) bool {
+	for _, b := range w.component.Grants {
+		g := &m.plan.Grants[b.Grant]
+		if w.dropped[b.Grant] || g.Kind != plan.GrantListen && g.Kind != plan.GrantConnect {
+			continue
+		}
+		switch g.Network {
+		case "unix", "unix-datagram":
+			if family == unix.AF_UNIX {
+				return true
+			}
+		default:
+			// Both: an IPv6 socket may be meant for a mapped IPv4
+			// address, and the address is what the grant limits.
+			if family == unix.AF_INET || family == unix.AF_INET6 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// brokeredBind replaces the worker's socket by the granted one, which has been
+// listening since the application started, if the address is a granted one.
+func (m *Monitor) brokeredBind(w *work, n *notification) {
+	address, errno := m.readAddress(w, n)
+	if errno != 0 {
+		m.respond(w, n, errno)
+		return
+	}
+	mine, errno := m.fetch(w, n)
+	if errno != 0 {
+		m.respond(w, n, errno)
+		return
+	}
+	defer unix.Close(mine)
+	if address.any() {
+		m.respond(w, n, 0) // "whatever address": it has none, and needs none
+		return
+	}
+	index, ok := m.match(w, plan.GrantListen, address, socketType(mine))
+	listener, bound := m.listeners[index]
+	if !ok || !bound {
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "listen " + address.text(socketType(mine))})
+		m.respond(w, n, unix.EACCES)
+		return
+	}
+	// Whether the number blocks and whether it survives an exec stays as the
+	// program made it.
+	flags, err := unix.FcntlInt(uintptr(mine), unix.F_GETFL, 0)
+	if err == nil {
+		err = unix.SetNonblock(listener, flags&unix.O_NONBLOCK != 0)
+	}
+	if err != nil {
+		m.respond(w, n, errnoOf(err))
+		return
+	}
+	if errno := m.replace(w, n, listener, int(int32(n.arguments[0])), closesOnExec(n)); errno != 0 {
+		m.respond(w, n, errno)
+		return
+	}
+	m.record(w, index, "bind")
+	m.respond(w, n, 0)
+}
+
+// brokeredConnect connects the worker's socket to a granted address.
+func (m *Monitor) brokeredConnect(w *work, n *notification) {
+	address, errno := m.readAddress(w, n)
+	if errno != 0 {
+		m.respond(w, n, errno)
+		return
+	}
+	mine, errno := m.fetch(w, n)
+	if errno != 0 {
+		m.respond(w, n, errno)
+		return
+	}
+	index, ok := m.match(w, plan.GrantConnect, address, socketType(mine))
+	if !ok || !m.mayWait(w) {
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "connect " + address.text(socketType(mine))})
+		m.respond(w, n, unix.EACCES)
+		unix.Close(mine)
+		return
+	}
+	target := address.sockaddr()
+	go func() {
+		err := unix.Connect(mine, target)
+		unix.Close(mine)
+		m.loop.post(func() {
+			w.waiting--
+			if err != nil {
+				m.respond(w, n, err.(syscall.Errno))
+				return
+			}
+			m.record(w, index, "connect")
+			m.respond(w, n, 0)
+		})
+	}()
+}
+
+// match finds the grant for an address.
+func (m *Monitor) match(w *work, kind plan.GrantKind, a address, socket int) (int, bool) {
+	for _, b := range w.component.Grants {
+		g := &m.plan.Grants[b.Grant]
+		if g.Kind != kind || w.dropped[b.Grant] {
+			continue
+		}
+		switch g.Network {
+		case "tcp":
+			if socket == unix.SOCK_STREAM && a.is(g.Address, g.Port) {
+				return b.Grant, true
+			}
+		case "udp":
+			if socket == unix.SOCK_DGRAM && a.is(g.Address, g.Port) {
+				return b.Grant, true
+			}
+		case "unix":
+			if socket != unix.SOCK_DGRAM && a.family == unix.AF_UNIX && a.path == g.Address {
+				return b.Grant, true
+			}
+		case "unix-datagram":
+			if socket == unix.SOCK_DGRAM && a.family == unix.AF_UNIX && a.path == g.Address {
+				return b.Grant, true
+			}
+		}
+	}
+	return 0, false
+}
+
+func socketType(fd int) int {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return 0
+	}
+	return kind
+}

@@ -1,0 +1,166 @@
+package monitor
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox/worker"
+)
+
+// Numbers of the descriptors that the supervisor starts with.
+const (
+	supervisorLink    = 3
+	supervisorControl = 4
+	supervisorPlan    = 5
+	supervisorStatus  = 6
+)
+
+// startSupervisor runs the supervisor, a component like the others but for
+// the descriptors it gets, and makes everybody's log pipes.
+func (m *Monitor) startSupervisor() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make the supervisor's socket: %w", err)
+	}
+	defer unix.Close(pair[1])
+	m.link = pair[0]
+	// Room for a burst of events: what it cannot hold makes the monitor wait.
+	unix.SetsockoptInt(m.link, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20)
+	if err := m.loop.add(m.link, unix.EPOLLIN, func(uint32) { m.supervisorAsks() }); err != nil {
+		return err
+	}
+	for _, c := range m.components {
+		if err := m.makeOutput(c); err != nil {
+			return fmt.Errorf("component %q: make its log pipes: %w", c.Name, err)
+		}
+	}
+	c := m.components[m.handover.Supervisor]
+	w, err := m.run(c, []worker.Passed{
+		{FD: 0, Number: 0}, {FD: 1, Number: 1}, {FD: 2, Number: 2},
+		{FD: pair[1], Number: supervisorLink},
+		{FD: m.handover.Control, Number: supervisorControl},
+		{FD: handover.PlanFD, Number: supervisorPlan},
+		{FD: m.handover.Status, Number: supervisorStatus},
+	}, nil, 0)
+	if err != nil {
+		return fmt.Errorf("start the supervisor: %w", err)
+	}
+	m.supervisor = w
+	return nil
+}
+
+// makeOutput makes the pipes for a component's standard output and error. The
+// monitor keeps the ends to write to: a pipe outlives every worker.
+func (m *Monitor) makeOutput(c *component) error {
+	if c.index == m.handover.Supervisor || c.Output != plan.OutputLog {
+		return nil
+	}
+	for stream := range c.output {
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			return err
+		}
+		c.output[stream] = pipe[1]
+		m.tell(wire.OutputPipe, func(b *wire.Message) {
+			b.U32(uint32(c.index)).U32(uint32(stream + 1))
+		}, pipe[0])
+		unix.Close(pipe[0])
+	}
+	return nil
+}
+
+// commands is everything that the supervisor can ask for. All of it stays
+// within the plan: it can start what the plan describes and end what runs.
+var commands map[wire.Op]func(*Monitor, wire.Header, *wire.Body) (uint32, error)
+
+// Filled here because the functions lead back to the table.
+func init() {
+	commands = map[wire.Op]func(*Monitor, wire.Header, *wire.Body) (uint32, error){
+		wire.StartWorker:  (*Monitor).commandStart,
+		wire.SignalWorker: (*Monitor).commandSignal,
+		wire.Finish:       (*Monitor).commandFinish,
+	}
+}
+
+// supervisorAsks reads and performs one command. A supervisor that does not
+// keep to the format is not ours any more: the application ends.
+func (m *Monitor) supervisorAsks() {
+	n, fds, err := m.receive(m.link)
+	if err == unix.EAGAIN {
+		return
+	}
+	closeAll(fds)
+	var h wire.Header
+	var body wire.Body
+	if err == nil && n > 0 {
+		h, body, err = wire.Parse(m.bytes[:n], len(fds))
+	}
+	command := commands[h.Op]
+	if err != nil || n == 0 || h.Kind != wire.Request || len(fds) > 0 || command == nil {
+		m.loop.close(m.link)
+		m.link = -1
+		m.finish(125)
+		return
+	}
+	value, err := command(m, h, &body)
+	reply := wire.Header{Kind: wire.Reply, Op: h.Op, ID: h.ID}
+	if err != nil {
+		reply.Status = uint32(errnoOf(err))
+		m.message.Begin(reply).String(bounded(err.Error()))
+	} else {
+		m.message.Begin(reply).U32(value)
+	}
+	m.sendToSupervisor(nil)
+}
+
+func (m *Monitor) commandStart(h wire.Header, b *wire.Body) (uint32, error) {
+	index := b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	if int(index) >= len(m.components) || int(index) == m.handover.Supervisor {
+		return 0, unix.EINVAL
+	}
+	c := m.components[index]
+	// Only what the plan lets run by itself, and only as many.
+	if c.Start != plan.WithApplication || c.active() >= c.Workers.Maximum {
+		return 0, unix.EPERM
+	}
+	w, err := m.run(c, nil, nil, 0)
+	if err != nil {
+		return 0, err
+	}
+	return w.id, nil
+}
+
+func (m *Monitor) commandSignal(h wire.Header, b *wire.Body) (uint32, error) {
+	id, signal, whole := b.U32(), unix.Signal(b.U32()), b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	w := m.workers[id]
+	if w == nil || w == m.supervisor {
+		return 0, unix.ESRCH
+	}
+	if whole == 1 {
+		m.kill(w, "killed by the supervisor")
+		return 0, nil
+	}
+	if w.program < 0 {
+		return 0, unix.ESRCH
+	}
+	return 0, unix.PidfdSendSignal(w.program, signal, nil, 0)
+}
+
+func (m *Monitor) commandFinish(h wire.Header, b *wire.Body) (uint32, error) {
+	status := b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	m.finish(int(status & 0xff))
+	return 0, nil
+}

@@ -1,0 +1,450 @@
+package monitor
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/worker"
+)
+
+// work is one worker, from the request for it until nothing is left of it.
+type work struct {
+	id        uint32
+	component *component
+	state     state
+	leaf      *cgroup.Leaf
+	socket    int // to the worker's own init
+	init      int // pidfd of the worker's own init: its end is the worker's
+	program   int // pidfd of the program
+	listener  int // seccomp listener
+	broker    int // the monitor's end of the worker's broker socket
+	brokerID  uint64
+	requester *work  // the worker that asked for this one, nil: the supervisor
+	request   uint32 // id of its request
+	deadline  *timer
+	why       string       // why the monitor killed it, "" when it did not
+	ended     bool         // its end has been told
+	dropped   map[int]bool // grants it gave up
+	sealed    bool
+	waiting   int // calls of it that wait elsewhere
+}
+
+// state is what a worker is at; the request table refers to it.
+type state uint8
+
+const (
+	preparing state = 1 << iota // forked, its program does not run yet
+	running
+	ending // told to go, or gone
+)
+
+// first is the number of the first descriptor behind standard input, output
+// and error, where LISTEN_FDS begins (sd_listen_fds(3)).
+const first = 3
+
+// prepareDescriptors works out what every worker of a component inherits: the
+// granted sockets at the numbers that the plan gives, the broker socket behind
+// them, and the environment that says so.
+func (m *Monitor) prepareDescriptors(c *component) {
+	names, count, next := "", 0, first
+	for _, b := range c.Grants {
+		if b.Number < 0 {
+			continue
+		}
+		next = max(next, b.Number+1)
+		fd, ok := m.listeners[b.Grant]
+		if !ok {
+			continue // opened anew for each worker
+		}
+		c.passed = append(c.passed, worker.Passed{FD: fd, Number: b.Number})
+		if b.Number == first+count {
+			if count > 0 {
+				names += ":"
+			}
+			names += m.plan.Grants[b.Grant].Name
+			count++
+		}
+	}
+	if count > 0 {
+		// The program is the second process of its pid namespace, always.
+		c.environment = append(c.environment,
+			"LISTEN_PID=2", "LISTEN_FDS="+strconv.Itoa(count), "LISTEN_FDNAMES="+names)
+	}
+	if len(c.Grants) > 0 || len(c.MayStart) > 0 {
+		c.brokerFD = next
+		c.environment = append(c.environment, "SANDBOX_BROKER_FD="+strconv.Itoa(c.brokerFD))
+	}
+}
+
+// spawn makes a worker up to the point where it waits for its descriptors.
+// Every descriptor it opens is closed on every way out.
+func (m *Monitor) spawn(c *component, announce bool) (*work, error) {
+	if c.control < 0 || c.group == nil {
+		return nil, fmt.Errorf("its compartment is lost: %w", unix.EIO)
+	}
+	m.lastWorker++
+	w := &work{
+		id: m.lastWorker, component: c, state: preparing,
+		socket: -1, init: -1, program: -1, listener: -1, broker: -1,
+	}
+	leaf, err := c.group.NewLeaf("w"+strconv.Itoa(int(w.id)), c.Limits)
+	if err != nil {
+		return nil, err
+	}
+	w.leaf = leaf
+	defer leaf.CloseProcs()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		leaf.Remove()
+		return nil, fmt.Errorf("make its socket: %w", err)
+	}
+	defer unix.Close(pair[1])
+	if err = worker.Spawn(c.control, w.id, pair[1], leaf.Procs, announce); err != nil {
+		unix.Close(pair[0])
+		leaf.Remove()
+		return nil, fmt.Errorf("ask the compartment's init for it: %w", err)
+	}
+	w.socket = pair[0]
+	m.workers[w.id] = w
+	c.workers++
+	if err := m.loop.add(w.socket, unix.EPOLLIN, func(uint32) { m.workerSays(w) }); err != nil {
+		m.kill(w, "")
+		return nil, err
+	}
+	return w, nil
+}
+
+// launch lets a worker run its program. extra are descriptors beside those of
+// the plan; they win where numbers are equal, and stay the caller's.
+func (m *Monitor) launch(w *work, extra []worker.Passed) error {
+	c := w.component
+	passed := m.standard(c, extra)
+	for _, p := range c.passed {
+		if !hasNumber(extra, p.Number) {
+			passed = append(passed, p)
+		}
+	}
+	passed = append(passed, extra...)
+	if c.brokerFD >= 0 {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("make its broker socket: %w", err)
+		}
+		defer unix.Close(pair[1])
+		w.broker = pair[0]
+		w.brokerID = inode(pair[1])
+		m.brokers[w.brokerID] = true
+		if err := m.loop.add(w.broker, unix.EPOLLIN, func(uint32) { m.workerAsks(w) }); err != nil {
+			return err
+		}
+		passed = append(passed, worker.Passed{FD: pair[1], Number: c.brokerFD})
+	}
+	opened, err := m.openAtStart(c)
+	defer func() {
+		for _, p := range opened {
+			unix.Close(p.FD)
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	passed = append(passed, opened...)
+	if err := worker.Go(w.socket, passed, c.environment); err != nil {
+		return fmt.Errorf("pass its descriptors: %w", err)
+	}
+	if c.Limits.WallTime > 0 {
+		w.deadline = m.loop.after(c.Limits.WallTime, func() {
+			m.kill(w, "wall-time limit of "+c.Limits.WallTime.String()+" reached")
+		})
+	}
+	return nil
+}
+
+// standard are descriptors 0, 1 and 2.
+func (m *Monitor) standard(c *component, extra []worker.Passed) []worker.Passed {
+	var passed []worker.Passed
+	for number := range 3 {
+		if hasNumber(extra, number) {
+			continue
+		}
+		fd := m.null
+		switch {
+		case c.Output == plan.OutputInherit:
+			fd = number
+		case number > 0 && c.output[number-1] >= 0:
+			fd = c.output[number-1]
+		}
+		passed = append(passed, worker.Passed{FD: fd, Number: number})
+	}
+	return passed
+}
+
+func hasNumber(passed []worker.Passed, number int) bool {
+	for _, p := range passed {
+		if p.Number == number {
+			return true
+		}
+	}
+	return false
+}
+
+// run spawns and launches a worker, or takes one that was prepared in advance.
+func (m *Monitor) run(c *component, extra []worker.Passed, requester *work, request uint32) (*work, error) {
+	var w *work
+	if n := len(c.ready); n > 0 {
+		w = c.ready[0]
+		c.ready = c.ready[1:]
+	} else {
+		var err error
+		if w, err = m.spawn(c, false); err != nil {
+			return nil, err
+		}
+	}
+	w.requester, w.request = requester, request
+	if err := m.launch(w, extra); err != nil {
+		w.requester = nil // the caller is told by the return value
+		m.kill(w, err.Error())
+		return nil, err
+	}
+	return w, nil
+}
+
+// fillReady keeps as many workers prepared as the plan says.
+func (m *Monitor) fillReady(c *component) {
+	for len(c.ready) < c.Workers.ReadyAhead && c.workers < c.Workers.Maximum+c.Workers.ReadyAhead {
+		w, err := m.spawn(c, true)
+		if err != nil {
+			return // the next request tries again and reports it
+		}
+		c.ready = append(c.ready, w)
+	}
+}
+
+// spawned is called when the compartment's init forked a worker, or could not.
+func (m *Monitor) spawned(said worker.Message) {
+	w := m.workers[said.Worker]
+	if w == nil {
+		if said.Init >= 0 {
+			unix.Close(said.Init)
+		}
+		return
+	}
+	if said.Errno != 0 {
+		m.fail(w, said.Errno, "fork it")
+		m.gone(w)
+		return
+	}
+	w.init = said.Init
+	if w.state == ending {
+		unix.PidfdSendSignal(w.init, unix.SIGKILL, nil, 0)
+	}
+	if err := m.loop.add(w.init, unix.EPOLLIN, func(uint32) { m.gone(w) }); err != nil {
+		m.kill(w, err.Error())
+	}
+}
+
+// workerSays reads what a worker's own init has to say.
+func (m *Monitor) workerSays(w *work) {
+	said, err := worker.Receive(w.socket)
+	switch {
+	case err == unix.EAGAIN:
+	case err != nil:
+		m.kill(w, "its init sent a malformed message")
+	case said.Kind == worker.Closed:
+		m.loop.close(w.socket) // the pidfd of its init tells the rest
+		w.socket = -1
+	case said.Kind == worker.Started:
+		m.started(w, said)
+	case said.Kind == worker.Failed:
+		m.fail(w, said.Errno, said.Step)
+	case said.Kind == worker.Ended:
+		m.ended(w, said)
+	}
+}
+
+func (m *Monitor) started(w *work, said worker.Message) {
+	w.program, w.listener = said.Program, said.Listener
+	if w.state == preparing {
+		w.state = running
+	}
+	pid := pidOf(w.program)
+	if err := m.loop.add(w.listener, unix.EPOLLIN, func(events uint32) { m.notified(w, events) }); err != nil {
+		m.kill(w, err.Error())
+		return
+	}
+	if w.requester != nil {
+		m.reply(w.requester, wire.Start, w.request, 0, func(b *wire.Message) { b.U32(w.id) })
+	}
+	if w.component.index == m.handover.Supervisor {
+		return
+	}
+	m.tell(wire.WorkerStarted, func(b *wire.Message) {
+		b.U32(w.id).U32(uint32(w.component.index)).U32(uint32(pid)).U32(requesterID(w))
+	})
+}
+
+func requesterID(w *work) uint32 {
+	if w.requester == nil {
+		return 0
+	}
+	return w.requester.id
+}
+
+// fail is called when a worker's program never ran.
+func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
+	if w.ended {
+		return
+	}
+	w.ended = true
+	w.state = ending
+	if w.requester != nil {
+		m.reply(w.requester, wire.Start, w.request, errno, nil)
+	}
+	m.tell(wire.WorkerFailed, func(b *wire.Message) {
+		b.U32(w.id).U32(uint32(w.component.index)).U32(uint32(errno)).String(step)
+	})
+}
+
+// ended is called when the program ended by itself or by a signal.
+func (m *Monitor) ended(w *work, said worker.Message) {
+	how, code, reason := wire.Exited, uint32(said.Status.ExitStatus()), w.why
+	if said.Status.Signaled() {
+		how, code = wire.Signaled, uint32(said.Status.Signal())
+		if reason == "" {
+			reason = m.explain(w, said.Status.Signal())
+		}
+	}
+	m.tellEnd(w, uint32(how), code, said.Processor, max(said.Peak, w.leaf.Peak()), reason)
+}
+
+// explain says in words what a fatal signal meant.
+func (m *Monitor) explain(w *work, s syscall.Signal) string {
+	switch {
+	case s == unix.SIGKILL && w.leaf.OutOfMemory():
+		return "memory limit of " + size(w.component.Limits.Memory) + " reached"
+	case s == unix.SIGXCPU, s == unix.SIGKILL && w.component.Limits.CPUTime > 0 && w.why == "":
+		return "cpu-time limit of " + w.component.Limits.CPUTime.String() + " reached"
+	case s == unix.SIGXFSZ:
+		return "file-size limit of " + size(w.component.Limits.FileSize) + " reached"
+	case s == unix.SIGSYS:
+		return "killed by its system call filter"
+	}
+	return "killed by " + unix.SignalName(s)
+}
+
+// size writes bytes as a policy would.
+func size(n uint64) string {
+	for _, unit := range []struct {
+		shift uint
+		name  string
+	}{{30, "G"}, {20, "M"}, {10, "K"}} {
+		if n>>unit.shift != 0 && n&(1<<unit.shift-1) == 0 {
+			return strconv.FormatUint(n>>unit.shift, 10) + unit.name
+		}
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// tellEnd tells whoever asked for the worker, and the supervisor, once.
+func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, reason string) {
+	if w.ended {
+		return
+	}
+	w.ended = true
+	w.state = ending
+	if w.requester != nil {
+		m.event(w.requester, wire.Start, w.request, func(b *wire.Message) {
+			b.U32(how).U32(code).String(reason)
+		})
+	}
+	if w == m.supervisor {
+		return
+	}
+	m.tell(wire.WorkerEnded, func(b *wire.Message) {
+		b.U32(w.id).U32(uint32(w.component.index)).U32(how).U32(code).U64(processor).U64(peak).String(reason)
+	})
+}
+
+// kill ends a worker with everything in it. Its pid namespace goes with its
+// own init, so no process of it can get away.
+func (m *Monitor) kill(w *work, why string) {
+	if w.state == ending && w.why != "" {
+		return
+	}
+	w.state = ending
+	if w.why == "" {
+		w.why = why
+	}
+	if w.init >= 0 {
+		unix.PidfdSendSignal(w.init, unix.SIGKILL, nil, 0)
+	}
+	// Without a pidfd yet, spawned does it.
+}
+
+// gone is called when a worker's own init is dead: nothing runs any more.
+func (m *Monitor) gone(w *work) {
+	if m.workers[w.id] != w {
+		return
+	}
+	// Its last words may still be unread.
+	if w.socket >= 0 && !w.ended {
+		m.workerSays(w)
+	}
+	if !w.ended {
+		reason := w.why
+		if reason == "" {
+			reason = m.explain(w, unix.SIGKILL)
+		}
+		m.tellEnd(w, wire.Signaled, uint32(unix.SIGKILL), 0, w.leaf.Peak(), reason)
+	}
+	delete(m.workers, w.id)
+	delete(m.brokers, w.brokerID)
+	m.loop.stop(w.deadline)
+	for _, fd := range []int{w.socket, w.init, w.program, w.listener, w.broker} {
+		m.loop.close(fd)
+	}
+	w.socket, w.init, w.program, w.listener, w.broker = -1, -1, -1, -1, -1
+	c := w.component
+	c.workers--
+	c.ready = without(c.ready, w)
+	m.removeLeaf(w.leaf, 0)
+	// What it started works for nobody now.
+	for _, other := range m.workers {
+		if other.requester == w {
+			other.requester = nil
+			m.kill(other, "the worker that started it ended")
+		}
+	}
+	m.dropRequests(w)
+	if w == m.supervisor {
+		m.supervisor = nil
+		m.finish(125)
+		return
+	}
+	m.serveQueue(c)
+}
+
+func without(all []*work, w *work) []*work {
+	for i, other := range all {
+		if other == w {
+			return append(all[:i:i], all[i+1:]...)
+		}
+	}
+	return all
+}
+
+// removeLeaf removes the worker's cgroup. The kernel may need a moment after
+// the last process is gone; what is still busy after that is the sweeper's.
+func (m *Monitor) removeLeaf(l *cgroup.Leaf, tried int) {
+	if l.Remove() == nil || tried == 20 {
+		return
+	}
+	m.loop.after(time.Duration(tried+1)*time.Millisecond, func() { m.removeLeaf(l, tried+1) })
+}

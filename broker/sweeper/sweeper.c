@@ -1,0 +1,152 @@
+/* The sweeper: waits for the end of a broker, however it ends, and removes
+ * what the kernel does not remove by itself.
+ *
+ *   sweeper DIRECTORY [-g CGROUP]... [-u SOCKET]...
+ *
+ * Descriptor 3 is a pipe whose other end only the broker has, descriptor 4 is
+ * DIRECTORY, locked; the lock goes when both the broker and the sweeper are
+ * gone, so that the next broker finds a clean place. Processes are ended by
+ * their cgroups; the order is: processes, cgroups, sockets, directory.
+ * Exits with 0 when nothing is left, with 1 otherwise.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PIPE_FD = 3, LOCK_FD = 4, PATIENCE_MS = 10000 };
+
+static void wait_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+	nanosleep(&t, NULL);
+}
+
+/* Whether pid is listed in an open cgroup.procs file. */
+static int listed(FILE *procs, long pid)
+{
+	char line[32];
+	rewind(procs);
+	while (fgets(line, sizeof line, procs))
+		if (atol(line) == pid)
+			return 1;
+	return 0;
+}
+
+/* Kills what is in a group itself. A pid from a list may be another process
+ * by the time it is used: the pidfd is taken first, the list read again. */
+static void kill_members(int group)
+{
+	int fd = openat(group, "cgroup.kill", O_WRONLY | O_CLOEXEC); /* v2, Linux 5.14 */
+	if (fd >= 0) {
+		if (write(fd, "1", 1) < 0)
+			perror("sweeper: write cgroup.kill");
+		close(fd);
+		return;
+	}
+	fd = openat(group, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	FILE *procs = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!procs)
+		return;
+	long pids[1024];
+	int count = 0;
+	char line[32];
+	while (count < 1024 && fgets(line, sizeof line, procs))
+		pids[count++] = atol(line);
+	for (int i = 0; i < count; i++) {
+		int pidfd = syscall(SYS_pidfd_open, pids[i], 0);
+		if (pidfd < 0)
+			continue;
+		if (listed(procs, pids[i]))
+			syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		close(pidfd);
+	}
+	fclose(procs);
+}
+
+/* Removes name in parent with everything below it. In a group the files go
+ * with the directory, and what lives there is killed first. */
+static int remove_tree(int parent, const char *name, int group)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (group)
+		kill_members(fd);
+	DIR *directory = fdopendir(fd);
+	if (!directory) {
+		close(fd);
+		return -1;
+	}
+	for (struct dirent *e; (e = readdir(directory));) {
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		if (e->d_type == DT_DIR)
+			remove_tree(fd, e->d_name, group);
+		else if (!group)
+			unlinkat(fd, e->d_name, 0);
+	}
+	closedir(directory);
+	return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+/* A group is busy until the last of its processes is quite gone. */
+static int remove_group(const char *path)
+{
+	for (int waited = 0;; waited += 2) {
+		if (remove_tree(AT_FDCWD, path, 1) == 0)
+			return 0;
+		if (waited >= PATIENCE_MS)
+			break;
+		wait_ms(2);
+	}
+	fprintf(stderr, "sweeper: remove cgroup %s: %s\n", path, strerror(errno));
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	int status = 0;
+	sigset_t all;
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: sweeper DIRECTORY [-g CGROUP]... [-u SOCKET]...\n");
+		return 1;
+	}
+	/* What ends the broker, be it a terminal's interrupt, must not end
+	 * this; a session of its own keeps it out of the broker's group. */
+	setsid();
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	prctl(PR_SET_NAME, "sandbox-sweeper", 0, 0, 0);
+
+	char byte;
+	while (read(PIPE_FD, &byte, 1) > 0 || errno == EINTR)
+		;
+
+	/* From here on the application does not run: whoever finds the
+	 * directory locked but without a pid knows to wait. */
+	char path[4096];
+	snprintf(path, sizeof path, "%s/pid", argv[1]);
+	unlink(path);
+	for (int i = 2; i + 1 < argc; i += 2)
+		if (!strcmp(argv[i], "-g") && remove_group(argv[i + 1]) < 0)
+			status = 1;
+	for (int i = 2; i + 1 < argc; i += 2)
+		if (!strcmp(argv[i], "-u"))
+			unlink(argv[i + 1]);
+	if (remove_tree(AT_FDCWD, argv[1], 0) < 0) {
+		fprintf(stderr, "sweeper: remove %s: %s\n", argv[1], strerror(errno));
+		status = 1;
+	}
+	return status;
+}

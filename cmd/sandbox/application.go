@@ -1,0 +1,135 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead/broker/launch"
+	"bulkhead/policy"
+	"bulkhead/policy/plan"
+)
+
+//go:embed supervisor.yaml
+var supervisorPolicy []byte
+
+// compileFile loads and compiles a policy file, and prints its warnings.
+func compileFile(path string, set []string) (*plan.Plan, error) {
+	loaded, loadError := policy.Load(path, policy.Options{Set: set})
+	return compile(loaded, loadError)
+}
+
+// compile prints warnings and returns the plan. A policy that was read but has
+// mistakes is compiled all the same: that reports all of them at once.
+func compile(loaded *policy.Policy, loadError error) (*plan.Plan, error) {
+	if loaded == nil {
+		return nil, loadError
+	}
+	p, warnings, err := policy.Compile(loaded, policy.LocalHost())
+	for _, w := range warnings {
+		fmt.Fprint(os.Stderr, w.Render(colors(os.Stderr)))
+	}
+	if err == nil {
+		err = loadError
+	}
+	return p, err
+}
+
+// addSupervisor appends the supervisor to a plan and returns its index.
+func addSupervisor(p *plan.Plan, programs launch.Programs) (int, error) {
+	loaded, err := policy.Parse("the supervisor's own policy", supervisorPolicy, policy.Options{
+		Set: []string{"application=" + p.Application, "variables.program=" + programs.Supervisor},
+	})
+	if err != nil {
+		return 0, err
+	}
+	own, _, err := policy.Compile(loaded, policy.LocalHost())
+	if err != nil {
+		return 0, err
+	}
+	component := own.Components[0]
+	if value, set := os.LookupEnv("NO_COLOR"); set {
+		component.Environment = append(component.Environment, "NO_COLOR="+value)
+	}
+	p.Components = append(p.Components, component)
+	return len(p.Components) - 1, nil
+}
+
+// start runs a plan: on success it does not return.
+func start(p *plan.Plan, idempotent bool) error {
+	programs, err := launch.Find()
+	if err != nil {
+		return err
+	}
+	supervisor, err := addSupervisor(p, programs)
+	if err != nil {
+		return err
+	}
+	err = launch.Launch(p, programs, supervisor)
+	var running *launch.ErrRunning
+	if idempotent && errors.As(err, &running) {
+		fmt.Fprintf(os.Stderr, "sandbox: application %q runs already, its broker is process %s\n", running.Application, running.Pid)
+		return nil
+	}
+	return err
+}
+
+func runCommand() *cobra.Command {
+	var set []string
+	var idempotent bool
+	c := &cobra.Command{
+		Use:     "run FILE",
+		GroupID: "run",
+		Short:   "Run the application of a policy file in the foreground",
+		Long: `run starts the application that FILE describes and stays in the foreground.
+What components write appears with their names in front. SIGTERM and SIGINT
+stop them in order; a second one ends everything at once.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			p, err := compileFile(arguments[0], set)
+			if err != nil {
+				return err
+			}
+			return start(p, idempotent)
+		},
+	}
+	c.Flags().StringArrayVar(&set, "set", nil, "override a value of the policy: `KEY=VALUE`, for example components.web.limits.memory=1G")
+	c.Flags().BoolVar(&idempotent, "idempotent", false, "succeed without doing anything when the application runs already")
+	return c
+}
+
+func checkCommand() *cobra.Command {
+	var set []string
+	c := &cobra.Command{
+		Use:     "check FILE...",
+		GroupID: "policy",
+		Short:   "Say whether policies are right, and what is wrong",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, files []string) error {
+			wrong := false
+			for _, file := range files {
+				p, err := compileFile(file, set)
+				if err != nil {
+					complain(err)
+					wrong = true
+					continue
+				}
+				names := make([]string, len(p.Components))
+				for i, c := range p.Components {
+					names[i] = c.Name
+				}
+				fmt.Printf("%s: application %s is right: %s\n", file, p.Application, strings.Join(names, ", "))
+			}
+			if wrong {
+				return exit(1)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringArrayVar(&set, "set", nil, "override a value of the policy: `KEY=VALUE`")
+	return c
+}

@@ -1,0 +1,68 @@
+// Command sandbox runs an application of separated components from a policy,
+// checks policies, and shows what is enforced.
+//
+// Exit codes: 125 Bulkhead itself failed, 126 a program could not be executed,
+// 127 it was not found, 128+n it died by signal n, else the program's own.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead/policy"
+)
+
+// exitFailed is the status when Bulkhead itself fails.
+const exitFailed = 125
+
+// exit is an error that is nothing but an exit status: what there was to say
+// has been said.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func main() {
+	err := root().Execute()
+	var status exit
+	switch {
+	case err == nil:
+	case errors.As(err, &status):
+		os.Exit(int(status))
+	default:
+		complain(err)
+		os.Exit(exitFailed)
+	}
+}
+
+// complain prints an error as a person should see it.
+func complain(err error) {
+	var problems *policy.Problems
+	if errors.As(err, &problems) {
+		fmt.Fprint(os.Stderr, problems.Render(colors(os.Stderr)))
+		return
+	}
+	fmt.Fprintln(os.Stderr, "sandbox:", err)
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Run applications whose components are separated by the kernel's walls",
+		Long: `sandbox runs a multi-process application from a policy file. Every component
+runs in a compartment of its own, and nothing crosses a wall except file
+descriptors that a monitor hands over.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	c.AddGroup(
+		&cobra.Group{ID: "run", Title: "Running:"},
+		&cobra.Group{ID: "policy", Title: "Policies:"},
+		&cobra.Group{ID: "look", Title: "Looking:"},
+	)
+	c.AddCommand(runCommand(), wrapCommand(), checkCommand(), inspectCommand())
+	c.AddCommand(controlCommands()...)
+	return c
+}
