@@ -65,8 +65,14 @@ static enum verdict clone3_chosen_pid(void)
 {
 	pid_t wanted[] = { 30000 + getpid() % 2000 };
 	struct clone_args arguments = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)wanted, .set_tid_size = 1 };
+	long pid;
 
-	long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+	/* A pid that is in use is no refusal: the next may be free. */
+	for (int i = 0; i < 100; i++, wanted[0]++) {
+		pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+		if (pid >= 0 || errno != EEXIST)
+			break;
+	}
 	if (pid < 0)
 		return refused("clone3");
 	if (pid == 0)
