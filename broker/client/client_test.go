@@ -348,11 +348,10 @@ func openFiles(t *testing.T) map[string]bool {
 }
 
 func TestMalformed(t *testing.T) {
-	for _, name := range []string{"short", "long", "version", "kind", "reserved", "body", "id", "operation", "event",
-		"missing", "none", "two", "many", "refusal"} {
+	for _, name := range peer.Bad() {
 		t.Run(name, func(t *testing.T) {
 			b := dial(t)
-			_, err := b.Connect("bad-" + name)
+			_, err := b.Connect(name)
 			wantError(t, err, ErrProtocol)
 			wantError(t, b.Ready(), ErrProtocol)
 		})

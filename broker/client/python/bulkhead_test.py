@@ -188,13 +188,11 @@ def test_many_unread(broker):
     assert all(worker.wait(10).limit == "wall-time" for worker in workers)
 
 
-def malformed(name):
-    def test(broker):
-        before = open_files()
-        raises(bulkhead.ProtocolError, broker.connect, name)
-        raises(bulkhead.ProtocolError, broker.ready)
-        assert open_files() == before
-    return test
+def malformed(broker, name):
+    before = open_files()
+    raises(bulkhead.ProtocolError, broker.connect, name)
+    raises(bulkhead.ProtocolError, broker.ready)
+    assert open_files() == before
 
 
 def test_gone(broker):
@@ -231,13 +229,12 @@ def test_listen_sockets(broker):
 
 
 TESTS = {name[5:]: function for name, function in list(globals().items()) if name.startswith("test_")}
-for bad in ("short", "long", "version", "kind", "reserved", "body", "id", "operation", "event", "missing", "none",
-            "two", "many", "refusal"):
-    TESTS["bad-" + bad] = malformed("bad-" + bad)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         print("\n".join(TESTS))
+    elif sys.argv[1].startswith("bad-"):
+        malformed(bulkhead.Broker(), sys.argv[1])
     else:
         TESTS[sys.argv[1]](bulkhead.Broker())

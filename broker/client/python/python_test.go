@@ -32,7 +32,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strings.Fields(string(names)) {
+	for _, name := range append(strings.Fields(string(names)), peer.Bad()...) {
 		t.Run(name, func(t *testing.T) {
 			peer.Run(t, []string{"PYTHONDONTWRITEBYTECODE=1"}, interpreter, "-W", "error", "bulkhead_test.py", name)
 		})

@@ -304,6 +304,12 @@ func (p *peer) connect(h wire.Header, grant string) {
 	send()
 }
 
+// Bad returns the names of the malformed messages.
+func Bad() []string {
+	return []string{"bad-short", "bad-long", "bad-version", "bad-kind", "bad-reserved", "bad-body", "bad-id",
+		"bad-operation", "bad-event", "bad-missing", "bad-none", "bad-two", "bad-many", "bad-refusal"}
+}
+
 // bad answers a connect with a malformed message.
 func (p *peer) bad(h wire.Header, name string) {
 	null, err := os.Open(os.DevNull)
