@@ -1,0 +1,190 @@
+package supervisor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"bulkhead/broker/control"
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+// How long the end may take beyond the components' own time.
+const (
+	settleLimit = 2 * time.Second // for output that nobody reads
+	finishLimit = 5 * time.Second // for the monitor's answer to Finish
+)
+
+// settle moves the application as a whole.
+func (s *Supervisor) settle() {
+	switch s.state {
+	case control.Starting:
+		for _, c := range s.components {
+			if c.kept() && c.wanted && !c.state.Up() {
+				s.endWhenNothingIsLeft()
+				return
+			}
+		}
+		s.moveApplication(control.Running, fmt.Sprintf("up after %s", round(time.Since(s.started))))
+		s.endWhenNothingIsLeft()
+	case control.Running:
+		s.endWhenNothingIsLeft()
+	case control.Stopping:
+		for _, c := range s.components {
+			if c.kept() && c.active() {
+				return
+			}
+		}
+		s.sweep()
+		for _, w := range s.workers {
+			if !w.component.self {
+				return
+			}
+		}
+		s.moveApplication(control.Stopped, s.cause)
+		go func() {
+			s.output.settle(settleLimit)
+			s.post(settled{})
+		}()
+	}
+}
+
+// settled is the news that all output is out.
+type settled struct{}
+
+// finishUnheard is the tick of the request to Finish.
+type finishUnheard struct{}
+
+func (s *Supervisor) finish() {
+	s.call(wire.Finish, func(reply) { s.finished = true }, uint32(s.status))
+	s.later(finishLimit, finishUnheard{})
+}
+
+// endWhenNothingIsLeft ends an application whose components have all ended by
+// themselves and will not start again. One that waits for connections, or in
+// which an operator took something down, is not over.
+func (s *Supervisor) endWhenNothingIsLeft() {
+	kept := 0
+	for _, c := range s.components {
+		if c.plan.Start == plan.PerConnection || c.byHand || c.pinned == pinnedDown {
+			return
+		}
+		if !c.kept() {
+			continue
+		}
+		kept++
+		if c.active() || c.wanted && !c.hopeless() {
+			return
+		}
+	}
+	if kept > 0 {
+		s.end(s.mishap, "every component has ended")
+	}
+}
+
+// end stops everything in order and ends the application with a status. The
+// first reason to end is the one that counts.
+func (s *Supervisor) end(status int, cause string) {
+	if s.state == control.Stopping || s.state == control.Stopped {
+		return
+	}
+	s.status = status
+	s.moveApplication(control.Stopping, cause)
+	for _, c := range s.components {
+		c.wanted, c.bounced, c.with = false, false, nil
+		if c.waiting {
+			c.waiting = false
+			s.disarm(c)
+		}
+		if c.plan.Start == plan.PerConnection {
+			s.call(wire.Hold, nil, uint32(c.index), 1)
+		}
+	}
+}
+
+func (s *Supervisor) stopAsked(e stopAsked) {
+	switch {
+	case s.state == control.Stopped || s.forced:
+	case s.state != control.Stopping:
+		s.end(0, fmt.Sprintf("stops: %s", signalName(e.signal)))
+	default:
+		s.force(fmt.Sprintf("%s again: everything is killed", signalName(e.signal)))
+	}
+}
+
+// force kills everything at once.
+func (s *Supervisor) force(cause string) {
+	s.forced = true
+	s.announce(cause)
+	for _, w := range s.workers {
+		if !w.component.self {
+			s.kill(w)
+		}
+	}
+	for _, c := range s.components {
+		if c.kept() && c.active() && c.state != control.Stopping {
+			s.move(c, control.Stopping, "is killed with the application")
+			if c.asked {
+				c.killed = true
+				s.arm(c, killPatience)
+			}
+		}
+	}
+}
+
+func (s *Supervisor) moveApplication(to control.State, cause string) {
+	s.journal.add(control.Event{Kind: control.EventApplication, From: s.state, To: to, Text: cause})
+	s.state, s.cause = to, cause
+	switch to {
+	case control.Stopped:
+		s.announce(fmt.Sprintf("ended with status %d", s.status))
+	default:
+		s.announce(cause)
+	}
+}
+
+// announce writes a line about the application.
+func (s *Supervisor) announce(text string) {
+	s.output.say(fmt.Sprintf("sandbox: application %s: %s", s.plan.Application, text), -1)
+}
+
+// tell writes a line about a component.
+func (s *Supervisor) tell(c *component, text string) {
+	s.output.say(fmt.Sprintf("sandbox: component %s: %s", c.plan.Name, text), -1)
+}
+
+// say is tell about a component whose worker has ended: its last output
+// comes before.
+func (s *Supervisor) say(c *component, text string) {
+	s.output.say(fmt.Sprintf("sandbox: component %s: %s", c.plan.Name, text), c.index)
+}
+
+// tellWorker keeps and writes how a worker that others asked for ended. A
+// hundred hostile requests a second are a few lines and a number.
+func (s *Supervisor) tellWorker(c *component, worker, pid uint32, text string) {
+	s.journal.add(control.Event{Kind: control.EventWorker, Component: c.plan.Name, Worker: worker, PID: pid, Text: text})
+	passed, ok := c.quiet.allow(time.Now())
+	if !ok {
+		return
+	}
+	if passed > 0 {
+		s.tell(c, fmt.Sprintf("%d more workers ended abnormally", passed))
+	}
+	s.say(c, fmt.Sprintf("worker %d: %s", worker, text))
+}
+
+func list(names []string) string { return strings.Join(names, ", ") }
+
+// round is for durations that a person reads.
+func round(d time.Duration) time.Duration {
+	switch {
+	case d >= 10*time.Second:
+		return d.Round(time.Second)
+	case d >= 100*time.Millisecond:
+		return d.Round(10 * time.Millisecond)
+	case d >= time.Millisecond:
+		return d.Round(100 * time.Microsecond)
+	}
+	return d.Round(time.Microsecond)
+}

@@ -1,0 +1,138 @@
+package supervisor
+
+import (
+	"time"
+
+	"bulkhead/broker/control"
+	"bulkhead/policy/plan"
+)
+
+// component is what the supervisor knows about one component of the plan.
+type component struct {
+	index   int
+	plan    *plan.Component
+	group   *group       // nil unless kept
+	after   []*component // kept ones that are ready before it
+	before  []*component // the other direction
+	fd      *readyPipe   // plan.ReadyFD
+	self    bool         // the supervisor
+	state   control.State
+	since   time.Time
+	cause   string
+	backoff backoff
+
+	// What is wanted of it. A component goes up when wanted and down when
+	// not; bounced, it goes down and, still wanted, up again.
+	wanted   bool
+	bounced  bool
+	released bool // not wanted once no wanted one comes after it
+	pinned   pin
+	byHand   bool          // an operator took it down
+	done     bool          // it ended by itself and its policy does not start it again
+	with     []*component  // those that restart together with it: all are down before it starts
+	wait     time.Duration // before its next start
+	waiting  bool          // until the timer says that wait is over
+
+	// Its one worker, when it is kept. asked is set from the request for a
+	// worker to the news of it.
+	asked     bool
+	askedAt   time.Time
+	worker    *worker
+	verdict   string // why it is being ended for failing, or ""
+	killed    bool
+	lost      bool // its compartment must be built again first
+	timer     *time.Timer
+	timers    uint64 // the generation of timer: a tick of another one is stale
+	watchdog  *time.Timer
+	watchdogs uint64
+	probe     probe
+
+	// What is told about it.
+	says      string
+	restarts  int
+	last      end
+	lastAt    time.Time
+	running   int
+	total     uint64
+	abnormal  uint64
+	queue     uint32
+	processor uint64
+	peak      uint64
+	denied    uint64
+	grants    []control.Grant
+	quiet     quiet
+
+	quietDenials quiet
+}
+
+// pin holds a component in a state, whatever is asked.
+type pin uint8
+
+const (
+	notPinned pin = iota
+	pinnedUp
+	pinnedDown
+)
+
+func (p pin) String() string { return [...]string{"", "up", "down"}[p] }
+
+// kept says whether the supervisor keeps one worker of the component up;
+// workers of other components start when somebody else needs them.
+func (c *component) kept() bool { return c.plan.Start == plan.WithApplication && !c.self }
+
+// active says whether the component has, or will soon have, a worker.
+func (c *component) active() bool {
+	return c.state == control.Starting || c.state.Up() || c.state == control.Stopping
+}
+
+// served says whether those that come after the component may start: it is
+// ready, or it was a task that is done.
+func (c *component) served() bool {
+	return c.state.Up() || c.done && c.last.normal()
+}
+
+// goingDown says whether the component is up and should not be.
+func (c *component) goingDown() bool {
+	return c.active() && (!c.wanted || c.bounced)
+}
+
+// held says whether somebody who restarts together with the component is not
+// down yet.
+func (c *component) held() bool {
+	for _, other := range c.with {
+		if other.bounced {
+			return true
+		}
+	}
+	return false
+}
+
+// waitsFor returns the components that must be ready before it starts and
+// are not.
+func (c *component) waitsFor() []*component {
+	var missing []*component
+	for _, other := range c.after {
+		if !other.served() {
+			missing = append(missing, other)
+		}
+	}
+	return missing
+}
+
+// hopeless says whether the component is wanted and nothing that is under way
+// will start it: one that it waits for has ended for good.
+func (c *component) hopeless() bool {
+	for _, other := range c.after {
+		if !other.served() && !other.active() && (!other.wanted || other.hopeless()) {
+			return true
+		}
+	}
+	return false
+}
+
+func startName(s plan.Start) string {
+	return [...]string{
+		plan.WithApplication: "with-application", plan.PerConnection: "per-connection",
+		plan.PerRequest: "per-request", plan.OnExec: "on-exec",
+	}[s]
+}

@@ -1,0 +1,194 @@
+package supervisor
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/control"
+	"bulkhead/policy/calls"
+)
+
+// deniedKinds is how many different denials are kept; more are only counted.
+const deniedKinds = 1024
+
+// denials are grouped by component, call, object and answer: a program that
+// tries the same thing a million times is one line with a number.
+type denials struct {
+	order []*control.Denial
+	kinds map[control.Denial]*control.Denial // by a Denial without numbers
+	more  uint64
+}
+
+// count adds one and says whether it is the first of its kind.
+func (d *denials) count(kind control.Denial) bool {
+	known := d.kinds[kind]
+	if known == nil && len(d.order) >= deniedKinds {
+		d.more++
+		return false
+	}
+	first := known == nil
+	if first {
+		if d.kinds == nil {
+			d.kinds = make(map[control.Denial]*control.Denial)
+		}
+		one := kind
+		known = &one
+		d.kinds[kind] = known
+		d.order = append(d.order, known)
+	}
+	known.Count++
+	known.Last = time.Now()
+	return first
+}
+
+func (s *Supervisor) denied(e denied) {
+	c := s.components[e.component]
+	c.denied++
+	kind := control.Denial{
+		Component: c.plan.Name,
+		Tried:     tried(e),
+		Answer:    errnoName(e.errno),
+		Allow:     allow(c.plan.Name, e),
+	}
+	first := s.denials.count(kind)
+	event := control.Event{Kind: control.EventDenied, Component: c.plan.Name, Worker: e.worker, Text: kind.Tried, Allow: kind.Allow}
+	if !first {
+		s.journal.tell(event)
+		return
+	}
+	s.journal.add(event)
+	if passed, ok := c.quietDenials.allow(time.Now()); ok {
+		if passed > 0 {
+			s.tell(c, fmt.Sprintf("%d more kinds of denial; sandbox status lists them", passed))
+		}
+		s.tell(c, fmt.Sprintf("denied: %s: %s; to allow it: %s", kind.Tried, kind.Answer, kind.Allow))
+	}
+}
+
+func (s *Supervisor) granted(e granted) {
+	c := s.components[e.component]
+	name := ""
+	if int(e.grant) < len(s.plan.Grants) {
+		name = s.plan.Grants[e.grant].Name
+	}
+	s.journal.tell(control.Event{Kind: control.EventGranted, Component: c.plan.Name, Worker: e.worker, Text: strings.TrimSpace(name + " " + e.object)})
+	for i := range c.grants {
+		if c.grants[i].Name == name {
+			c.grants[i].Count++
+			c.grants[i].Last = e.object
+			return
+		}
+	}
+	c.grants = append(c.grants, control.Grant{Name: name, Count: 1, Last: e.object})
+}
+
+// tried says what was tried as strace(1) would: the arguments that decide are
+// there, the others are dots. For a request on the broker socket, which is no
+// system call, the object says it all.
+func tried(e denied) string {
+	name := calls.Name(int(int32(e.call)))
+	if name == "" {
+		if e.object != "" {
+			return e.object
+		}
+		return "system call " + strconv.Itoa(int(e.call))
+	}
+	arguments := "..."
+	switch name {
+	case "socket", "socketpair":
+		arguments = family(e.arguments[0]) + ", " + socketType(e.arguments[1]) + ", ..."
+	case "ioctl", "fcntl":
+		arguments = fmt.Sprintf("..., %#x, ...", uint32(e.arguments[1]))
+	case "prctl", "personality", "ptrace", "bpf", "unshare", "clone", "arch_prctl":
+		arguments = fmt.Sprintf("%#x, ...", e.arguments[0])
+	}
+	text := name + "(" + arguments + ")"
+	if e.object != "" {
+		text += " " + e.object
+	}
+	return text
+}
+
+// allow is the policy line that would allow it.
+func allow(component string, e denied) string {
+	verb, object, _ := strings.Cut(e.object, " ")
+	switch {
+	case object == "":
+	case verb == "listen", verb == "connect":
+		return fmt.Sprintf("grants.NAME: {%s: %q} and components.%s.grants: [NAME]", verb, object, component)
+	case verb == "open":
+		key := "read"
+		if wantsToWrite(e) {
+			key = "write"
+		}
+		return fmt.Sprintf("components.%s.files: {%s: [%s]}", component, key, object)
+	}
+	if name := calls.Name(int(int32(e.call))); name != "" {
+		return fmt.Sprintf("components.%s.syscalls: [%s]", component, name)
+	}
+	return fmt.Sprintf("components.%s.grants", component)
+}
+
+// wantsToWrite reads the flags of open(2) and openat(2).
+func wantsToWrite(e denied) bool {
+	flags := uint64(0)
+	switch calls.Name(int(int32(e.call))) {
+	case "open":
+		flags = e.arguments[1]
+	case "openat":
+		flags = e.arguments[2]
+	case "creat":
+		return true
+	}
+	return flags&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0
+}
+
+// family names the address families that programs ask for; see
+// address_families(7).
+func family(number uint64) string {
+	switch number {
+	case unix.AF_UNIX:
+		return "AF_UNIX"
+	case unix.AF_INET:
+		return "AF_INET"
+	case unix.AF_INET6:
+		return "AF_INET6"
+	case unix.AF_NETLINK:
+		return "AF_NETLINK"
+	case unix.AF_PACKET:
+		return "AF_PACKET"
+	case unix.AF_ALG:
+		return "AF_ALG"
+	case unix.AF_VSOCK:
+		return "AF_VSOCK"
+	case unix.AF_BLUETOOTH:
+		return "AF_BLUETOOTH"
+	}
+	return strconv.FormatUint(number, 10)
+}
+
+func socketType(number uint64) string {
+	switch number &^ (unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC) {
+	case unix.SOCK_STREAM:
+		return "SOCK_STREAM"
+	case unix.SOCK_DGRAM:
+		return "SOCK_DGRAM"
+	case unix.SOCK_RAW:
+		return "SOCK_RAW"
+	case unix.SOCK_SEQPACKET:
+		return "SOCK_SEQPACKET"
+	}
+	return strconv.FormatUint(number, 10)
+}
+
+func errnoName(errno syscall.Errno) string {
+	if name := unix.ErrnoName(errno); name != "" {
+		return name
+	}
+	return "errno " + strconv.Itoa(int(errno))
+}

@@ -1,0 +1,82 @@
+package supervisor
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+)
+
+// The exit statuses of Bulkhead itself; see docs and sandbox --help.
+const (
+	statusBroken   = 125
+	statusNotRun   = 126
+	statusNotFound = 127
+	statusSignal   = 128
+)
+
+// executeStep is the step in which the kernel refuses the program itself
+// rather than something that Bulkhead prepares for it.
+const executeStep = "execute the program"
+
+// end is how a worker ended.
+type end struct {
+	how    uint32 // wire.Exited, wire.Signaled, wire.NotRun
+	code   uint32
+	step   string // NotRun: what was tried
+	reason string // in the monitor's words, or ""
+	never  bool   // our own verdict, in reason, whatever how and code say
+}
+
+func (e end) normal() bool { return e.how == wire.Exited && e.code == 0 && !e.never }
+
+// status is the exit status that says how the worker ended.
+func (e end) status() int {
+	switch e.how {
+	case wire.Exited:
+		return int(e.code)
+	case wire.Signaled:
+		return statusSignal + int(e.code)
+	}
+	if e.step == executeStep {
+		switch syscall.Errno(e.code) {
+		case unix.ENOENT:
+			return statusNotFound
+		case unix.EACCES, unix.ENOEXEC:
+			return statusNotRun
+		}
+	}
+	return statusBroken
+}
+
+func (e end) String() string {
+	var text string
+	switch e.how {
+	case wire.Exited:
+		text = "exited with status " + strconv.Itoa(int(e.code))
+	case wire.Signaled:
+		text = "killed by " + signalName(syscall.Signal(e.code))
+	default:
+		text = fmt.Sprintf("%s: %s", e.step, syscall.Errno(e.code).Error())
+		if e.step == "" {
+			text = syscall.Errno(e.code).Error()
+		}
+	}
+	switch {
+	case e.reason == "" || e.reason == text:
+		return text
+	case e.how == wire.Exited:
+		return e.reason + " (" + text + ")"
+	}
+	return e.reason
+}
+
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return name
+	}
+	return "signal " + strconv.Itoa(int(s))
+}

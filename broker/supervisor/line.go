@@ -1,0 +1,83 @@
+package supervisor
+
+import "bytes"
+
+// split cuts a chunk into lines. What follows the last newline stays in
+// s.partial, which never grows beyond lineBytes.
+func (o *output) split(s *stream, chunk []byte) {
+	for len(chunk) > 0 {
+		end := bytes.IndexByte(chunk, '\n')
+		part := chunk
+		if end >= 0 {
+			part = chunk[:end]
+		}
+		if room := lineBytes - len(s.partial); len(part) > room {
+			s.partial = append(s.partial, part[:room]...)
+			o.line(s, s.partial, true)
+			s.partial = s.partial[:0]
+			chunk = chunk[room:]
+			continue
+		}
+		if end < 0 {
+			s.partial = append(s.partial, part...)
+			return
+		}
+		chunk = chunk[end+1:]
+		if len(s.partial) > 0 {
+			s.partial = append(s.partial, part...)
+			part = s.partial
+		}
+		o.line(s, bytes.TrimSuffix(part, []byte{'\r'}), false)
+		s.partial = nil
+	}
+}
+
+// visible appends text with its control characters in caret notation, so
+// that it cannot move the cursor, rename the window or type for its reader.
+// Tabs pass, and with colours also the sequences that only set colours.
+func visible(b, text []byte, colours bool) []byte {
+	coloured := false
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == 0x1b && colours:
+			if n := colourSequence(text[i:]); n > 0 {
+				b = append(b, text[i:i+n]...)
+				i += n - 1
+				coloured = true
+				continue
+			}
+			b = append(b, "^["...)
+		case c < ' ' && c != '\t':
+			b = append(b, '^', c+'@')
+		case c == 0x7f:
+			b = append(b, "^?"...)
+		case c == 0xc2 && i+1 < len(text) && text[i+1] >= 0x80 && text[i+1] < 0xa0:
+			// U+0080 to U+009F: some terminals take them for escapes.
+			b = append(b, "^"...)
+			i++
+		default:
+			b = append(b, c)
+		}
+	}
+	if coloured {
+		b = append(b, "\x1b[0m"...)
+	}
+	return b
+}
+
+// colourSequence returns the length of ESC [ digits and semicolons m, or 0.
+func colourSequence(text []byte) int {
+	if len(text) < 3 || text[1] != '[' {
+		return 0
+	}
+	for i := 2; i < len(text) && i < 24; i++ {
+		switch c := text[i]; {
+		case c == 'm':
+			return i + 1
+		case c != ';' && (c < '0' || c > '9'):
+			return 0
+		}
+	}
+	return 0
+}

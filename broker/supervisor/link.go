@@ -1,0 +1,171 @@
+package supervisor
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+)
+
+// monitor is what the life cycle needs of the other half of the broker. A
+// request never blocks: its reply comes as an event of type reply.
+type monitor interface {
+	request(op wire.Op, fields ...uint32) (id uint32)
+}
+
+// link is the socket to the monitor. Requests go through a queue without a
+// bound of its own: the life cycle has at most a few in flight for each
+// component, and a supervisor that waited for the monitor to read, while the
+// monitor waits for it to read, would wait for ever.
+type link struct {
+	file       *os.File
+	raw        syscall.RawConn
+	components int
+
+	mu     sync.Mutex
+	wake   *sync.Cond
+	queue  []queuedRequest
+	next   uint32
+	closed bool
+}
+
+type queuedRequest struct {
+	op     wire.Op
+	id     uint32
+	fields []uint32
+}
+
+func newLink(fd, components int) (*link, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, fmt.Errorf("use the monitor's socket: %w", err)
+	}
+	l := &link{file: os.NewFile(uintptr(fd), "monitor"), components: components}
+	l.wake = sync.NewCond(&l.mu)
+	var err error
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		return nil, fmt.Errorf("use the monitor's socket: %w", err)
+	}
+	return l, nil
+}
+
+func (l *link) request(op wire.Op, fields ...uint32) uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next++
+	if l.next == 0 {
+		l.next = 1 // 0 is no id
+	}
+	l.queue = append(l.queue, queuedRequest{op, l.next, fields})
+	l.wake.Signal()
+	return l.next
+}
+
+// send writes what request queued, until close.
+func (l *link) send() error {
+	var m wire.Message
+	for {
+		l.mu.Lock()
+		for len(l.queue) == 0 && !l.closed {
+			l.wake.Wait()
+		}
+		if l.closed {
+			l.mu.Unlock()
+			return nil
+		}
+		batch := l.queue
+		l.queue = nil
+		l.mu.Unlock()
+		for _, r := range batch {
+			m.Begin(wire.Header{Kind: wire.Request, Op: r.op, ID: r.id})
+			for _, f := range r.fields {
+				m.U32(f)
+			}
+			b, err := m.Bytes()
+			if err != nil {
+				return err
+			}
+			if err := l.write(b); err != nil {
+				return fmt.Errorf("write to the monitor: %w", err)
+			}
+		}
+	}
+}
+
+func (l *link) write(b []byte) error {
+	var err error
+	done := l.raw.Write(func(fd uintptr) bool {
+		err = unix.Send(int(fd), b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if done != nil {
+		return done
+	}
+	return err
+}
+
+// receive hands every message of the monitor to post, until the monitor is
+// gone or says something malformed.
+func (l *link) receive(post func(any)) error {
+	packet := make([]byte, wire.MaximumSize+1)
+	control := make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))
+	for {
+		var n, cn, flags int
+		var err error
+		done := l.raw.Read(func(fd uintptr) bool {
+			n, cn, flags, _, err = unix.Recvmsg(int(fd), packet, control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+			return err != unix.EAGAIN && err != unix.EINTR
+		})
+		if done != nil {
+			return done
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 && cn == 0 {
+			return io.EOF
+		}
+		var fds []int
+		if cn > 0 {
+			if fds, err = rights(control[:cn]); err != nil {
+				return err
+			}
+		}
+		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+			return wire.ErrTooLarge
+		}
+		m, err := decode(packet[:n], fds, l.components)
+		if err != nil {
+			return err
+		}
+		post(m)
+	}
+}
+
+func rights(control []byte) ([]int, error) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nil, fmt.Errorf("read the descriptors from the monitor: %w", err)
+	}
+	var fds []int
+	for i := range messages {
+		got, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			return nil, fmt.Errorf("read the descriptors from the monitor: %w", err)
+		}
+		fds = append(fds, got...)
+	}
+	return fds, nil
+}
+
+func (l *link) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.wake.Signal()
+	l.mu.Unlock()
+	l.file.Close()
+}

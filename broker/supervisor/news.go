@@ -1,0 +1,191 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/control"
+	"bulkhead/broker/wire"
+)
+
+// The news of the monitor about workers. Each says whether the life cycle
+// may go on because of it.
+
+func (s *Supervisor) workerStarted(e workerStarted) bool {
+	c := s.components[e.component]
+	w := &worker{id: e.worker, component: c, pid: e.pid, started: time.Now(), by: e.by}
+	s.workers[w.id] = w
+	c.running++
+	c.total++
+	if !c.kept() {
+		if c.self {
+			c.worker = w
+		}
+		s.journal.tell(control.Event{Kind: control.EventWorker, Component: c.plan.Name, Worker: w.id, PID: w.pid, Text: "started"})
+		if s.forced && !c.self {
+			s.kill(w)
+		}
+		return false
+	}
+	if !c.asked {
+		// Nobody wants it: the start was given up before it came about.
+		s.kill(w)
+		return false
+	}
+	c.asked, c.worker = false, w
+	switch {
+	case s.forced:
+		s.kill(w)
+	case c.state == control.Stopping:
+		s.askEnd(c, c.cause)
+	default:
+		s.awaitReady(c)
+	}
+	return true
+}
+
+func (s *Supervisor) workerFailed(e workerFailed) bool {
+	c := s.components[e.component]
+	failure := end{how: wire.NotRun, code: uint32(e.errno), step: e.step}
+	if c.kept() && c.asked {
+		s.ended(c, failure)
+		return true
+	}
+	c.last, c.lastAt = failure, time.Now()
+	c.abnormal++
+	s.tellWorker(c, e.worker, 0, failure.String())
+	return false
+}
+
+func (s *Supervisor) workerEnded(e workerEnded) bool {
+	w := s.workers[e.worker]
+	if w == nil {
+		return false // its compartment was lost, or it was given up, before
+	}
+	c := w.component
+	c.processor += e.processor
+	c.peak = max(c.peak, e.peak)
+	s.gone(w, end{how: e.how, code: e.code, reason: e.reason})
+	return true
+}
+
+// gone takes a worker that has ended out of the books.
+func (s *Supervisor) gone(w *worker, e end) {
+	c := w.component
+	delete(s.workers, w.id)
+	c.running--
+	if !e.normal() {
+		c.abnormal++
+	}
+	if c.worker == w && c.kept() {
+		s.ended(c, e)
+		return
+	}
+	c.last, c.lastAt = e, time.Now()
+	if !e.normal() && !w.killed {
+		s.tellWorker(c, w.id, w.pid, e.String())
+		return
+	}
+	s.journal.tell(control.Event{Kind: control.EventWorker, Component: c.plan.Name, Worker: w.id, PID: w.pid, Text: e.String()})
+	if c.running == 0 {
+		s.output.say("", c.index)
+	}
+}
+
+// killUnheard is the tick of a worker that was killed.
+type killUnheard struct{ worker uint32 }
+
+func (s *Supervisor) killUnheard(e killUnheard) {
+	w := s.workers[e.worker]
+	if w == nil {
+		return
+	}
+	if s.status == 0 {
+		s.status = statusBroken
+	}
+	s.gone(w, end{
+		how: wire.Signaled, code: uint32(unix.SIGKILL),
+		reason: fmt.Sprintf("is still there %s after SIGKILL and is given up", killPatience),
+	})
+}
+
+func (s *Supervisor) workerSays(e workerSays) bool {
+	c := s.components[e.component]
+	mine := c.worker != nil && c.worker.id == e.worker
+	switch e.op {
+	case wire.Ready:
+		if mine && c.state == control.Starting {
+			s.ready(c)
+			return true
+		}
+	case wire.Status:
+		c.says = e.text
+		s.journal.tell(control.Event{Kind: control.EventSays, Component: c.plan.Name, Worker: e.worker, Text: e.text})
+	case wire.Watchdog:
+		if mine && c.state.Up() {
+			s.startWatchdog(c)
+		}
+	}
+	return false
+}
+
+// compartmentLost is called when the init of a compartment has died, and all
+// of its workers with it.
+func (s *Supervisor) compartmentLost(e compartmentLost) {
+	c := s.components[e.component]
+	reason := "its compartment was lost: " + e.why
+	s.journal.add(control.Event{Kind: control.EventWorker, Component: c.plan.Name, Text: reason})
+	c.lost = true
+	for _, w := range s.workers {
+		if w.component == c {
+			s.gone(w, end{how: wire.Signaled, code: uint32(unix.SIGKILL), reason: reason})
+		}
+	}
+	if c.kept() || c.self || s.state == control.Stopping {
+		return
+	}
+	// The workers of others start without the supervisor, so the compartment
+	// is built at once.
+	s.tell(c, reason)
+	s.call(wire.Rebuild, func(r reply) {
+		if c.lost = r.status != 0; c.lost {
+			s.tell(c, fmt.Sprintf("its compartment cannot be built again: %s", r.status))
+		}
+	}, uint32(c.index))
+}
+
+// watchdogTick is the tick of a watchdog.
+type watchdogTick struct {
+	component  *component
+	generation uint64
+}
+
+func (s *Supervisor) startWatchdog(c *component) {
+	s.stopWatchdog(c)
+	if limit := c.plan.Life.Watchdog; limit > 0 {
+		c.watchdog = s.later(limit, watchdogTick{c, c.watchdogs})
+	}
+}
+
+func (s *Supervisor) stopWatchdog(c *component) {
+	c.watchdogs++
+	if c.watchdog != nil {
+		c.watchdog.Stop()
+		c.watchdog = nil
+	}
+}
+
+// watchdogMissed ends a component that was silent for too long, by SIGABRT
+// as systemd does, so that it may leave a trace of what it hung in.
+func (s *Supervisor) watchdogMissed(e watchdogTick) {
+	c := e.component
+	if e.generation != c.watchdogs || c.worker == nil {
+		return
+	}
+	c.verdict = fmt.Sprintf("its watchdog heard nothing for %s", c.plan.Life.Watchdog)
+	s.move(c, control.Stopping, c.verdict)
+	s.signal(c.worker, int(unix.SIGABRT))
+	s.arm(c, max(c.plan.Life.StopTimeout, time.Millisecond))
+}

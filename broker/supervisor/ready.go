@@ -1,0 +1,140 @@
+package supervisor
+
+import (
+	"bytes"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/control"
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+// awaitReady is called when the program of a component runs.
+//
+//	at-once          it is ready
+//	notify           the monitor tells: WorkerSays Ready
+//	fd               readyPipe reads the newline
+//	connect, command the supervisor can do neither: the monitor tries, at each Probe
+func (s *Supervisor) awaitReady(c *component) {
+	switch c.plan.Life.Ready.Kind {
+	case plan.ReadyAtOnce:
+		s.ready(c)
+	case plan.ReadyConnect, plan.ReadyCommand:
+		c.probe = probe{wait: probeFirst}
+		s.tryProbe(c)
+	}
+}
+
+// probe is the state of the tries of a component's readiness.
+type probe struct {
+	wait time.Duration // before the next
+}
+
+// The time between two tries grows from probeFirst to probeLast.
+const (
+	probeFirst = 10 * time.Millisecond
+	probeLast  = time.Second
+)
+
+// probeAgain is the tick of the next try.
+type probeAgain struct {
+	component *component
+	worker    *worker
+}
+
+func (s *Supervisor) tryProbe(c *component) {
+	w := c.worker
+	s.call(wire.Probe, func(r reply) {
+		switch {
+		case c.worker != w || c.state != control.Starting:
+		case r.status == 0:
+			s.ready(c)
+		default:
+			s.later(c.probe.wait, probeAgain{c, w})
+			c.probe.wait = min(2*c.probe.wait, probeLast)
+		}
+	}, uint32(c.index))
+}
+
+// readyStream is the number of the OutputPipe of descriptor 0; that of
+// descriptor n is n more.
+const readyStream = 1000
+
+// readyPipe is the pipe on which a component writes a newline when it is
+// ready. All its workers have the same one, so it has a generation: what one
+// worker wrote before its end does not speak for the next.
+type readyPipe struct {
+	component *component
+	fd        int
+	file      *os.File
+	raw       syscall.RawConn
+
+	mu         sync.Mutex
+	generation uint64
+}
+
+// pipeReady is the news of a newline.
+type pipeReady struct {
+	component  *component
+	generation uint64
+}
+
+func newReadyPipe(c *component, fd int) (*readyPipe, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	p := &readyPipe{component: c, fd: fd, file: os.NewFile(uintptr(fd), "ready")}
+	var err error
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		p.file.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// renew forgets what was written so far; a new worker is about to start.
+func (p *readyPipe) renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.generation++
+	var b [256]byte
+	for {
+		if n, err := unix.Read(p.fd, b[:]); n <= 0 && err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// follow posts the news until the pipe ends.
+func (p *readyPipe) follow(post func(any)) {
+	defer p.file.Close()
+	for {
+		if p.raw.Read(readable) != nil {
+			return
+		}
+		newline, generation, more := p.read()
+		if newline {
+			post(pipeReady{p.component, generation})
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+func (p *readyPipe) read() (newline bool, generation uint64, more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var b [256]byte
+	n, err := unix.Read(p.fd, b[:])
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return false, p.generation, true
+	}
+	return n > 0 && bytes.IndexByte(b[:n], '\n') >= 0, p.generation, err == nil && n > 0
+}

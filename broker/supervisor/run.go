@@ -1,0 +1,136 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// What the monitor leaves open for the supervisor.
+const (
+	fdLines   = 1
+	fdNotes   = 2
+	fdMonitor = 3 // SOCK_SEQPACKET
+	fdControl = 4 // a listening socket for those who may do everything
+	fdPlan    = 5 // a sealed memfd
+	fdStatus  = 6 // a listening socket for those who may only look
+)
+
+// Run is the whole process: it supervises the application whose plan and
+// sockets it has inherited, and returns its own exit status.
+func Run() int {
+	// The monitor hears the terminal's signals and passes on what they mean.
+	// A reader of the output that goes away must not end the application.
+	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE)
+	// The heap is a few hundred kilobytes: without a smaller step the
+	// collector would let it grow to 4 MiB before it runs for the first time.
+	debug.SetGCPercent(50)
+	status, err := run()
+	if err != nil {
+		file(fdNotes).Write([]byte("sandbox: supervisor: " + err.Error() + "\n"))
+	}
+	return status
+}
+
+func run() (int, error) {
+	p, err := readPlan(fdPlan)
+	if err != nil {
+		return statusBroken, err
+	}
+	l, err := newLink(fdMonitor, len(p.Components))
+	if err != nil {
+		return statusBroken, err
+	}
+	names := make([]string, len(p.Components))
+	for i := range p.Components {
+		names[i] = p.Components[i].Name
+	}
+	o := newOutput(file(fdLines), file(fdNotes), names)
+	_, err = unix.IoctlGetTermios(fdLines, unix.TCGETS)
+	o.terminal = err == nil
+	o.colour = o.terminal && os.Getenv("NO_COLOR") == ""
+	s := newSupervisor(p, l, o)
+	control, err := newServer(fdControl, true, s)
+	if err != nil {
+		return statusBroken, err
+	}
+	look, err := newServer(fdStatus, false, s)
+	if err != nil {
+		return statusBroken, err
+	}
+	return s.serve(l, control, look)
+}
+
+// serve runs everything round loop.
+func (s *Supervisor) serve(l *link, servers ...*server) (int, error) {
+	go func() { s.post(monitorGone{s.receive(l)}) }()
+	go func() {
+		if err := l.send(); err != nil {
+			s.post(monitorGone{err})
+		}
+	}()
+	go s.output.run(s.over)
+	for _, v := range servers {
+		go v.serve()
+	}
+	status, err := s.loop()
+	l.close()
+	for _, v := range servers {
+		v.file.Close()
+	}
+	return status, err
+}
+
+func (s *Supervisor) receive(l *link) error {
+	return fmt.Errorf("the monitor is gone: %w", l.receive(s.post))
+}
+
+func readPlan(fd int) (*plan.Plan, error) {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("read the plan: %w", err)
+	}
+	if st.Size > plan.MaximumSize {
+		return nil, errors.New("read the plan: it is too large")
+	}
+	b, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("read the plan: %w", err)
+	}
+	defer unix.Munmap(b)
+	return plan.Decode[plan.Plan](b)
+}
+
+// file is an inherited descriptor that is shared with other processes. It is
+// written with plain write(2): making it nonblocking would make it so for
+// the launcher's shell too.
+type file int
+
+// Write writes all of b. An error, such as that of a reader that has gone
+// away, is the last that is heard of it.
+func (f file) Write(b []byte) (int, error) {
+	written := 0
+	for written < len(b) {
+		n, err := unix.Write(int(f), b[written:])
+		switch err {
+		case nil:
+			written += n
+		case unix.EINTR:
+		case unix.EAGAIN: // somebody else made it nonblocking
+			p := []unix.PollFd{{Fd: int32(f), Events: unix.POLLOUT}}
+			if _, err := unix.Poll(p, -1); err != nil && err != unix.EINTR {
+				return written, err
+			}
+		default:
+			return written, err
+		}
+	}
+	return written, nil
+}
