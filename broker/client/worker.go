@@ -121,7 +121,7 @@ func (w *Worker) Cancel() error {
 	default:
 	}
 	err := w.broker.nothing(wire.Cancel, "cancel", w.Component, func(m *wire.Message) { m.U32(w.Number) })
-	if errors.Is(err, syscall.ENOENT) {
+	if errors.Is(err, syscall.ESRCH) {
 		return nil
 	}
 	return err

@@ -516,7 +516,7 @@ static inline int bulkhead_cancel(struct bulkhead *b, const struct bulkhead_work
 		return 0;
 	bulkhead_request_(b, &p, BULKHEAD_CANCEL_);
 	bulkhead_put32_(&p, w->number);
-	return bulkhead_ask_(b, &p, 0, 0) < 0 && errno != ENOENT ? -1 : 0;
+	return bulkhead_ask_(b, &p, 0, 0) < 0 && errno != ESRCH ? -1 : 0;
 }
 
 /* Whether a worker that has ended exited with status 0. */

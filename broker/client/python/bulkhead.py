@@ -124,7 +124,7 @@ class Worker:
             return
         try:
             self._broker._cancel(self.number)
-        except FileNotFoundError:
+        except ProcessLookupError:
             pass
 
     def __repr__(self):

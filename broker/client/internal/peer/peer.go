@@ -201,7 +201,7 @@ func (p *peer) answer(h wire.Header, body *wire.Body, files []*os.File) error {
 		}
 		cancel, ok := p.workers[number]
 		if !ok {
-			p.reply(h, syscall.ENOENT, nil)
+			p.reply(h, syscall.ESRCH, nil)
 			return nil
 		}
 		delete(p.workers, number)
