@@ -90,13 +90,27 @@ func Launch(p *plan.Plan, programs Programs, supervisor int) error {
 		d.abandon()
 		return err
 	}
-	h, err := build(p, programs, supervisor, d)
+	h, err := buildLocked(base, p, programs, supervisor, d)
 	if err == nil {
 		err = become(programs, h, p)
 	}
 	// Not reached after a successful exec.
 	d.abandon()
 	return err
+}
+
+// buildLocked keeps sweepers of other applications from removing the cgroup
+// that they all share while groups are made in it.
+func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, d *directory) (*handover.Handover, error) {
+	fd, err := unix.Open(base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		err = unix.Flock(fd, unix.LOCK_SH)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock the state directory %s: %w", base, err)
+	}
+	return build(p, programs, supervisor, d)
 }
 
 // build makes everything that the monitor takes over.
@@ -174,6 +188,11 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan) error {
 	encodedPlan, err := plan.Encode(p)
 	if err != nil {
 		return err
+	}
+	// For sandbox inspect, which compares it with what the kernel says. Only
+	// who may control the application may read it: environments hold secrets.
+	if err := os.WriteFile(filepath.Join(h.Directory, "plan"), encodedPlan, 0o600); err != nil {
+		return fmt.Errorf("write the plan for sandbox inspect: %w", err)
 	}
 	encoded, err := plan.Encode(h)
 	if err != nil {

@@ -16,6 +16,9 @@
 //	start.go       workers started by workers
 //	notification.go  calls that the filter stopped
 //	supervisor.go  the table of what the supervisor may ask
+//	denial.go      what is told of refusals and of descriptors handed out
+//	store.go       descriptors that outlive a worker
+//	end.go         taking everything down
 package monitor
 
 import (
@@ -88,6 +91,7 @@ func Run() (int, error) {
 		plan: p, handover: h, link: -1, status: 125,
 		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{},
 	}
+	defer m.end()
 	if err := m.start(); err != nil {
 		return 125, err
 	}

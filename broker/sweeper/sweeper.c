@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -113,6 +114,27 @@ static int remove_group(const char *path)
 	return -1;
 }
 
+/* Removes the group that all applications' groups stand in, if this was the
+ * last. A start that is under way holds a shared lock on the directory of all
+ * applications: it is about to make a group there, so the parent stays. */
+static void remove_parents(const char *directory, char **groups, int count)
+{
+	char base[4096];
+	snprintf(base, sizeof base, "%s/..", directory);
+	int lock = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
+		return;
+	for (int i = 0; i + 1 < count; i += 2) {
+		char *slash = strrchr(groups[i + 1], '/');
+		if (strcmp(groups[i], "-g") || !slash)
+			continue;
+		*slash = 0;
+		rmdir(groups[i + 1]); /* fails while another application is there */
+		*slash = '/';
+	}
+	close(lock);
+}
+
 int main(int argc, char **argv)
 {
 	int status = 0;
@@ -141,6 +163,7 @@ int main(int argc, char **argv)
 	for (int i = 2; i + 1 < argc; i += 2)
 		if (!strcmp(argv[i], "-g") && remove_group(argv[i + 1]) < 0)
 			status = 1;
+	remove_parents(argv[1], argv + 2, argc - 2);
 	for (int i = 2; i + 1 < argc; i += 2)
 		if (!strcmp(argv[i], "-u"))
 			unlink(argv[i + 1]);

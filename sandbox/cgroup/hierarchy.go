@@ -23,6 +23,9 @@ type Hierarchy struct {
 	// Unified is the mount point of cgroup v2 when v2 has the controllers
 	// (pure v2); empty otherwise.
 	Unified string
+	// Beside is the mount point of a cgroup v2 without controllers beside v1
+	// (hybrid). libcontainer puts inits there too.
+	Beside string
 	// Controllers are the mount points of the v1 controllers by name
 	// ("memory", "pids", "cpu").
 	Controllers map[string]string
@@ -68,6 +71,7 @@ func parse(mountinfo string) (Hierarchy, error) {
 				return h, fmt.Errorf("find the cgroup hierarchies: the v1 controller %q is not mounted; mount it or boot with cgroup v2", name)
 			}
 		}
+		h.Beside = unified
 		return h, nil
 	}
 	if unified == "" {
@@ -84,6 +88,9 @@ func (h Hierarchy) Directories(group string) []string {
 		return []string{path.Join(h.Unified, group)}
 	}
 	var all []string
+	if h.Beside != "" {
+		all = append(all, path.Join(h.Beside, group))
+	}
 	seen := map[string]bool{}
 	for _, mount := range h.Controllers {
 		if !seen[mount] {
