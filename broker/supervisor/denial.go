@@ -24,11 +24,11 @@ type denials struct {
 	more  uint64
 }
 
-// count adds one and says whether it is the first of its kind.
-func (d *denials) count(kind control.Denial) bool {
+// count adds what was refused and says whether it is the first of its kind.
+func (d *denials) count(kind control.Denial, times uint64) bool {
 	known := d.kinds[kind]
 	if known == nil && len(d.order) >= deniedKinds {
-		d.more++
+		d.more += times
 		return false
 	}
 	first := known == nil
@@ -41,21 +41,21 @@ func (d *denials) count(kind control.Denial) bool {
 		d.kinds[kind] = known
 		d.order = append(d.order, known)
 	}
-	known.Count++
+	known.Count += times
 	known.Last = time.Now()
 	return first
 }
 
 func (s *Supervisor) denied(e denied) {
 	c := s.components[e.component]
-	c.denied++
+	c.denied += uint64(e.times)
 	kind := control.Denial{
 		Component: c.plan.Name,
 		Tried:     tried(e),
 		Answer:    errnoName(e.errno),
 		Allow:     allow(c.plan.Name, e),
 	}
-	first := s.denials.count(kind)
+	first := s.denials.count(kind, uint64(e.times))
 	event := control.Event{Kind: control.EventDenied, Component: c.plan.Name, Worker: e.worker, Text: kind.Tried, Allow: kind.Allow}
 	if !first {
 		s.journal.tell(event)
@@ -79,7 +79,7 @@ func (s *Supervisor) granted(e granted) {
 	s.journal.tell(control.Event{Kind: control.EventGranted, Component: c.plan.Name, Worker: e.worker, Text: strings.TrimSpace(name + " " + e.object)})
 	for i := range c.grants {
 		if c.grants[i].Name == name {
-			c.grants[i].Count++
+			c.grants[i].Count += uint64(e.times)
 			c.grants[i].Last = e.object
 			return
 		}

@@ -76,7 +76,7 @@ func (s *Supervisor) start(c *component) {
 	}
 	s.call(wire.Rebuild, func(r reply) {
 		if r.status != 0 {
-			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "build its compartment again"})
+			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "build its compartment again", reason: r.reason})
 			return
 		}
 		c.lost = false
@@ -87,7 +87,7 @@ func (s *Supervisor) start(c *component) {
 func (s *Supervisor) launch(c *component) {
 	s.call(wire.StartWorker, func(r reply) {
 		if r.status != 0 && c.asked {
-			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "start a worker"})
+			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "start a worker", reason: r.reason})
 		}
 	}, uint32(c.index))
 }

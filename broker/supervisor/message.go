@@ -13,7 +13,7 @@ type (
 	reply struct {
 		id     uint32
 		status syscall.Errno
-		worker uint32 // of StartWorker
+		reason string // why it was refused, in the monitor's words
 	}
 	outputPipe struct {
 		component, stream uint32
@@ -40,10 +40,12 @@ type (
 		errno                   syscall.Errno
 		arguments               [3]uint64
 		object                  string
+		times                   uint32
 	}
 	granted struct {
 		worker, component, grant uint32
 		object                   string
+		times                    uint32
 	}
 	stopAsked       struct{ signal syscall.Signal }
 	compartmentLost struct {
@@ -75,8 +77,10 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	switch {
 	case h.Kind == wire.Reply:
 		r := reply{id: h.ID, status: syscall.Errno(h.Status)}
-		if h.Op == wire.StartWorker && h.Status == 0 {
-			r.worker = b.U32()
+		if r.status == 0 {
+			b.U32() // StartWorker's worker, which WorkerStarted names again
+		} else {
+			r.reason = b.String()
 		}
 		m = r
 	case h.Kind != wire.Event:
@@ -105,11 +109,11 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	case h.Op == wire.Denied:
 		e := denied{
 			worker: b.U32(), component: b.U32(), call: b.U32(), errno: syscall.Errno(b.U32()),
-			arguments: [3]uint64{b.U64(), b.U64(), b.U64()}, object: b.String(),
+			arguments: [3]uint64{b.U64(), b.U64(), b.U64()}, object: b.String(), times: b.U32(),
 		}
 		component, m = e.component, e
 	case h.Op == wire.Granted:
-		e := granted{worker: b.U32(), component: b.U32(), grant: b.U32(), object: b.String()}
+		e := granted{worker: b.U32(), component: b.U32(), grant: b.U32(), object: b.String(), times: b.U32()}
 		component, m = e.component, e
 	case h.Op == wire.StopAsked:
 		m = stopAsked{signal: syscall.Signal(b.U32())}

@@ -151,7 +151,7 @@ func (s *Supervisor) compartmentLost(e compartmentLost) {
 	s.tell(c, reason)
 	s.call(wire.Rebuild, func(r reply) {
 		if c.lost = r.status != 0; c.lost {
-			s.tell(c, fmt.Sprintf("its compartment cannot be built again: %s", r.status))
+			s.tell(c, fmt.Sprintf("its compartment cannot be built again: %s", r.reason))
 		}
 	}, uint32(c.index))
 }

@@ -144,6 +144,13 @@ func (m *peer) event(op wire.Op, build func(*wire.Message), fds ...int) {
 }
 
 func (m *peer) reply(h wire.Header, status syscall.Errno, build func(*wire.Message)) {
+	switch {
+	case build != nil:
+	case status == 0:
+		build = func(w *wire.Message) { w.U32(0) }
+	default:
+		build = func(w *wire.Message) { w.String(status.Error()) }
+	}
 	m.send(wire.Header{Kind: wire.Reply, Op: h.Op, ID: h.ID, Status: uint32(status)}, build)
 }
 
