@@ -126,7 +126,7 @@ func TestErrors(t *testing.T) {
 	_, err = b.Open("store", "", os.O_RDONLY, 0)
 	wantError(t, err, syscall.EISDIR)
 	_, err = b.Connect("motd")
-	wantError(t, err, fs.ErrPermission)
+	wantError(t, err, syscall.EINVAL)
 	_, err = b.Start("forbidden", nil)
 	wantError(t, err, fs.ErrPermission)
 	_, err = b.Start("busy", nil)
@@ -217,19 +217,22 @@ func TestNarrowing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := b.Open("motd", "", os.O_RDONLY, 0)
-	wantError(t, err, fs.ErrNotExist)
-	wantError(t, b.Seal("store", "motd"), fs.ErrNotExist)
+	wantError(t, err, fs.ErrPermission)
+	wantError(t, b.Drop("nothing"), fs.ErrNotExist)
 	content(t, b, "store", "greeting")
-	if err := b.Seal("echo"); err != nil {
+	if err := b.Seal("echo", "motd"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = b.Open("store", "greeting", os.O_RDONLY, 0)
-	wantError(t, err, fs.ErrNotExist)
-	if err := b.Seal(); err != nil {
+	wantError(t, err, fs.ErrPermission)
+	_, err = b.Open("motd", "", os.O_RDONLY, 0)
+	wantError(t, err, fs.ErrPermission)
+	c, err := b.Connect("echo")
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.Connect("echo")
-	wantError(t, err, fs.ErrNotExist)
+	c.Close()
+	wantError(t, b.Seal(), fs.ErrPermission)
 }
 
 func TestStart(t *testing.T) {
@@ -271,7 +274,7 @@ func TestCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := w.Wait(t.Context())
-	if r != (Result{Signaled, 9, "cancelled"}) || err != nil {
+	if r != (Result{Signaled, 9, "cancelled by tester"}) || err != nil {
 		t.Errorf("the result is %+v, %v", r, err)
 	}
 	if err := w.Cancel(); err != nil {

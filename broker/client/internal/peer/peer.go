@@ -52,7 +52,8 @@ type peer struct {
 	conn   *net.UnixConn
 	dir    string
 	http   *net.UnixListener
-	grants map[string]bool
+	grants map[string]bool // known ones; true: not given up
+	sealed bool
 
 	mu      sync.Mutex // guards what the workers' goroutines share with the reader
 	stored  map[string][]*os.File
@@ -243,7 +244,12 @@ func (p *peer) answer(h wire.Header, body *wire.Body, files []*os.File) error {
 		if err := body.End(); err != nil {
 			return err
 		}
-		p.reply(h, p.narrow([]string{grant}, func(name string) bool { return name == grant }), nil)
+		if _, known := p.grants[grant]; !known {
+			p.reply(h, syscall.ENOENT, nil)
+			return nil
+		}
+		p.grants[grant] = false
+		p.reply(h, 0, nil)
 	case wire.Seal:
 		keep := make([]string, body.U16())
 		for i := range keep {
@@ -252,7 +258,15 @@ func (p *peer) answer(h wire.Header, body *wire.Body, files []*os.File) error {
 		if err := body.End(); err != nil {
 			return err
 		}
-		p.reply(h, p.narrow(keep, func(name string) bool { return !slices.Contains(keep, name) }), nil)
+		if p.sealed {
+			p.reply(h, syscall.EPERM, nil)
+			return nil
+		}
+		p.sealed = true
+		for name, held := range p.grants {
+			p.grants[name] = held && slices.Contains(keep, name)
+		}
+		p.reply(h, 0, nil)
 	default:
 		return errors.New("unknown operation")
 	}
@@ -394,16 +408,16 @@ func (p *peer) start(h wire.Header, component string, descriptors map[uint16]*os
 			code = uint32(status)
 		}
 	case "sleeper":
-		how, code, reason = wire.Signaled, uint32(syscall.SIGKILL), "cancelled"
+		how, code, reason = wire.Signaled, uint32(syscall.SIGKILL), "cancelled by tester"
 		run = func(cancel <-chan struct{}) { <-cancel }
 	case "limited":
 		how, code, reason = wire.Signaled, uint32(syscall.SIGKILL), "wall-time limit of 5s reached"
 	case "absent":
 		how, code, reason = wire.NotRun, uint32(syscall.ENOENT), "exec /usr/bin/absent: no such file or directory"
 	default:
-		errno := map[string]syscall.Errno{"busy": syscall.EAGAIN, "forbidden": syscall.EPERM}[component]
-		if errno == 0 {
-			errno = syscall.ENOENT
+		errno := syscall.EPERM
+		if component == "busy" {
+			errno = syscall.EAGAIN
 		}
 		p.reply(h, errno, nil)
 		closeAll(files)
@@ -427,23 +441,15 @@ func (p *peer) start(h wire.Header, component string, descriptors map[uint16]*os
 
 // named says whether grant is held and one of the given ones.
 func (p *peer) named(grant string, kinds ...string) syscall.Errno {
-	if !p.grants[grant] {
+	held, known := p.grants[grant]
+	switch {
+	case !known:
 		return syscall.ENOENT
-	}
-	if !slices.Contains(kinds, grant) {
+	case !held:
 		return syscall.EPERM
+	case !slices.Contains(kinds, grant):
+		return syscall.EINVAL
 	}
-	return 0
-}
-
-// narrow forgets the grants that drop names, if the named ones are all held.
-func (p *peer) narrow(named []string, drop func(string) bool) syscall.Errno {
-	for _, grant := range named {
-		if !p.grants[grant] {
-			return syscall.ENOENT
-		}
-	}
-	maps.DeleteFunc(p.grants, func(name string, _ bool) bool { return drop(name) })
 	return 0
 }
 
