@@ -1,0 +1,136 @@
+package policy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"bulkhead/policy/plan"
+)
+
+// The words in which explain and diff speak of a plan.
+
+func accessWords(a plan.Access) string {
+	var words []string
+	for _, bit := range []struct {
+		access plan.Access
+		word   string
+	}{{plan.Read, "read"}, {plan.Write, "write"}, {plan.Append, "append to"}, {plan.Execute, "execute"}} {
+		if a&bit.access != 0 {
+			words = append(words, bit.word)
+		}
+	}
+	return list(words, "and")
+}
+
+// list writes "a, b and c".
+func list(words []string, conjunction string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " " + conjunction + " " + words[len(words)-1]
+}
+
+// durationText writes a time as a policy would.
+func durationText(d time.Duration) string {
+	text := d.String()
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "0s"), "0m")
+	if text == "" || strings.HasSuffix(text, "h") || strings.HasSuffix(text, "m") || strings.HasSuffix(text, "s") {
+		if text == "" {
+			return "0s"
+		}
+		// "10s" ends in "0s" too, and must stay what it is.
+		if parsed, err := time.ParseDuration(text); err == nil && parsed == d {
+			return text
+		}
+	}
+	return d.String()
+}
+
+func addressText(g *plan.Grant) string {
+	switch {
+	case g.Network == "unix" || g.Network == "unix-datagram":
+		return g.Network + ":" + g.Address
+	case g.Host != "":
+		return fmt.Sprintf("%s:%s:%d", g.Network, g.Host, g.Port)
+	case strings.Contains(g.Address, ":"):
+		return fmt.Sprintf("%s:[%s]:%d", g.Network, g.Address, g.Port)
+	}
+	return fmt.Sprintf("%s:%s:%d", g.Network, g.Address, g.Port)
+}
+
+func grantText(g *plan.Grant) string {
+	switch g.Kind {
+	case plan.GrantListen:
+		return "listen on " + addressText(g)
+	case plan.GrantConnect:
+		return "connect to " + addressText(g)
+	case plan.GrantDirectory:
+		return accessWords(g.Access) + " the files in " + g.Path
+	case plan.GrantDevice:
+		return accessWords(g.Access) + " the device " + g.Path
+	}
+	text := accessWords(g.Access) + " " + g.Path
+	if g.Create {
+		text += ", which is made when it is not there"
+	}
+	return text
+}
+
+func startText(s plan.Start) string {
+	switch s {
+	case plan.PerConnection:
+		return "one worker for each connection"
+	case plan.PerRequest:
+		return "one worker for each request"
+	}
+	return "with the application"
+}
+
+func conditionText(c plan.Condition) string {
+	value := "0x" + strconv.FormatUint(c.Value, 16)
+	switch c.Comparison {
+	case plan.Equal:
+		return fmt.Sprintf("argument %d is %s", c.Argument, value)
+	case plan.NotEqual:
+		return fmt.Sprintf("argument %d is not %s", c.Argument, value)
+	case plan.Less:
+		return fmt.Sprintf("argument %d is less than %s", c.Argument, value)
+	case plan.LessOrEqual:
+		return fmt.Sprintf("argument %d is at most %s", c.Argument, value)
+	case plan.Greater:
+		return fmt.Sprintf("argument %d is more than %s", c.Argument, value)
+	case plan.GreaterOrEqual:
+		return fmt.Sprintf("argument %d is at least %s", c.Argument, value)
+	}
+	if c.Mask == allBits32 {
+		return fmt.Sprintf("argument %d is %s", c.Argument, value)
+	}
+	return fmt.Sprintf("argument %d masked with 0x%x is %s", c.Argument, c.Mask, value)
+}
+
+func ruleConditions(r plan.Rule) string {
+	var words []string
+	for _, condition := range r.Conditions {
+		words = append(words, conditionText(condition))
+	}
+	return list(words, "and")
+}
+
+func actionText(a plan.Action, errno int32) string {
+	switch a {
+	case plan.Allow:
+		return "allow"
+	case plan.Errno:
+		if errno == errnoNoCall {
+			return "does not exist (ENOSYS)"
+		}
+		return "fails with errno " + itoa(int(errno))
+	case plan.Broker:
+		return "the monitor performs it"
+	case plan.Kill:
+		return "kills the process"
+	}
+	return "refuse and report"
+}
