@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"sort"
 	"strconv"
 	"strings"
 
@@ -169,7 +168,7 @@ func (c *componentCompiler) addNamed(f *filter, name Text) {
 		return
 	}
 	for _, call := range c.callsNamed(name) {
-		if contains(callsOf["absent"], call) {
+		if absent[call] {
 			c.mistake(name.Position, "", "%s cannot be allowed: no filter can see what it does", call)
 			continue
 		}
@@ -281,7 +280,7 @@ func (c *componentCompiler) addCondition(f *filter, s *SyscallCondition) {
 		c.mistake(s.Call.Position, "name one call", "a group has no arguments to compare")
 		return
 	}
-	if contains(callsOf["absent"], names[0]) {
+	if absent[names[0]] {
 		c.mistake(s.Call.Position, "", "%s cannot be allowed: no filter can see what it does", names[0])
 		return
 	}
@@ -340,6 +339,8 @@ func forbidden(call string, c plan.Condition) bool {
 		}
 	case call == "ioctl", call == "sendto", call == "sendmsg", call == "sendmmsg":
 		return true // another argument leaves the dangerous one open
+	case call == "clone":
+		return c.Argument != 0 // else the flags would be open
 	case call == "socket":
 		return c.Argument != 0 || holds(c, familyNetlink)
 	}
@@ -394,34 +395,36 @@ var brokered = []string{"socket", "bind", "connect"}
 
 // rules writes the filter down, in the order of the calls' numbers.
 func (f *filter) rules() []plan.Rule {
-	var rules []plan.Rule
-	for _, call := range callsOf["absent"] {
-		rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoCall})
-	}
-	action := func(call string) plan.Action {
+	rules := make([]plan.Rule, 0, len(f.whole)+2*len(f.some)+len(absent))
+	for _, call := range calls.Names() {
+		action := plan.Allow
 		if f.broker && contains(brokered, call) {
-			return plan.Broker
+			action = plan.Broker
 		}
-		return plan.Allow
-	}
-	for call := range f.whole {
-		rules = append(rules, plan.Rule{Call: call, Action: action(call)})
-	}
-	for call, alternatives := range f.some {
-		for _, conditions := range alternatives {
-			rules = append(rules, plan.Rule{Call: call, Action: action(call), Conditions: conditions})
+		switch {
+		case absent[call]:
+			rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoCall})
+		case f.whole[call]:
+			rules = append(rules, plan.Rule{Call: call, Action: action})
+		}
+		for _, conditions := range f.some[call] {
+			rules = append(rules, plan.Rule{Call: call, Action: action, Conditions: conditions})
+		}
+		if call == "socket" && f.sockets && len(f.some[call]) > 0 {
+			// Every getaddrinfo(3) asks for the interfaces first and goes on
+			// without an answer: that is no denial to report.
+			rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoFamily,
+				Conditions: []plan.Condition{{Argument: 0, Comparison: plan.MaskedEqual, Value: familyNetlink, Mask: allBits32}}})
 		}
 	}
-	if f.sockets && len(f.some["socket"]) > 0 {
-		// Every getaddrinfo(3) asks for the interfaces first and goes on
-		// without an answer: that is no denial to report.
-		rules = append(rules, plan.Rule{Call: "socket", Action: plan.Errno, Errno: errnoNoFamily,
-			Conditions: []plan.Condition{{Argument: 0, Comparison: plan.MaskedEqual, Value: familyNetlink, Mask: allBits32}}})
-	}
-	sort.SliceStable(rules, func(i, j int) bool {
-		a, _ := calls.Number(rules[i].Call)
-		b, _ := calls.Number(rules[j].Call)
-		return a < b
-	})
 	return rules
 }
+
+// absent are the calls of the group @absent.
+var absent = func() map[string]bool {
+	set := map[string]bool{}
+	for _, call := range callsOf["absent"] {
+		set[call] = true
+	}
+	return set
+}()

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -221,7 +222,7 @@ func parseLinkerCache(data []byte) (map[string][]string, error) {
 	)
 	damaged := errors.New("it is damaged")
 	// An older format may stand before the newer one.
-	start := strings.Index(string(data), magic)
+	start := bytes.Index(data, []byte(magic))
 	if start < 0 || len(data)-start < headerSize {
 		return nil, damaged
 	}
@@ -234,7 +235,7 @@ func parseLinkerCache(data []byte) (map[string][]string, error) {
 		if int(offset) >= len(data) {
 			return ""
 		}
-		end := strings.IndexByte(string(data[offset:min(int(offset)+4096, len(data))]), 0)
+		end := bytes.IndexByte(data[offset:min(int(offset)+4096, len(data))], 0)
 		return string(data[offset : int(offset)+max(0, end)])
 	}
 	result := make(map[string][]string, count)

@@ -24,15 +24,17 @@ func Number(name string) (int, bool) {
 }
 
 // Names returns all known names in the order of their numbers.
-func Names() []string {
-	all := make([]string, 0, len(numbers))
+func Names() []string { return append([]string(nil), ordered...) }
+
+var ordered = func() []string {
+	var all []string
 	for _, name := range names {
 		if name != "" {
 			all = append(all, name)
 		}
 	}
 	return all
-}
+}()
 
 var numbers = func() map[string]int {
 	byName := make(map[string]int, len(names))

@@ -1,0 +1,212 @@
+package policy
+
+import (
+	"math/rand"
+	"testing"
+
+	"bulkhead/policy/calls"
+	"bulkhead/policy/plan"
+)
+
+// TestEveryCallIsInAGroup: a call that no group has could be neither denied by
+// a group nor explained.
+func TestEveryCallIsInAGroup(t *testing.T) {
+	groups := map[string]string{}
+	for _, group := range callGroups {
+		for _, call := range callsOf[group.name] {
+			if _, known := calls.Number(call); !known {
+				t.Errorf("@%s has %q, which is no call", group.name, call)
+			}
+			groups[call] = group.name
+		}
+	}
+	for _, call := range calls.Names() {
+		if groups[call] == "" {
+			t.Errorf("%s is in no group", call)
+		}
+	}
+}
+
+func TestDefaultHasNothingOfThePrivilegedGroups(t *testing.T) {
+	for _, group := range []string{"default", "file-system", "network-io", "threads", "process", "ipc", "resources", "terminal", "sandbox", "aio"} {
+		for _, call := range callsOf[group] {
+			for _, wide := range []string{"privileged", "debug", "absent", "identity"} {
+				if contains(callsOf[wide], call) {
+					t.Errorf("%s is in @%s and in @%s", call, group, wide)
+				}
+			}
+		}
+	}
+}
+
+func TestExceptIsTheRestOfAllNumbers(t *testing.T) {
+	conditions := except(1, ioctlsNever)
+	matches := func(value uint64) int {
+		n := 0
+		for _, c := range conditions {
+			if value&c.Mask == c.Value {
+				n++
+			}
+		}
+		return n
+	}
+	for _, never := range ioctlsNever {
+		for _, high := range []uint64{0, 1 << 32, 0xffffffff << 32} {
+			if matches(never|high) != 0 {
+				t.Errorf("%#x is allowed", never|high)
+			}
+		}
+		for bit := range 32 {
+			near, forbidden := never^1<<bit, 0
+			for _, other := range ioctlsNever {
+				if near == other {
+					forbidden = 1
+				}
+			}
+			if matches(near) != 1-forbidden {
+				t.Errorf("%#x matches %d conditions", near, matches(near))
+			}
+		}
+	}
+	random := rand.New(rand.NewSource(1))
+	for range 10_000 {
+		if value := uint64(random.Uint32()); matches(value) != 1 && !contains64(ioctlsNever, value) {
+			t.Fatalf("%#x matches %d conditions", value, matches(value))
+		}
+	}
+}
+
+func contains64(list []uint64, wanted uint64) bool {
+	for _, element := range list {
+		if element == wanted {
+			return true
+		}
+	}
+	return false
+}
+
+// decide evaluates rules as the kernel would.
+func decide(s plan.Syscalls, call string, arguments ...uint64) plan.Action {
+	decision := s.Default
+	for _, r := range s.Rules {
+		if r.Call != call {
+			continue
+		}
+		holds := true
+		for _, c := range r.Conditions {
+			value := uint64(0)
+			if int(c.Argument) < len(arguments) {
+				value = arguments[c.Argument]
+			}
+			switch c.Comparison {
+			case plan.Equal:
+				holds = holds && value == c.Value
+			case plan.MaskedEqual:
+				holds = holds && value&c.Mask == c.Value
+			case plan.GreaterOrEqual:
+				holds = holds && value >= c.Value
+			default:
+				panic("not in this test")
+			}
+		}
+		if holds {
+			decision = r.Action
+		}
+	}
+	return decision
+}
+
+func filterOf(t *testing.T, component string) plan.Syscalls {
+	t.Helper()
+	text := "application: a\ngrants: {http: {listen: \"tcp:127.0.0.1:80\"}}\ncomponents:\n  web: " + component + "\n"
+	p, err := Parse("p.yaml", []byte(text), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, _, err := Compile(p, LocalHost())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result.Components[0].Syscalls
+}
+
+func TestDecisions(t *testing.T) {
+	const program = "command: [/usr/bin/env]"
+	parser := filterOf(t, "{extends: parser, "+program+"}")
+	plain := filterOf(t, "{"+program+"}")
+	server := filterOf(t, "{"+program+", grants: [http]}")
+	own := filterOf(t, "{"+program+", grants: [http], transparent: false}")
+	wide := filterOf(t, "{"+program+", syscalls: [ioctl, clone, {call: setpriority, argument: 2, greater-or-equal: 5}, {deny: [\"@ipc\", execve]}]}")
+	const thread = 0x3d0f00 // what pthread_create(3) passes
+	for _, test := range []struct {
+		name      string
+		filter    plan.Syscalls
+		call      string
+		arguments []uint64
+		want      plan.Action
+	}{
+		{"reading", parser, "read", nil, plan.Allow},
+		{"a socket in a parser", parser, "socket", []uint64{2, 1, 0}, plan.Refuse},
+		{"fork in a parser", parser, "fork", nil, plan.Refuse},
+		{"clone as fork in a parser", parser, "clone", []uint64{17}, plan.Refuse},
+		{"a thread in a parser", parser, "clone", []uint64{thread}, plan.Refuse},
+		{"making files in a parser", parser, "mkdirat", nil, plan.Refuse},
+		{"clone3", plain, "clone3", nil, plan.Errno},
+		{"io_uring", plain, "io_uring_setup", nil, plan.Errno},
+		{"a thread", plain, "clone", []uint64{thread}, plan.Allow},
+		{"fork", plain, "clone", []uint64{17}, plan.Allow},
+		{"a user namespace", plain, "clone", []uint64{0x10000000 | 17}, plan.Refuse},
+		{"a mount namespace in a thread", plain, "clone", []uint64{thread | 0x20000}, plan.Refuse},
+		{"unshare", plain, "unshare", []uint64{0x10000000}, plan.Refuse},
+		{"ptrace", plain, "ptrace", nil, plan.Refuse},
+		{"isatty", plain, "ioctl", []uint64{1, 0x5401}, plan.Allow},
+		{"TIOCSTI", plain, "ioctl", []uint64{1, 0x5412}, plan.Refuse},
+		{"TIOCSTI with bits above", wide, "ioctl", []uint64{1, 1<<32 | 0x5412}, plan.Refuse},
+		{"TIOCLINUX where ioctl is named", wide, "ioctl", []uint64{1, 0x541c}, plan.Refuse},
+		{"another where ioctl is named", wide, "ioctl", []uint64{1, 0xae01}, plan.Allow},
+		{"another elsewhere", plain, "ioctl", []uint64{1, 0xae01}, plan.Refuse},
+		{"namespaces where clone is named", wide, "clone", []uint64{0x10000000}, plan.Refuse},
+		{"a condition that holds", wide, "setpriority", []uint64{0, 0, 5}, plan.Allow},
+		{"a condition that does not", wide, "setpriority", []uint64{0, 0, 4}, plan.Refuse},
+		{"what is denied", wide, "execve", nil, plan.Refuse},
+		{"a server's socket", server, "socket", []uint64{2, 1, 0}, plan.Broker},
+		{"a server's unix socket", server, "socket", []uint64{1, 1, 0}, plan.Broker},
+		{"netlink", server, "socket", []uint64{16, 3, 0}, plan.Errno},
+		{"a raw packet socket", server, "socket", []uint64{17, 3, 0}, plan.Refuse},
+		{"bind", server, "bind", nil, plan.Broker},
+		{"connect", server, "connect", nil, plan.Broker},
+		{"accept", server, "accept4", nil, plan.Allow},
+		{"sending", server, "sendto", []uint64{3, 0, 0, 0x4000, 0, 0}, plan.Allow},
+		{"connecting by sending", server, "sendto", []uint64{3, 0, 0, 0x20000000, 0, 0}, plan.Refuse},
+		{"connecting by sendmsg", server, "sendmsg", []uint64{3, 0, 0x20004000}, plan.Refuse},
+		{"sockets of its own", own, "socket", []uint64{2, 1, 0}, plan.Allow},
+		{"limits of its own", plain, "prlimit64", []uint64{0, 7}, plan.Allow},
+		{"limits of another", plain, "prlimit64", []uint64{1, 7}, plan.Refuse},
+		{"ADDR_NO_RANDOMIZE", plain, "personality", []uint64{0x40000}, plan.Refuse},
+	} {
+		if got := decide(test.filter, test.call, test.arguments...); got != test.want {
+			t.Errorf("%s: %s%#x: %s, want %s", test.name, test.call, test.arguments, actionText(got, 0), actionText(test.want, 0))
+		}
+	}
+}
+
+func TestConditionsThatReachOutAreForbidden(t *testing.T) {
+	for _, test := range []struct {
+		call string
+		c    plan.Condition
+		want bool
+	}{
+		{"ioctl", plan.Condition{Argument: 1, Comparison: plan.Equal, Value: 0x5401}, false},
+		{"ioctl", plan.Condition{Argument: 1, Comparison: plan.Equal, Value: 1<<32 | 0x5412}, true},
+		{"ioctl", plan.Condition{Argument: 1, Comparison: plan.NotEqual, Value: 0x5412}, true},
+		{"ioctl", plan.Condition{Argument: 1, Comparison: plan.MaskedEqual, Value: 0x5400, Mask: 0xff00}, true},
+		{"ioctl", plan.Condition{Argument: 0, Comparison: plan.Equal, Value: 5}, true},
+		{"socket", plan.Condition{Argument: 0, Comparison: plan.Equal, Value: 16}, true},
+		{"socket", plan.Condition{Argument: 1, Comparison: plan.Equal, Value: 3}, true},
+		{"setpriority", plan.Condition{Argument: 0, Comparison: plan.Less, Value: 3}, false},
+	} {
+		if got := forbidden(test.call, test.c); got != test.want {
+			t.Errorf("%s %+v: %v", test.call, test.c, got)
+		}
+	}
+}
