@@ -23,7 +23,7 @@ import "time"
 // The bounds of the protocol, in bytes with the newline.
 const (
 	MaximumRequest = 4096
-	MaximumReply   = 16 << 20
+	MaximumReply   = 64 << 20
 )
 
 // Verb is what a client asks for.

@@ -18,36 +18,64 @@ const (
 
 // settle moves the application as a whole.
 func (s *Supervisor) settle() {
-	switch s.state {
-	case control.Starting:
-		for _, c := range s.components {
-			if c.kept() && c.wanted && !c.state.Up() {
-				s.endWhenNothingIsLeft()
-				return
-			}
-		}
+	if s.state == control.Starting && s.isUp() {
 		s.moveApplication(control.Running, fmt.Sprintf("up after %s", round(time.Since(s.started))))
-		s.endWhenNothingIsLeft()
-	case control.Running:
-		s.endWhenNothingIsLeft()
-	case control.Stopping:
-		for _, c := range s.components {
-			if c.kept() && c.active() {
-				return
-			}
-		}
-		s.sweep()
-		for _, w := range s.workers {
-			if !w.component.self {
-				return
-			}
-		}
+	}
+	if (s.state == control.Starting || s.state == control.Running) && s.nothingIsLeft() {
+		s.end(s.mishap, "every component has ended")
+	}
+	if s.state == control.Stopping && s.isDown() {
 		s.moveApplication(control.Stopped, s.cause)
 		go func() {
 			s.output.settle(settleLimit)
 			s.post(settled{})
 		}()
 	}
+}
+
+func (s *Supervisor) isUp() bool {
+	for _, c := range s.components {
+		if c.kept() && c.wanted && !c.state.Up() {
+			return false
+		}
+	}
+	return true
+}
+
+// isDown says whether nothing runs any more, and ends what runs for others.
+func (s *Supervisor) isDown() bool {
+	for _, c := range s.components {
+		if c.kept() && c.active() {
+			return false
+		}
+	}
+	s.sweep()
+	for _, w := range s.workers {
+		if !w.component.self {
+			return false
+		}
+	}
+	return true
+}
+
+// nothingIsLeft says whether all components have ended by themselves and
+// will not start again. An application that waits for connections, or in
+// which an operator took something down, is not over.
+func (s *Supervisor) nothingIsLeft() bool {
+	kept := 0
+	for _, c := range s.components {
+		if c.plan.Start == plan.PerConnection || c.byHand || c.pinned == pinnedDown {
+			return false
+		}
+		if !c.kept() {
+			continue
+		}
+		kept++
+		if c.active() || c.wanted && !c.hopeless() {
+			return false
+		}
+	}
+	return kept > 0
 }
 
 // settled is the news that all output is out.
@@ -59,28 +87,6 @@ type finishUnheard struct{}
 func (s *Supervisor) finish() {
 	s.call(wire.Finish, func(reply) { s.finished = true }, uint32(s.status))
 	s.later(finishLimit, finishUnheard{})
-}
-
-// endWhenNothingIsLeft ends an application whose components have all ended by
-// themselves and will not start again. One that waits for connections, or in
-// which an operator took something down, is not over.
-func (s *Supervisor) endWhenNothingIsLeft() {
-	kept := 0
-	for _, c := range s.components {
-		if c.plan.Start == plan.PerConnection || c.byHand || c.pinned == pinnedDown {
-			return
-		}
-		if !c.kept() {
-			continue
-		}
-		kept++
-		if c.active() || c.wanted && !c.hopeless() {
-			return
-		}
-	}
-	if kept > 0 {
-		s.end(s.mishap, "every component has ended")
-	}
 }
 
 // end stops everything in order and ends the application with a status. The
@@ -113,13 +119,15 @@ func (s *Supervisor) stopAsked(e stopAsked) {
 	}
 }
 
+const killedWithAll = "killed with the whole application"
+
 // force kills everything at once.
 func (s *Supervisor) force(cause string) {
 	s.forced = true
 	s.announce(cause)
 	for _, w := range s.workers {
 		if !w.component.self {
-			s.kill(w)
+			s.kill(w, killedWithAll)
 		}
 	}
 	for _, c := range s.components {
@@ -171,7 +179,12 @@ func (s *Supervisor) tellWorker(c *component, worker, pid uint32, text string) {
 	if passed > 0 {
 		s.tell(c, fmt.Sprintf("%d more workers ended abnormally", passed))
 	}
-	s.say(c, fmt.Sprintf("worker %d: %s", worker, text))
+	text = fmt.Sprintf("worker %d: %s", worker, text)
+	if c.running > 0 {
+		s.tell(c, text) // its output is also that of others, who are not done
+	} else {
+		s.say(c, text)
+	}
 }
 
 func list(names []string) string { return strings.Join(names, ", ") }

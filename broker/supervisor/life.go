@@ -120,7 +120,7 @@ func (s *Supervisor) askEnd(c *component, cause string) {
 	limit := c.plan.Life.StopTimeout
 	if c.worker != nil {
 		if limit <= 0 {
-			s.kill(c.worker)
+			s.kill(c.worker, "killed: it has no time to stop in")
 			return
 		}
 		s.signal(c.worker, int(c.plan.Life.StopSignal))
@@ -148,8 +148,7 @@ func (s *Supervisor) tick(e componentTick) bool {
 	case control.Stopping:
 		switch {
 		case c.worker != nil:
-			s.tell(c, fmt.Sprintf("did not end within %s of %s, is killed", c.plan.Life.StopTimeout, signalName(unix.Signal(c.plan.Life.StopSignal))))
-			s.kill(c.worker)
+			s.kill(c.worker, fmt.Sprintf("killed: it did not stop within %s", c.plan.Life.StopTimeout))
 		case !c.killed:
 			c.killed = true // a start that hangs in the monitor gets as long as a kill
 			s.arm(c, killPatience)
@@ -176,6 +175,9 @@ func (s *Supervisor) ended(c *component, e end) {
 		s.move(c, control.Stopped, e.String())
 		s.say(c, "stopped: "+e.String())
 		return
+	}
+	if !e.normal() {
+		c.abnormal++
 	}
 	to := control.Failed
 	if e.normal() {
@@ -205,7 +207,11 @@ func (s *Supervisor) endedForGood(c *component, to control.State, e end) {
 	s.move(c, to, e.String())
 	s.say(c, e.String()+"; its policy does not restart it")
 	if c.plan.Life.Essential {
-		s.end(e.status(), fmt.Sprintf("component %s has ended", c.plan.Name))
+		status := 0
+		if !e.normal() {
+			status = failureStatus(e)
+		}
+		s.end(status, fmt.Sprintf("component %s has ended", c.plan.Name))
 	}
 }
 

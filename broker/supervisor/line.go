@@ -1,6 +1,12 @@
 package supervisor
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"bulkhead/broker/control"
+)
 
 // split cuts a chunk into lines. What follows the last newline stays in
 // s.partial, which never grows beyond lineBytes.
@@ -30,6 +36,50 @@ func (o *output) split(s *stream, chunk []byte) {
 		o.line(s, bytes.TrimSuffix(part, []byte{'\r'}), false)
 		s.partial = nil
 	}
+}
+
+// line adds one line to the page, the ring and the followers.
+func (o *output) line(s *stream, text []byte, broken bool) {
+	now := time.Now()
+	o.rings[s.component].add(now, s.number, text, broken)
+	if o.feeds.any() {
+		name := o.names[s.component]
+		o.feeds.tell(name, control.Reply{Line: &control.Line{
+			Time: now, Component: name, Stream: s.number, Text: string(text), Broken: broken,
+		}})
+	}
+	o.page = o.prefix(o.page, s.component)
+	if o.terminal {
+		o.page = visible(o.page, text, o.colour)
+	} else {
+		o.page = append(o.page, text...)
+	}
+	o.page = append(o.page, '\n')
+	if len(o.page) >= pageBytes {
+		o.flush()
+	}
+}
+
+// palette are the colours of names, of those that are readable on black and
+// on white.
+var palette = [...]int{36, 33, 32, 35, 34, 96, 93, 92, 95, 94}
+
+func (o *output) prefix(b []byte, component int) []byte {
+	name := o.names[component]
+	if o.colour {
+		b = append(b, "\x1b["...)
+		b = strconv.AppendInt(b, int64(palette[component%len(palette)]), 10)
+		b = append(b, 'm')
+	}
+	b = append(b, name...)
+	for range o.width - len(name) {
+		b = append(b, ' ')
+	}
+	b = append(b, " |"...)
+	if o.colour {
+		b = append(b, "\x1b[0m"...)
+	}
+	return append(b, ' ')
 }
 
 // visible appends text with its control characters in caret notation, so

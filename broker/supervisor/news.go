@@ -25,19 +25,19 @@ func (s *Supervisor) workerStarted(e workerStarted) bool {
 		}
 		s.journal.tell(control.Event{Kind: control.EventWorker, Component: c.plan.Name, Worker: w.id, PID: w.pid, Text: "started"})
 		if s.forced && !c.self {
-			s.kill(w)
+			s.kill(w, killedWithAll)
 		}
 		return false
 	}
 	if !c.asked {
 		// Nobody wants it: the start was given up before it came about.
-		s.kill(w)
+		s.kill(w, "killed: its start was given up before")
 		return false
 	}
 	c.asked, c.worker = false, w
 	switch {
 	case s.forced:
-		s.kill(w)
+		s.kill(w, killedWithAll)
 	case c.state == control.Stopping:
 		s.askEnd(c, c.cause)
 	default:
@@ -64,6 +64,9 @@ func (s *Supervisor) workerEnded(e workerEnded) bool {
 	if w == nil {
 		return false // its compartment was lost, or it was given up, before
 	}
+	if w.killed != "" {
+		e.reason = w.killed
+	}
 	c := w.component
 	c.processor += e.processor
 	c.peak = max(c.peak, e.peak)
@@ -76,15 +79,13 @@ func (s *Supervisor) gone(w *worker, e end) {
 	c := w.component
 	delete(s.workers, w.id)
 	c.running--
-	if !e.normal() {
-		c.abnormal++
-	}
 	if c.worker == w && c.kept() {
 		s.ended(c, e)
 		return
 	}
 	c.last, c.lastAt = e, time.Now()
-	if !e.normal() && !w.killed {
+	if !e.normal() && !w.asked && w.killed == "" {
+		c.abnormal++
 		s.tellWorker(c, w.id, w.pid, e.String())
 		return
 	}

@@ -271,7 +271,7 @@ func (s *Supervisor) doDestroy(c *component, r control.Request) answer {
 	}
 	for _, w := range s.workers {
 		if w.component == c {
-			s.kill(w)
+			s.kill(w, "destroyed as asked")
 		}
 	}
 	return s.waits(r, c.isDown)

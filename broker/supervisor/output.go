@@ -4,10 +4,8 @@ import (
 	"io"
 	"os"
 	"sort"
-	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,10 +14,10 @@ import (
 
 // The bounds of what passes through.
 const (
-	chunkBytes   = 16 << 10 // read from one pipe in one turn
-	lineBytes    = 8 << 10  // a longer line goes on in the next
-	drainChunks  = 64       // read at most from a pipe at once when its worker has ended
-	waitingNotes = 256
+	chunkBytes  = 16 << 10 // read from one pipe in one turn
+	pageBytes   = 32 << 10 // written at once, about
+	lineBytes   = 8 << 10  // a longer line goes on in the next
+	drainChunks = 64       // read at most from a pipe at once when its worker has ended
 )
 
 // output brings the lines of all components to one place, in turns.
@@ -46,14 +44,15 @@ type output struct {
 	rings []ring
 	feeds feeds
 
-	// Everything below belongs to whoever has the turn.
-	streams [][]*stream
-	chunk   []byte
-	page    []byte
+	// What belongs to whoever has the turn, like the streams' own fields.
+	chunk []byte
+	page  []byte
 
-	queue   chan note
+	queue chan note
+
 	mu      sync.Mutex
-	dropped int
+	streams [][]*stream // by component
+	dropped int         // notes that found no room
 }
 
 // stream is one pipe of a component.
@@ -67,14 +66,6 @@ type stream struct {
 	closed    bool
 }
 
-// note is a line of the broker. With drain, what its component wrote comes
-// before it, and an unfinished last line is finished.
-type note struct {
-	text  string
-	drain int // component, or -1
-	done  chan struct{}
-}
-
 func newOutput(lines, notes io.Writer, names []string) *output {
 	o := &output{
 		turn:    make(chan struct{}, 1),
@@ -84,7 +75,7 @@ func newOutput(lines, notes io.Writer, names []string) *output {
 		rings:   make([]ring, len(names)),
 		streams: make([][]*stream, len(names)),
 		chunk:   make([]byte, chunkBytes),
-		queue:   make(chan note, waitingNotes),
+		queue:   make(chan note, notesWaiting),
 	}
 	for _, name := range names {
 		o.width = max(o.width, len(name))
@@ -106,9 +97,9 @@ func (o *output) follow(component, number, fd int) error {
 		return err
 	}
 	s.raw = raw
-	o.turn <- struct{}{}
+	o.mu.Lock()
 	o.streams[component] = append(o.streams[component], s)
-	<-o.turn
+	o.mu.Unlock()
 	go o.pump(s)
 	return nil
 }
@@ -158,7 +149,10 @@ func (o *output) read(s *stream) bool {
 // drain takes what a component has written so far and finishes its last
 // lines.
 func (o *output) drain(component int) {
-	for _, s := range o.streams[component] {
+	o.mu.Lock()
+	streams := o.streams[component]
+	o.mu.Unlock()
+	for _, s := range streams {
 		for range drainChunks {
 			if s.closed || !readable(uintptr(s.fd)) || !o.read(s) {
 				break
@@ -183,119 +177,6 @@ func (o *output) flush() {
 	if len(o.page) > 0 {
 		o.lines.Write(o.page)
 		o.page = o.page[:0]
-	}
-}
-
-// line adds one line to the page, the ring and the followers.
-func (o *output) line(s *stream, text []byte, broken bool) {
-	now := time.Now()
-	o.rings[s.component].add(now, s.number, text, broken)
-	if o.feeds.any() {
-		name := o.names[s.component]
-		o.feeds.tell(name, control.Reply{Line: &control.Line{
-			Time: now, Component: name, Stream: s.number, Text: string(text), Broken: broken,
-		}})
-	}
-	o.page = o.prefix(o.page, s.component)
-	if o.terminal {
-		o.page = visible(o.page, text, o.colour)
-	} else {
-		o.page = append(o.page, text...)
-	}
-	o.page = append(o.page, '\n')
-}
-
-// palette are the colours of names, of those that are readable on black and
-// on white.
-var palette = [...]int{36, 33, 32, 35, 34, 96, 93, 92, 95, 94}
-
-func (o *output) prefix(b []byte, component int) []byte {
-	name := o.names[component]
-	if o.colour {
-		b = append(b, "\x1b["...)
-		b = strconv.AppendInt(b, int64(palette[component%len(palette)]), 10)
-		b = append(b, 'm')
-	}
-	b = append(b, name...)
-	for range o.width - len(name) {
-		b = append(b, ' ')
-	}
-	b = append(b, " |"...)
-	if o.colour {
-		b = append(b, "\x1b[0m"...)
-	}
-	return append(b, ' ')
-}
-
-// say queues a line of the broker and never waits; what finds no room is
-// counted.
-func (o *output) say(text string, drain int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.dropped > 0 {
-		select {
-		case o.queue <- note{text: "sandbox: " + strconv.Itoa(o.dropped) + " messages found no reader and were dropped", drain: -1}:
-			o.dropped = 0
-		default:
-		}
-	}
-	select {
-	case o.queue <- note{text: text, drain: drain}:
-	default:
-		if text != "" {
-			o.dropped++
-		}
-	}
-}
-
-// run writes the broker's lines until stop is closed.
-func (o *output) run(stop <-chan struct{}) {
-	for {
-		select {
-		case n := <-o.queue:
-			o.write(n)
-		case <-stop:
-			return
-		}
-	}
-}
-
-func (o *output) write(n note) {
-	o.turn <- struct{}{}
-	defer func() { <-o.turn }()
-	if n.drain >= 0 {
-		o.drain(n.drain)
-	}
-	if n.text != "" {
-		o.notes.Write(append(visible(nil, []byte(n.text), false), '\n'))
-	}
-	if n.done != nil {
-		close(n.done)
-	}
-}
-
-// settle returns when everything that was written and said before is out, or
-// after the time: a reader that is stuck must not keep the application from
-// ending.
-func (o *output) settle(limit time.Duration) {
-	end := time.NewTimer(limit)
-	defer end.Stop()
-	for component := range o.names {
-		select {
-		case o.queue <- note{drain: component}:
-		case <-end.C:
-			return
-		}
-	}
-	last := note{drain: -1, done: make(chan struct{})}
-	select {
-	case o.queue <- last:
-	case <-end.C:
-		return
-	}
-	select {
-	case <-last.done:
-	case <-end.C:
 	}
 }
 

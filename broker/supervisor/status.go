@@ -10,6 +10,9 @@ import (
 // statusLines is how many of a component's last lines a status shows.
 const statusLines = 10
 
+// statusLineBytes is how much of a line a status shows; logs show all.
+const statusLineBytes = 512
+
 // report copies everything that a client may know. The lines and workers of
 // 200 components are some hundred kilobytes; a client's own goroutine turns
 // them into JSON.
@@ -49,6 +52,11 @@ func (s *Supervisor) reportComponent(c *component) control.Component {
 		Queue: int(c.queue), Processor: c.processor, Peak: c.peak,
 		Grants: append([]control.Grant(nil), c.grants...), Denied: c.denied,
 		Lines: s.output.rings[c.index].last(statusLines, c.plan.Name),
+	}
+	for i := range r.Lines {
+		if line := &r.Lines[i]; len(line.Text) > statusLineBytes {
+			line.Text, line.Broken = line.Text[:statusLineBytes], true
+		}
 	}
 	if !c.kept() && !c.self {
 		// It has no state of its own: it runs where a worker of it does.

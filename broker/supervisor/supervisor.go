@@ -173,7 +173,7 @@ func (s *Supervisor) handle(event any) bool {
 		s.watchdogMissed(e)
 	case workerTimeout:
 		if w := s.workers[e.worker]; w != nil {
-			s.kill(w)
+			s.kill(w, fmt.Sprintf("killed: it did not stop within %s", w.component.plan.Life.StopTimeout))
 		}
 		return false
 	case killUnheard:

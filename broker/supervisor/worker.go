@@ -18,7 +18,7 @@ type worker struct {
 	started   time.Time
 	by        uint32 // the worker that asked for it, or 0
 	asked     bool   // it was sent its stop signal
-	killed    bool   // it was sent SIGKILL
+	killed    string // why it was sent SIGKILL, or ""
 }
 
 func (w *worker) told() control.Worker {
@@ -26,11 +26,11 @@ func (w *worker) told() control.Worker {
 }
 
 // kill ends every process of the worker.
-func (s *Supervisor) kill(w *worker) {
-	if w.killed {
+func (s *Supervisor) kill(w *worker, why string) {
+	if w.killed != "" {
 		return
 	}
-	w.killed = true
+	w.killed = why
 	s.monitor.request(wire.SignalWorker, w.id, uint32(unix.SIGKILL), 1)
 	s.later(killPatience, killUnheard{w.id})
 }
@@ -48,14 +48,14 @@ type workerTimeout struct{ worker uint32 }
 func (s *Supervisor) sweep() {
 	for _, w := range s.workers {
 		c := w.component
-		if c.kept() || c.self || w.killed {
+		if c.kept() || c.self || w.killed != "" {
 			continue
 		}
 		if _, alive := s.workers[w.by]; alive {
 			continue
 		}
 		if c.plan.Start != plan.PerConnection || c.plan.Life.StopTimeout <= 0 {
-			s.kill(w)
+			s.kill(w, "killed: whoever asked for it has ended")
 		} else if !w.asked {
 			w.asked = true
 			s.signal(w, int(c.plan.Life.StopSignal))

@@ -1,0 +1,222 @@
+package supervisor
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/control"
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+// script plays the monitor inside a synctest bubble, where hours pass at
+// once and everything that a test does is over when wait returns.
+type script struct {
+	t       *testing.T
+	app     *Supervisor
+	next    uint32
+	id      uint32
+	mu      sync.Mutex // for the race detector: a timer's tick orders nothing
+	log     []string
+	workers map[string]uint32
+	names   map[uint32]string
+	notes   safeBuffer
+	lines   safeBuffer
+	status  int // of Finish, -1 before
+
+	refuse map[string]syscall.Errno // programs that cannot be executed
+	hung   map[string]bool          // components whose start is never heard of
+	deaf   map[string]bool          // components that only SIGKILL ends
+	probes map[string]int           // how often Probe fails
+}
+
+// play runs a test of an application in a bubble, up to its Finish.
+func play(t *testing.T, p *plan.Plan, test func(m *script)) {
+	t.Helper()
+	prepared(t, p, func(*script) {}, test)
+}
+
+func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := &script{
+			t: t, status: -1, workers: make(map[string]uint32), names: make(map[uint32]string),
+			refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
+			probes: make(map[string]int),
+		}
+		names := make([]string, len(p.Components))
+		for i := range p.Components {
+			names[i] = p.Components[i].Name
+		}
+		m.app = newSupervisor(p, m, newOutput(&m.lines, &m.notes, names))
+		m.app.random = func() float64 { return 0 }
+		prepare(m)
+		go m.app.output.run(m.app.over)
+		go m.app.loop()
+		synctest.Wait()
+		test(m)
+		if t.Failed() {
+			t.Logf("notes:\n%s", m.notes.String())
+		}
+		m.stop()
+		m.stop()
+		time.Sleep(time.Minute)
+		if m.status < 0 {
+			t.Errorf("the application did not end; asked: %q\nnotes:\n%s", m.log, m.notes.String())
+			m.app.post(monitorGone{io.EOF})
+		}
+		synctest.Wait()
+	})
+}
+
+// request is what the supervisor asks; it is called in its loop.
+func (m *script) request(op wire.Op, fields ...uint32) uint32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.id++
+	id, status := m.id, syscall.Errno(0)
+	var then any
+	switch op {
+	case wire.StartWorker:
+		name := m.app.plan.Components[fields[0]].Name
+		m.log = append(m.log, "start "+name)
+		m.next++
+		worker := m.next
+		switch errno, failed := m.refuse[name]; {
+		case failed:
+			then = workerFailed{worker: worker, component: fields[0], errno: errno, step: executeStep}
+		case !m.hung[name]:
+			m.workers[name], m.names[worker] = worker, name
+			then = workerStarted{worker: worker, component: fields[0], pid: 1000 + worker}
+		}
+	case wire.SignalWorker:
+		name, signal := m.names[fields[0]], syscall.Signal(fields[1])
+		m.log = append(m.log, signalName(signal)+" "+name)
+		if !m.deaf[name] || signal == unix.SIGKILL {
+			then = workerEnded{worker: fields[0], component: m.index(name), how: wire.Signaled, code: uint32(signal)}
+		}
+	case wire.Probe:
+		name := m.app.plan.Components[fields[0]].Name
+		if m.probes[name]--; m.probes[name] >= 0 {
+			status = unix.ECONNREFUSED
+		}
+	case wire.Finish:
+		m.status = int(fields[0])
+	default:
+		m.log = append(m.log, fmt.Sprintf("%d %s", op, m.app.plan.Components[fields[0]].Name))
+	}
+	go func() {
+		m.app.post(reply{id: id, status: status})
+		if then != nil {
+			m.app.post(then)
+		}
+	}()
+	return id
+}
+
+func (m *script) index(name string) uint32 {
+	for i := range m.app.plan.Components {
+		if m.app.plan.Components[i].Name == name {
+			return uint32(i)
+		}
+	}
+	m.t.Fatalf("no component %s", name)
+	return 0
+}
+
+// tell is an event of the monitor; whatever it leads to without time passing
+// is over on return.
+func (m *script) tell(event any) {
+	m.app.post(event)
+	synctest.Wait()
+}
+
+func (m *script) exit(name string, code uint32) {
+	m.tell(workerEnded{worker: m.workers[name], component: m.index(name), how: wire.Exited, code: code})
+}
+
+func (m *script) crash(name string) {
+	m.tell(workerEnded{worker: m.workers[name], component: m.index(name), how: wire.Signaled, code: uint32(unix.SIGSEGV)})
+}
+
+func (m *script) stop() { m.tell(stopAsked{unix.SIGTERM}) }
+
+func (m *script) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// did returns what was asked since the last time.
+func (m *script) did() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	log := m.log
+	m.log = nil
+	return log
+}
+
+func (m *script) expect(want ...string) {
+	m.t.Helper()
+	if got := m.did(); !slices.Equal(got, want) {
+		m.t.Errorf("asked %q, want %q", got, want)
+	}
+}
+
+func (m *script) ask(r control.Request) answer {
+	a := ask{request: r, answer: make(chan answer, 1)}
+	m.app.post(a)
+	synctest.Wait()
+	select {
+	case given := <-a.answer:
+		return given
+	default:
+		return answer{reply: control.Reply{Error: "nobody answers"}}
+	}
+}
+
+func (m *script) refused(r control.Request, text string) {
+	m.t.Helper()
+	if a := m.ask(r); !strings.Contains(a.reply.Error, text) {
+		m.t.Errorf("%s %s: answer %+v, want an error with %q", r.Verb, r.Component, a.reply, text)
+	}
+}
+
+func (m *script) component(name string) control.Component {
+	m.t.Helper()
+	s := m.ask(control.Request{Verb: control.AskStatus}).reply.Status
+	if s == nil {
+		m.t.Fatal("no status")
+	}
+	return s.Components[m.index(name)]
+}
+
+func (m *script) state(name string, want control.State) {
+	m.t.Helper()
+	if c := m.component(name); c.State != want {
+		m.t.Errorf("%s is %s (%s), want %s", name, c.State, c.Cause, want)
+	}
+}
+
+func (m *script) noted(text string) {
+	m.t.Helper()
+	if !strings.Contains(m.notes.String(), text) {
+		m.t.Errorf("no note with %q", text)
+	}
+}
+
+func (m *script) ends(status int) {
+	m.t.Helper()
+	m.pass(time.Minute)
+	if m.status != status {
+		m.t.Errorf("the application's status is %d, want %d", m.status, status)
+	}
+}
