@@ -137,8 +137,8 @@ class Demo:
     def table(self):
         print("\n%-36s %-12s %6s %7s  %s" % ("input", "expected", "status", "ms", "what happened"))
         for case in self.cases:
-            words = case.reason if case.problem is None else "WRONG: %s (%s)" % (case.problem, case.reason)
-            print("%-36.36s %-12s %6s %7d  %.100s" % (
+            words = case.reason[:100] if case.problem is None else "WRONG: %s (%s)" % (case.problem, case.reason)
+            print("%-36.36s %-12s %6s %7d  %s" % (
                 case.name, expected(case.statuses), case.status or "-", case.milliseconds, words))
         self.problems += ["%s: %s" % (case.name, case.problem) for case in self.cases if case.problem]
 

@@ -1,9 +1,9 @@
 /*
  * A decoder that tries to get out. For each thing that it gets at it says "escaped", for each that is
- * refused the error. Only if nothing at all worked does it exit with 1; a walk through any wall is a
- * thumbnail for the driver to find. None of the tries does harm where there is no wall.
+ * refused the error, and the driver reads it in the answer. None of the tries does harm where there is
+ * no wall.
  */
-#define _GNU_SOURCE /* unshare */
+#define _GNU_SOURCE /* unshare, memmem */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,21 +17,27 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int escapes;
-
 static void tried(const char *what, int worked)
 {
-	if (worked) {
-		escapes++;
-		fprintf(stderr, "escaped: %s\n", what);
-	} else {
+	if (worked)
+		fprintf(stderr, "escaped: %s;\n", what);
+	else
 		fprintf(stderr, "%s: %s;\n", what, strerror(errno));
-	}
 }
 
 static void reading(const char *path)
 {
 	tried(path, open(path, O_RDONLY | O_NONBLOCK) >= 0);
+}
+
+/* A compartment may have an /etc/passwd of its own; the host's knows the users that every Debian has. */
+static void users(void)
+{
+	char text[4096];
+	int fd = open("/etc/passwd", O_RDONLY);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
+
+	tried("the host's users", n > 0 && memmem(text, (size_t)n, "daemon:", 7) != NULL);
 }
 
 static void connecting(int port)
@@ -58,7 +64,7 @@ static void signalling(void)
 int main(void)
 {
 	reading("/etc/shadow");
-	reading("/etc/passwd");
+	users();
 	reading("/srv/thumbs");
 	reading("/srv/thumbnailer/web.py");
 	reading("/proc/1/root");
@@ -69,12 +75,7 @@ int main(void)
 	tried("a namespace", unshare(CLONE_NEWUSER) == 0);
 	tried("a mount", mount("none", "/", "tmpfs", 0, NULL) == 0);
 	tried("tracing", ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
-	fflush(stderr);
-	if (escapes == 0)
-		/* If this works the shell's exit status says so. */
-		execl("/bin/sh", "sh", "-c", "echo escaped: a shell >&2; printf 'P6 1 1 255\\nabc'", (char *)NULL);
-	tried("/bin/sh", 0);
-	if (escapes > 0)
-		printf("P6 1 1 255\nabc");
-	return escapes == 0;
+	execl("/bin/sh", "sh", "-c", "echo 'escaped: a shell' >&2; exit 1", (char *)NULL);
+	tried("a shell", 0);
+	return 1;
 }
