@@ -32,20 +32,16 @@ func list(words []string, conjunction string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " " + conjunction + " " + words[len(words)-1]
 }
 
-// durationText writes a time as a policy would.
+// durationText writes a time as a policy would: 1h30m, not 1h30m0s.
 func durationText(d time.Duration) string {
 	text := d.String()
-	text = strings.TrimSuffix(strings.TrimSuffix(text, "0s"), "0m")
-	if text == "" || strings.HasSuffix(text, "h") || strings.HasSuffix(text, "m") || strings.HasSuffix(text, "s") {
-		if text == "" {
-			return "0s"
-		}
-		// "10s" ends in "0s" too, and must stay what it is.
-		if parsed, err := time.ParseDuration(text); err == nil && parsed == d {
-			return text
-		}
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
 	}
-	return d.String()
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func addressText(g *plan.Grant) string {
