@@ -168,6 +168,13 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		UIDMappings:     mapping(c.Hosts.Init, c.User.UID, c.Hosts.UID, nil, nil),
 		GIDMappings:     mapping(c.Hosts.Init, c.User.GID, c.Hosts.GID, c.User.Groups, c.Hosts.Groups),
 		RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
+		// Counted for each user namespace (namespaces(7), inotify(7)): what
+		// no cgroup limits.
+		Sysctl: map[string]string{
+			"user.max_user_namespaces":   "0",
+			"user.max_inotify_instances": "64",
+			"user.max_inotify_watches":   "8192",
+		},
 		Cgroups: &cgroups.Cgroup{
 			Path: "/" + filepath.Join(Group(site.Application, c.Name), "init"),
 			Resources: &cgroups.Resources{

@@ -81,17 +81,14 @@ func compileFilter(s plan.Syscalls) ([]byte, error) {
 		return nil, fmt.Errorf("set the action for foreign architectures: %w", err)
 	}
 	for _, r := range s.Rules {
-		if err := addRule(filter, s.Default, r); err != nil {
+		if err := addRule(filter, byDefault, r); err != nil {
 			return nil, fmt.Errorf("rule for %s: %w", r.Call, err)
 		}
 	}
 	return export(filter)
 }
 
-func addRule(filter *seccomp.ScmpFilter, byDefault plan.Action, r plan.Rule) error {
-	if r.Action == byDefault {
-		return nil // libseccomp refuses rules that say nothing
-	}
+func addRule(filter *seccomp.ScmpFilter, byDefault seccomp.ScmpAction, r plan.Rule) error {
 	number, ok := calls.Number(r.Call)
 	if !ok {
 		return errors.New("there is no such system call")
@@ -100,6 +97,12 @@ func addRule(filter *seccomp.ScmpFilter, byDefault plan.Action, r plan.Rule) err
 	act, err := action(r.Action, r.Errno)
 	if err != nil {
 		return err
+	}
+	if act == byDefault {
+		// libseccomp refuses rules that say nothing. Refuse and Broker
+		// are one action to the kernel: the monitor knows which calls of
+		// the component it performs.
+		return nil
 	}
 	if len(r.Conditions) == 0 {
 		return filter.AddRule(call, act)

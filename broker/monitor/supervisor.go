@@ -112,10 +112,7 @@ func (m *Monitor) supervisorAsks() {
 		reply.Status = uint32(errnoOf(err))
 		m.message.Begin(reply).String(bounded(err.Error()))
 	} else {
-		m.message.Begin(reply)
-		if h.Op == wire.StartWorker {
-			m.message.U32(value)
-		}
+		m.message.Begin(reply).U32(value)
 	}
 	m.sendToSupervisor(nil)
 }

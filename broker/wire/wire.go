@@ -51,7 +51,8 @@ const (
 )
 
 // The operations between supervisor and monitor. The supervisor's are
-// Requests that get a Reply; the monitor's are Events.
+// Requests, whose Reply is a u32 (a worker, or 0) or, refused, a string that
+// says why; the monitor's are Events.
 const (
 	StartWorker     Op = 64 // supervisor: u32 component -> u32 worker; WorkerStarted or WorkerFailed follows
 	SignalWorker    Op = 65 // supervisor: u32 worker, u32 signal, u32 whole (1: every process of it, SIGKILL only)

@@ -316,8 +316,9 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 	mount_proc(s, socket);
 	for (int i = 0; i < s->temporary_count; i++) {
 		struct temporary *t = &s->temporary[i];
-		char options[64];
-		snprintf(options, sizeof options, "size=%llu,mode=%o,nr_inodes=65536", (unsigned long long)t->bytes, t->mode);
+		char options[96];
+		snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u,nr_inodes=65536",
+			(unsigned long long)t->bytes, t->mode, s->uid, s->gid);
 		if (mount("tmpfs", t->target, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
 			give_up(socket, t->target, errno);
 	}
