@@ -73,6 +73,10 @@ func (c *Client) Do(r Request, each func(Reply) error) (Reply, error) {
 		return Reply{}, fmt.Errorf("the request is longer than %d bytes", MaximumRequest)
 	}
 	if _, err := c.file.Write(append(b, '\n')); err != nil {
+		// A supervisor that hangs up at once has said why.
+		if reply, unread := c.reply(); unread == nil && reply.Error != "" {
+			return Reply{}, Refused(reply.Error)
+		}
 		return Reply{}, fmt.Errorf("ask the supervisor: %w", err)
 	}
 	for {

@@ -53,7 +53,7 @@ func (s *Supervisor) denied(e denied) {
 		Component: c.plan.Name,
 		Tried:     tried(e),
 		Answer:    errnoName(e.errno),
-		Allow:     allow(c.plan.Name, e),
+		Allow:     s.allow(c, e),
 	}
 	first := s.denials.count(kind, uint64(e.times))
 	event := control.Event{Kind: control.EventDenied, Component: c.plan.Name, Worker: e.worker, Text: kind.Tried, Allow: kind.Allow}
@@ -84,7 +84,7 @@ func (s *Supervisor) granted(e granted) {
 			return
 		}
 	}
-	c.grants = append(c.grants, control.Grant{Name: name, Count: 1, Last: e.object})
+	c.grants = append(c.grants, control.Grant{Name: name, Count: uint64(e.times), Last: e.object})
 }
 
 // tried says what was tried as strace(1) would: the arguments that decide are
@@ -108,30 +108,48 @@ func tried(e denied) string {
 		arguments = fmt.Sprintf("%#x, ...", e.arguments[0])
 	}
 	text := name + "(" + arguments + ")"
-	if e.object != "" {
+	if e.object != "" && e.object != name {
 		text += " " + e.object
 	}
 	return text
 }
 
 // allow is the policy line that would allow it.
-func allow(component string, e denied) string {
+func (s *Supervisor) allow(c *component, e denied) string {
+	call := calls.Name(int(int32(e.call)))
 	verb, object, _ := strings.Cut(e.object, " ")
 	switch {
+	case call == "":
+		return s.allowRequest(c, verb, object)
 	case object == "":
 	case verb == "listen", verb == "connect":
-		return fmt.Sprintf("grants.NAME: {%s: %q} and components.%s.grants: [NAME]", verb, object, component)
+		return fmt.Sprintf("grants.NAME: {%s: %q} and components.%s.grants: [NAME]", verb, object, c.plan.Name)
 	case verb == "open":
 		key := "read"
 		if wantsToWrite(e) {
 			key = "write"
 		}
-		return fmt.Sprintf("components.%s.files: {%s: [%s]}", component, key, object)
+		return fmt.Sprintf("components.%s.files: {%s: [%s]}", c.plan.Name, key, object)
 	}
-	if name := calls.Name(int(int32(e.call))); name != "" {
-		return fmt.Sprintf("components.%s.syscalls: [%s]", component, name)
+	return fmt.Sprintf("components.%s.syscalls: [%s]", c.plan.Name, call)
+}
+
+// allowRequest is allow for a request on the broker socket, whose object is a
+// grant's name, with a path behind it where it opens a file.
+func (s *Supervisor) allowRequest(c *component, verb, object string) string {
+	switch verb {
+	case "start":
+		return fmt.Sprintf("components.%s.may-start: [%s]", c.plan.Name, object)
+	case "open", "listen", "connect":
+		name, _, _ := strings.Cut(object, "/")
+		for _, b := range c.plan.Grants {
+			if verb == "open" && s.plan.Grants[b.Grant].Name == name {
+				return fmt.Sprintf("grants.%s.access", name) // it has it, but not for that
+			}
+		}
+		return fmt.Sprintf("components.%s.grants: [%s]", c.plan.Name, name)
 	}
-	return fmt.Sprintf("components.%s.grants", component)
+	return "nothing in a policy allows it"
 }
 
 // wantsToWrite reads the flags of open(2) and openat(2).

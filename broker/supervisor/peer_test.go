@@ -33,10 +33,9 @@ type peer struct {
 	lines    safeBuffer
 	notes    safeBuffer
 	pipes    map[string]*os.File // write ends, "web.1"
-	// onStart and onSignal replace what the peer does by itself.
-	onStart  func(p *peer, component string, worker uint32) (handled bool)
-	onSignal func(p *peer, component string, worker, signal, whole uint32) (handled bool)
-	names    map[uint32]string
+	// onStart may take over what happens to a worker that is asked for.
+	onStart func(p *peer, component string, worker uint32) (handled bool)
+	names   map[uint32]string
 }
 
 type safeBuffer struct {
@@ -102,7 +101,6 @@ func newPeer(t *testing.T, p *plan.Plan) *peer {
 	}
 	m.app = newSupervisor(p, l, newOutput(&m.lines, &m.notes, names))
 	m.app.random = func() float64 { return 0 }
-	go m.serve()
 	t.Cleanup(func() {
 		unix.Shutdown(m.fd, unix.SHUT_RDWR)
 		<-m.ended
@@ -115,6 +113,7 @@ func newPeer(t *testing.T, p *plan.Plan) *peer {
 
 // run starts the supervisor with a control and a status socket.
 func (m *peer) run(servers ...*server) {
+	go m.serve()
 	go func() {
 		defer close(m.ended)
 		m.app.serve(m.app.monitor.(*link), servers...)
@@ -206,28 +205,13 @@ func (m *peer) serve() {
 				m.workerStarted(name, worker, 0)
 			}
 		case wire.SignalWorker:
-			worker, signal, whole := b.U32(), b.U32(), b.U32()
+			worker, signal, _ := b.U32(), b.U32(), b.U32()
 			m.mu.Lock()
 			name := m.names[worker]
 			m.mu.Unlock()
 			m.note("%s %s", signalName(syscall.Signal(signal)), name)
 			m.reply(h, 0, nil)
-			if m.onSignal == nil || !m.onSignal(m, name, worker, signal, whole) {
-				m.workerEnded(name, worker, wire.Signaled, signal)
-			}
-		case wire.Rebuild:
-			m.note("rebuild %s", m.app.plan.Components[b.U32()].Name)
-			m.reply(h, 0, nil)
-		case wire.Hold:
-			m.note("hold %s", m.app.plan.Components[b.U32()].Name)
-			b.U32()
-			m.reply(h, 0, nil)
-		case wire.Probe:
-			m.note("probe %s", m.app.plan.Components[b.U32()].Name)
-			m.mu.Lock()
-			m.next++
-			m.mu.Unlock()
-			m.reply(h, unix.ECONNREFUSED, nil)
+			m.workerEnded(name, worker, wire.Signaled, signal)
 		case wire.Finish:
 			m.finished <- int(b.U32())
 			m.reply(h, 0, nil)
