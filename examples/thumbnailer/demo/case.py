@@ -13,7 +13,7 @@ class Case:
     """An upload. statuses are the HTTP statuses that are right for it, words
     must stand in the reason, and the answer must come within seconds."""
 
-    def __init__(self, name, data, statuses, words="", seconds=10, headers=None):
+    def __init__(self, name, data, statuses, words="", seconds=15, headers=None):
         self.name = name
         self.data = data
         self.statuses = statuses
