@@ -103,6 +103,7 @@ func (c *componentCompiler) compile() plan.Component {
 	if s.Start.Value == "on-exec" {
 		c.mistake(s.Start.Position, "write with-application, per-connection or per-request", "start: on-exec is something that this version cannot do yet")
 	}
+	c.zeroes()
 	if t := s.Limits.CPUTime; t.IsSet() && (t.Value%time.Second != 0 || t.Value == 0) {
 		c.mistake(t.Position, "write 1s or more", "the kernel counts processor time in whole seconds")
 	}
@@ -119,6 +120,26 @@ func (c *componentCompiler) compile() plan.Component {
 	result.Syscalls = c.syscalls(&result)
 	result.Life = c.life(&result)
 	return result
+}
+
+// zeroes refuses limits of nothing: in a plan they would mean no limit.
+func (c *componentCompiler) zeroes() {
+	l := c.source.Limits
+	for _, limit := range []struct {
+		name string
+		at   plan.Position
+		zero bool
+		hint string
+	}{
+		{"memory", l.Memory.Position, l.Memory.Value == 0, "write 64M"},
+		{"file-size", l.FileSize.Position, l.FileSize.Value == 0, "write 1 if it is to write nothing"},
+		{"wall-time", l.WallTime.Position, l.WallTime.Value == 0, "write 5s"},
+		{"ready-timeout", c.source.ReadyTimeout.Position, c.source.ReadyTimeout.Value == 0, "write 60s"},
+	} {
+		if limit.at.Line > 0 && limit.zero {
+			c.mistake(limit.at, limit.hint, "with a %s of 0 the component could not run", limit.name)
+		}
+	}
 }
 
 func startOf(s *Component) plan.Start {

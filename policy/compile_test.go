@@ -233,3 +233,29 @@ func BenchmarkCompile20(b *testing.B) {
 		}
 	}
 }
+
+func TestPermissionBitsAreWarnedAboutOnlyWhereTheyKeepTheUserOut(t *testing.T) {
+	for who, want := range map[string]int{"": 2, "user: redis, ": 0, "groups: [redis], ": 1} {
+		text := "application: a\ncomponents: {web: {command: [/usr/bin/static], " + who + "files: {read: [/etc/redis/redis.conf], write: [/var/lib/redis]}}}\n"
+		p, err := policy.Parse("p.yaml", []byte(text), policy.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, warnings, err := policy.Compile(p, hosttest.New()); err != nil || len(warnings) != want {
+			t.Errorf("%q: %v, %v", who, warnings, err)
+		}
+	}
+}
+
+func TestAScriptBehindEnvBringsItsInterpreter(t *testing.T) {
+	result, err := parsed(t, "application: a\ncomponents: {web: {command: [/usr/bin/static], files: {execute: [/usr/local/bin/tool.py]}}}\n", hosttest.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	access := shown(result.Components[0])
+	for _, name := range []string{"/usr/local/bin/tool.py", "/usr/bin/env", "/usr/bin/python3.11"} {
+		if access[name] != plan.Read|plan.Execute {
+			t.Errorf("%s has the access %d", name, access[name])
+		}
+	}
+}

@@ -16,6 +16,7 @@ type lookups struct {
 	stats map[string]statResult
 	links map[string]string
 	paths map[string]resolved
+	globs map[string][]string
 }
 
 type statResult struct {
@@ -24,7 +25,7 @@ type statResult struct {
 }
 
 func newLookups(host Host) *lookups {
-	return &lookups{Host: host, stats: map[string]statResult{}, links: map[string]string{}, paths: map[string]resolved{}}
+	return &lookups{Host: host, stats: map[string]statResult{}, links: map[string]string{}, paths: map[string]resolved{}, globs: map[string][]string{}}
 }
 
 func (l *lookups) Lstat(name string) (fs.FileInfo, error) {
@@ -123,6 +124,15 @@ func (l *lookups) follow(name string) (result resolved) {
 // glob returns the paths that match a pattern, in order. Only the elements
 // with a * or ? or [ are looked up in their directories.
 func (l *lookups) glob(pattern string) []string {
+	known, found := l.globs[pattern]
+	if !found {
+		known = l.match(pattern)
+		l.globs[pattern] = known
+	}
+	return known
+}
+
+func (l *lookups) match(pattern string) []string {
 	found := []string{"/"}
 	for _, part := range strings.Split(strings.Trim(path.Clean(pattern), "/"), "/") {
 		var next []string

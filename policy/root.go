@@ -18,17 +18,19 @@ var harmlessDevices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/rand
 type rootTree struct {
 	*componentCompiler
 	entries map[string]*plan.Entry // by target
+	hosts   plan.HostIDs           // who the component is on the host
 }
 
 // root returns the program that really runs and everything that exists for it.
 func (c *componentCompiler) root(component *plan.Component) (program string, arguments []string, root []plan.Entry) {
-	t := &rootTree{componentCompiler: c, entries: map[string]*plan.Entry{}}
+	t := &rootTree{componentCompiler: c, entries: map[string]*plan.Entry{}, hosts: component.Hosts}
 	files := &c.source.Files
 	program, arguments, scripts := c.program()
 	if program != "" {
 		at := c.source.Command[0].Position
 		for _, script := range scripts {
 			t.bind(script, plan.Read, "command", at)
+			t.permitted(script, plan.Read, at)
 		}
 		t.program(program, "command", at)
 	}
@@ -184,6 +186,7 @@ func (t *rootTree) listed(uses []PathUse, access plan.Access, why string) {
 	for _, use := range uses {
 		for _, name := range t.expand(use) {
 			t.bind(name, access, why, use.Path.Position)
+			t.permitted(name, access, use.Path.Position)
 		}
 	}
 }
@@ -205,12 +208,15 @@ func (t *rootTree) programs(uses []PathUse) {
 func (t *rootTree) executable(name string, use PathUse) {
 	at := use.Path.Position
 	for range 4 {
-		if interpreter, _, isScript := t.shebang(t.host.resolve(name).real); isScript {
-			t.bind(name, plan.Read|plan.Execute, "files.execute", at)
-			name = clean(interpreter)
-			continue
+		interpreter, argument, isScript := t.shebang(t.host.resolve(name).real)
+		if !isScript {
+			break
 		}
-		break
+		t.bind(name, plan.Read|plan.Execute, "files.execute", at)
+		name = clean(interpreter)
+		if behindEnv := t.lookPath(argument); name == "/usr/bin/env" && behindEnv != "" {
+			t.program(behindEnv, "files.execute", at) // env starts it
+		}
 	}
 	t.program(name, "files.execute", at)
 }

@@ -27,14 +27,19 @@ type file struct {
 	name    string
 	mode    fs.FileMode
 	content string // of a regular file; the text of a symbolic link
+	uid     uint32
+	gid     uint32
 }
+
+// OwnerIDs implements policy.Owner.
+func (f *file) OwnerIDs() (uid, gid uint32) { return f.uid, f.gid }
 
 func (f *file) Name() string               { return f.name }
 func (f *file) Size() int64                { return int64(len(f.content)) }
 func (f *file) Mode() fs.FileMode          { return f.mode }
 func (f *file) ModTime() time.Time         { return time.Time{} }
 func (f *file) IsDir() bool                { return f.mode.IsDir() }
-func (f *file) Sys() any                   { return nil }
+func (f *file) Sys() any                   { return f }
 func (f *file) Type() fs.FileMode          { return f.mode.Type() }
 func (f *file) Info() (fs.FileInfo, error) { return f, nil }
 
@@ -100,6 +105,8 @@ func New() *Host {
 	h.File("/srv/app/pipe", fs.ModeNamedPipe|0o644, "")
 	h.Directory("/srv/thumbs")
 	h.Directory("/var/lib/redis")
+	h.Own("/var/lib/redis", 105, 113)
+	h.Own("/etc/redis/redis.conf", 105, 113)
 	h.Directory("/var/log")
 	h.Link("/var/run", "/run")
 	h.Directory("/run/postgresql")
@@ -124,6 +131,9 @@ func (h *Host) Directory(name string) { h.put(name, fs.ModeDir|0o755, "") }
 
 // Link adds a symbolic link.
 func (h *Host) Link(name, text string) { h.put(name, fs.ModeSymlink|0o777, text) }
+
+// Own gives a file to somebody else than root.
+func (h *Host) Own(name string, uid, gid uint32) { h.files[name].uid, h.files[name].gid = uid, gid }
 
 // Remove takes a file away.
 func (h *Host) Remove(name string) { delete(h.files, name) }

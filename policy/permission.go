@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"io/fs"
+	"syscall"
+
+	"bulkhead/policy/plan"
+)
+
+// Owner is what the Sys of a fs.FileInfo may implement to say whom a file
+// belongs to; a *syscall.Stat_t says it too.
+type Owner interface {
+	OwnerIDs() (uid, gid uint32)
+}
+
+func owner(info fs.FileInfo) (uid, gid uint32, known bool) {
+	switch sys := info.Sys().(type) {
+	case *syscall.Stat_t:
+		return sys.Uid, sys.Gid, true
+	case Owner:
+		uid, gid = sys.OwnerIDs()
+		return uid, gid, true
+	}
+	return 0, 0, false
+}
+
+// permitted warns when the policy shows a file whose permission bits keep the
+// component's user out: the walls let it through, and the kernel says EACCES.
+// It is no mistake, because an access control list may say otherwise.
+func (t *rootTree) permitted(name string, access plan.Access, at plan.Position) {
+	found := t.host.resolve(name)
+	if found.err != nil || t.hosts.UID == 0 {
+		return
+	}
+	uid, gid, known := owner(found.info)
+	if !known {
+		return
+	}
+	shift := uint(0)
+	switch {
+	case uid == t.hosts.UID:
+		shift = 6
+	case gid == t.hosts.GID || containsID(t.hosts.Groups, gid):
+		shift = 3
+	}
+	have := found.info.Mode().Perm() >> shift
+	verb := ""
+	switch {
+	case have&4 == 0 && access&plan.Read != 0, found.info.IsDir() && have&1 == 0:
+		verb = "read"
+	case have&2 == 0 && access&plan.Write != 0:
+		verb = "write"
+	default:
+		return
+	}
+	hint := "write user: or groups: with one who may, or change the file's mode"
+	t.warn(at, hint, "the permission bits of %s (%s) do not let %q %s it: its user is %d on the host, its group %d",
+		brief(name), found.info.Mode(), t.name, verb, t.hosts.UID, t.hosts.GID)
+}
