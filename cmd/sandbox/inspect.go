@@ -4,27 +4,121 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"bulkhead/broker/inspect"
+	"bulkhead/broker/launch"
 )
 
+// inspection is what the flags of sandbox inspect ask for.
+type inspection struct {
+	json, verify, watch bool
+	interval            time.Duration
+	blast               string
+}
+
 func inspectCommand() *cobra.Command {
-	var asJSON bool
+	var n inspection
 	c := &cobra.Command{
-		Use: "inspect [APPLICATION]", GroupID: "look",
-		Short: "Show components, workers, walls and grants of running applications",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, arguments []string) error {
-			s, err := status(arguments[0])
-			if err != nil {
-				return err
-			}
-			e := json.NewEncoder(os.Stdout)
-			e.SetIndent("", "  ")
-			fmt.Print()
-			return e.Encode(s)
-		},
+		Use: "inspect [APPLICATION [COMPONENT] | PID]", GroupID: "look",
+		Short: "Show what the kernel enforces, and where it is not what the policy says",
+		Long: `inspect asks the kernel, not the policy. Without arguments it shows every
+component of every running application in a line; of an APPLICATION or one
+COMPONENT everything; of a PID, Bulkhead's or not, the same audit.
+
+Reading the system call filters back stops a process for some microseconds, so
+it is done for a COMPONENT or a PID only, and with --verify.
+
+Where the kernel has something else than the policy asks for, that is drift:
+--verify prints nothing else and ends with status 1 when there is any.`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(_ *cobra.Command, arguments []string) error { return n.run(arguments) },
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	f := c.Flags()
+	f.BoolVar(&n.json, "json", false, "as JSON; docs/inspect.md describes it")
+	f.BoolVar(&n.verify, "verify", false, "only compare with the policy; status 1 when something differs")
+	f.BoolVar(&n.watch, "watch", false, "show it again and again")
+	f.DurationVar(&n.interval, "interval", 2*time.Second, "how often, with --watch")
+	f.StringVar(&n.blast, "blast-radius", "", "say what a compromised `COMPONENT` of the application could reach")
+	c.MarkFlagsMutuallyExclusive("verify", "watch", "blast-radius")
 	return c
+}
+
+func (n *inspection) run(arguments []string) error {
+	if n.watch && n.interval < 100*time.Millisecond {
+		return fmt.Errorf("--interval %v: the shortest is 100ms", n.interval)
+	}
+	for {
+		base, err := launch.StateDirectory()
+		if err != nil {
+			return err
+		}
+		inspector, err := inspect.New(base)
+		if err != nil {
+			return err
+		}
+		text, status, err := n.look(inspector, arguments)
+		if err != nil {
+			return err
+		}
+		if n.watch && colors(os.Stdout) {
+			fmt.Print("\x1b[H\x1b[2J")
+		}
+		fmt.Print(text)
+		if status != 0 {
+			return exit(status)
+		}
+		if !n.watch {
+			return nil
+		}
+		time.Sleep(n.interval)
+	}
+}
+
+func (n *inspection) look(inspector *inspect.Inspector, arguments []string) (text string, status int, err error) {
+	paint := inspect.Paint(colors(os.Stdout))
+	var r *inspect.Report
+	component := ""
+	pid, isPID := 0, false
+	if len(arguments) == 1 {
+		number, err := strconv.Atoi(arguments[0])
+		pid, isPID = number, err == nil
+	}
+	switch {
+	case isPID:
+		r, err = inspector.Process(pid)
+	case len(arguments) == 0 && !n.verify:
+		r, err = inspector.Applications(inspect.Glance)
+	case len(arguments) == 2 || n.verify:
+		r, err = inspector.Applications(inspect.Filters, arguments[:min(len(arguments), 1)]...)
+	default:
+		r, err = inspector.Applications(inspect.Full, arguments[0])
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	if len(arguments) == 2 {
+		component = arguments[1]
+		if err := r.Only(component); err != nil {
+			return "", 0, err
+		}
+	}
+	if n.verify && len(r.Drifts())+len(r.Problems()) > 0 {
+		status = 1
+	}
+	switch {
+	case n.json:
+		b, err := json.MarshalIndent(r, "", "  ")
+		return string(b) + "\n", status, err
+	case n.verify:
+		return inspect.Verification(r, paint), status, nil
+	case isPID:
+		return inspect.ProcessDetails(r, paint), 0, nil
+	case len(arguments) == 0:
+		return inspect.List(r, paint), 0, nil
+	}
+	return inspect.Details(r, component, paint), 0, nil
 }

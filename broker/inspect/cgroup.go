@@ -1,0 +1,172 @@
+package inspect
+
+import (
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"bulkhead/sandbox/cgroup"
+)
+
+// Cgroup is where a process is accounted and what bounds it there. Limits are
+// the tightest of the group and those above it; Unlimited is none.
+type Cgroup struct {
+	Version   int    `json:"version"` // 1 (also hybrid) or 2
+	Path      string `json:"path"`    // of the memory controller's hierarchy
+	Memory    Usage  `json:"memory"`  // bytes
+	Tasks     Usage  `json:"tasks"`
+	Processor Share  `json:"processor"`
+}
+
+// Usage is what is used of what is allowed.
+type Usage struct {
+	Use   uint64 `json:"use"`
+	Peak  uint64 `json:"peak,omitempty"`
+	Limit uint64 `json:"limit"`
+}
+
+// Share is what of the processors a group may have.
+type Share struct {
+	Quota  uint64 `json:"quota"`  // percent of one processor
+	Weight uint64 `json:"weight"` // 100 is normal
+}
+
+// readCgroup reads the groups of a process and their limits.
+func readCgroup(h cgroup.Hierarchy, pid int) (*Cgroup, error) {
+	b, err := os.ReadFile(procPath(pid, "cgroup"))
+	if err != nil {
+		return nil, err
+	}
+	groups := parseCgroup(string(b))
+	if h.Unified != "" {
+		return unifiedCgroup(h.Unified, groups[""]), nil
+	}
+	return controllerCgroup(h, groups), nil
+}
+
+// parseCgroup reads /proc/PID/cgroup: the path by controller, "" for v2.
+func parseCgroup(text string) map[string]string {
+	groups := map[string]string{}
+	for line := range strings.Lines(text) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		for name := range strings.SplitSeq(fields[1], ",") {
+			groups[name] = fields[2]
+		}
+	}
+	return groups
+}
+
+func unifiedCgroup(mount, group string) *Cgroup {
+	c := &Cgroup{Version: 2, Path: group, Processor: Share{Quota: Unlimited, Weight: 100}}
+	directory := path.Join(mount, group)
+	c.Memory = Usage{number(directory, "memory.current"), number(directory, "memory.peak"), tightest(mount, group, "memory.max")}
+	c.Tasks = Usage{number(directory, "pids.current"), number(directory, "pids.peak"), tightest(mount, group, "pids.max")}
+	if weight := number(directory, "cpu.weight"); weight != 0 {
+		c.Processor.Weight = weight
+	}
+	for at := group; ; at = path.Dir(at) {
+		fields := strings.Fields(readText(path.Join(mount, at, "cpu.max")))
+		if len(fields) == 2 && fields[0] != "max" {
+			quota, _ := strconv.ParseUint(fields[0], 10, 64)
+			period, _ := strconv.ParseUint(fields[1], 10, 64)
+			c.Processor.Quota = min(c.Processor.Quota, quota*100/max(period, 1))
+		}
+		if at == "/" || at == "." || at == "" {
+			return c
+		}
+	}
+}
+
+func controllerCgroup(h cgroup.Hierarchy, groups map[string]string) *Cgroup {
+	c := &Cgroup{Version: 1, Path: groups["memory"], Processor: Share{Quota: Unlimited, Weight: 100}}
+	memory := path.Join(h.Controllers["memory"], groups["memory"])
+	c.Memory = Usage{
+		number(memory, "memory.usage_in_bytes"), number(memory, "memory.max_usage_in_bytes"),
+		tightest(h.Controllers["memory"], groups["memory"], "memory.limit_in_bytes"),
+	}
+	// v1 writes "no limit" as the largest number of pages.
+	if c.Memory.Limit >= 1<<62 {
+		c.Memory.Limit = Unlimited
+	}
+	tasks := path.Join(h.Controllers["pids"], groups["pids"])
+	c.Tasks = Usage{number(tasks, "pids.current"), 0, tightest(h.Controllers["pids"], groups["pids"], "pids.max")}
+	processor := path.Join(h.Controllers["cpu"], groups["cpu"])
+	if shares := number(processor, "cpu.shares"); shares != 0 {
+		c.Processor.Weight = shares * 100 / 1024
+	}
+	for at := groups["cpu"]; ; at = path.Dir(at) {
+		directory := path.Join(h.Controllers["cpu"], at)
+		quota := strings.TrimSpace(readText(path.Join(directory, "cpu.cfs_quota_us")))
+		if n, err := strconv.ParseInt(quota, 10, 64); err == nil && n > 0 {
+			c.Processor.Quota = min(c.Processor.Quota, uint64(n)*100/max(number(directory, "cpu.cfs_period_us"), 1))
+		}
+		if at == "/" || at == "." || at == "" {
+			return c
+		}
+	}
+}
+
+// tightest is the smallest limit of a group and all above it.
+func tightest(mount, group, file string) uint64 {
+	limit := uint64(Unlimited)
+	for at := group; ; at = path.Dir(at) {
+		if text := strings.TrimSpace(readText(path.Join(mount, at, file))); text != "" {
+			limit = min(limit, limitValue(text))
+		}
+		if at == "/" || at == "." || at == "" {
+			return limit
+		}
+	}
+}
+
+func number(directory, file string) uint64 {
+	n, _ := strconv.ParseUint(strings.TrimSpace(readText(path.Join(directory, file))), 10, 64)
+	return n
+}
+
+// readText is a file of the cgroup file system; a controller that is not
+// there, and a group that goes while it is read, count as empty.
+func readText(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// processes are the pids in a group of this machine, by its own leaves:
+// leaf name -> pids.
+func processes(h cgroup.Hierarchy, group string) (map[string][]int, error) {
+	mount := h.Unified
+	if mount == "" {
+		mount = h.Controllers["memory"]
+	}
+	directory := path.Join(mount, group)
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return nil, err
+	}
+	leaves := map[string][]int{}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		for field := range strings.FieldsSeq(readText(path.Join(directory, e.Name(), "cgroup.procs"))) {
+			pid, _ := strconv.Atoi(field)
+			leaves[e.Name()] = append(leaves[e.Name()], pid)
+		}
+	}
+	return leaves, nil
+}
+
+// groupMemory is what all processes of a group use together, in bytes.
+func groupMemory(h cgroup.Hierarchy, group string) uint64 {
+	if h.Unified != "" {
+		return number(path.Join(h.Unified, group), "memory.current")
+	}
+	return number(path.Join(h.Controllers["memory"], group), "memory.usage_in_bytes")
+}

@@ -1,0 +1,135 @@
+package inspect
+
+import (
+	"fmt"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Descriptor is one open descriptor of a process.
+type Descriptor struct {
+	Number  int     `json:"number"`
+	Kind    string  `json:"kind"`   // file, directory, device, pipe, socket, anonymous
+	Object  string  `json:"object"` // path, or what the kernel calls it
+	Access  string  `json:"access"` // read, write, read-write, path
+	Append  bool    `json:"append,omitempty"`
+	OnExec  bool    `json:"close-on-exec"`
+	Outside bool    `json:"outside"` // of a file system that its own mounts do not show
+	Deleted bool    `json:"deleted,omitempty"`
+	Socket  *Socket `json:"socket,omitempty"`
+	// From is what explains it: "grant store", "its own root". Empty is drift
+	// for a process of an application, and nothing for others.
+	From string `json:"from,omitempty"`
+
+	device, inode uint64
+}
+
+// descriptors reads /proc/PID/fd and fdinfo. Sockets are looked at through a
+// copy (pidfd_getfd(2)): their addresses stand in the tables of the network
+// namespace that they were made in, and that need not be the process's.
+func (i *Inspector) descriptors(p *Process, pidfd int) ([]Descriptor, error) {
+	entries, err := os.ReadDir(procPath(p.PID, "fd"))
+	if err != nil {
+		return nil, err
+	}
+	own := map[int]bool{}
+	for _, m := range p.Mounts {
+		own[m.ID] = true
+	}
+	all := []Descriptor{}
+	for _, e := range entries {
+		number, _ := strconv.Atoi(e.Name())
+		d, err := i.descriptor(p, pidfd, number, own)
+		if gone(err) {
+			continue // closed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	sort.Slice(all, func(a, b int) bool { return all[a].Number < all[b].Number })
+	return all, nil
+}
+
+func (i *Inspector) descriptor(p *Process, pidfd, number int, own map[int]bool) (Descriptor, error) {
+	d := Descriptor{Number: number}
+	place := procPath(p.PID, "fd/"+strconv.Itoa(number))
+	link, err := os.Readlink(place)
+	if err != nil {
+		return d, err
+	}
+	d.Object = link
+	var st unix.Stat_t
+	if err := unix.Stat(place, &st); err != nil {
+		return d, err
+	}
+	d.device, d.inode = st.Dev, st.Ino
+	info, err := os.ReadFile(procPath(p.PID, "fdinfo/"+strconv.Itoa(number)))
+	if err != nil {
+		return d, err
+	}
+	mount := d.flags(string(info))
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		d.Kind = "file"
+	case unix.S_IFDIR:
+		d.Kind = "directory"
+	case unix.S_IFCHR, unix.S_IFBLK:
+		d.Kind = "device"
+	case unix.S_IFIFO:
+		d.Kind = "pipe"
+	case unix.S_IFSOCK:
+		d.Kind = "socket"
+	default:
+		d.Kind = "anonymous"
+	}
+	if strings.HasPrefix(link, "/memfd:") {
+		d.Kind = "anonymous"
+	}
+	d.Object, d.Deleted = strings.CutSuffix(d.Object, " (deleted)")
+	// Pipes, sockets and the like lie on mounts that the kernel keeps to itself.
+	if d.Kind == "file" || d.Kind == "directory" || d.Kind == "device" || d.Kind == "pipe" && strings.HasPrefix(d.Object, "/") {
+		d.Outside = !own[mount]
+	}
+	if d.Kind == "socket" {
+		if d.Socket, err = i.socket(p, pidfd, number); err != nil {
+			p.Unseen = append(p.Unseen, fmt.Sprintf("socket %d: %v", number, err))
+		}
+	}
+	return d, nil
+}
+
+// flags reads fdinfo and returns the id of the mount.
+func (d *Descriptor) flags(info string) (mount int) {
+	for line := range strings.Lines(info) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "flags":
+			flags, _ := strconv.ParseUint(value, 8, 64)
+			d.OnExec = flags&unix.O_CLOEXEC != 0
+			d.Append = flags&unix.O_APPEND != 0
+			switch {
+			case flags&unix.O_PATH != 0:
+				d.Access = "path"
+			case flags&unix.O_ACCMODE == unix.O_WRONLY:
+				d.Access = "write"
+			case flags&unix.O_ACCMODE == unix.O_RDWR:
+				d.Access = "read-write"
+			default:
+				d.Access = "read"
+			}
+		case "mnt_id":
+			mount, _ = strconv.Atoi(value)
+		}
+	}
+	return mount
+}
+
+// writes says whether the descriptor can be used to write.
+func (d *Descriptor) writes() bool { return d.Access == "write" || d.Access == "read-write" }

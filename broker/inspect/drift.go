@@ -1,0 +1,362 @@
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bulkhead/policy/plan"
+)
+
+// Drift is a difference between what the plan asks for and what the kernel
+// says.
+type Drift struct {
+	Component string `json:"component,omitempty"`
+	PID       int    `json:"pid,omitempty"`
+	Subject   string `json:"subject"`
+	Planned   string `json:"planned"`
+	Found     string `json:"found"`
+	Position  string `json:"position,omitempty"` // of the policy
+}
+
+// drift compares all processes of a component with its plan.
+func (i *Inspector) drift(a *Application, c *Component, depth Depth) []Drift {
+	d := &drifts{inspector: i, application: a, component: c, plan: c.plan, depth: depth}
+	if c.State == "running" && c.Running > 0 && len(c.Workers) == 0 {
+		d.add(nil, "processes", "workers in cgroup sandbox/"+a.Name+"/"+c.Name, "none there", plan.Position{})
+	}
+	for w := range c.Workers {
+		for k := range c.Workers[w].Processes {
+			p := &c.Workers[w].Processes[k]
+			d.process(p)
+			if p.Role != "worker-init" {
+				d.program(p)
+			}
+		}
+	}
+	if c.Init != nil {
+		d.process(c.Init)
+	}
+	d.told()
+	return d.found
+}
+
+type drifts struct {
+	inspector   *Inspector
+	application *Application
+	component   *Component
+	plan        *plan.Component
+	depth       Depth
+	found       []Drift
+}
+
+func (d *drifts) add(p *Process, subject, planned, found string, at plan.Position) {
+	drift := Drift{Component: d.component.Name, Subject: subject, Planned: planned, Found: found}
+	if p != nil {
+		drift.PID = p.PID
+	}
+	if at.Line == 0 {
+		at = d.plan.Position
+	}
+	if at.Line > 0 {
+		drift.Position = fmt.Sprintf("%s:%d:%d", at.File, at.Line, at.Column)
+	}
+	d.found = append(d.found, drift)
+}
+
+// process compares what holds for every process in a compartment.
+func (d *drifts) process(p *Process) {
+	for _, n := range p.Namespaces {
+		switch {
+		case n.Kind == "time": // no wall of Bulkhead's
+		case n.Kind == "net" && d.plan.HostNetwork:
+			if !n.Host {
+				d.add(p, "network namespace", "the host's", "another", plan.Position{})
+			}
+		case n.Host:
+			d.add(p, n.Kind+" namespace", "of its own", "the host's", plan.Position{})
+		}
+	}
+	if !p.NoNewPrivileges {
+		d.add(p, "no-new-privileges", "set", "not set", plan.Position{})
+	}
+	d.maps(p)
+}
+
+// maps compares the id maps of the user namespace: the compartment's own root,
+// the worker and its groups, one id each (sandbox.Create).
+func (d *drifts) maps(p *Process) {
+	h, u := d.plan.Hosts, d.plan.User
+	uids := []IDRange{{0, h.Init, 1}}
+	if u.UID != 0 {
+		uids = append(uids, IDRange{u.UID, h.UID, 1})
+	}
+	gids := []IDRange{{0, h.Init, 1}}
+	add := func(inside, outside uint32) {
+		if !slices.ContainsFunc(gids, func(r IDRange) bool { return r.Inside == inside }) {
+			gids = append(gids, IDRange{inside, outside, 1})
+		}
+	}
+	add(u.GID, h.GID)
+	for k := range min(len(u.Groups), len(h.Groups)) {
+		add(u.Groups[k], h.Groups[k])
+	}
+	d.rangesOf(p, "user ids", uids, p.Identity.UIDMap)
+	d.rangesOf(p, "group ids", gids, p.Identity.GIDMap)
+}
+
+func (d *drifts) rangesOf(p *Process, what string, planned, found []IDRange) {
+	if found == nil {
+		return // unseen, which the process says
+	}
+	for _, r := range found {
+		if !slices.Contains(planned, r) {
+			d.add(p, "map of "+what, rangesText(planned), rangesText(found), plan.Position{})
+			return
+		}
+	}
+}
+
+func rangesText(ranges []IDRange) string {
+	var parts []string
+	for _, r := range ranges {
+		parts = append(parts, fmt.Sprintf("%d→%d×%d", r.Inside, r.Outside, r.Count))
+	}
+	return strings.Join(parts, " ")
+}
+
+// program compares what holds for the program and what it started.
+func (d *drifts) program(p *Process) {
+	d.identity(p)
+	d.capabilities(p)
+	d.filters(p)
+	d.cgroup(p)
+	if d.depth < Full {
+		return
+	}
+	d.rlimits(p)
+	d.mounts(p)
+	for k := range p.Descriptors {
+		if f := &p.Descriptors[k]; f.From == "" {
+			d.add(p, fmt.Sprintf("descriptor %d", f.Number), "only what a grant explains", f.words(), plan.Position{})
+		}
+	}
+}
+
+func (d *drifts) identity(p *Process) {
+	// An id that may be the compartment's root is the program's before its
+	// last step; a look at that moment is no drift.
+	for _, uid := range p.Identity.UIDs {
+		if uid != d.plan.Hosts.UID && !(d.plan.User.UID == 0 && uid == d.plan.Hosts.Init) {
+			d.add(p, "user", fmt.Sprint(d.plan.Hosts.UID), fmt.Sprint(uid), plan.Position{})
+			return
+		}
+	}
+	for _, gid := range p.Identity.GIDs {
+		if gid != d.plan.Hosts.GID && !(d.plan.User.GID == 0 && gid == d.plan.Hosts.Init) {
+			d.add(p, "group", fmt.Sprint(d.plan.Hosts.GID), fmt.Sprint(gid), plan.Position{})
+			return
+		}
+	}
+}
+
+func (d *drifts) capabilities(p *Process) {
+	for _, set := range []struct {
+		name string
+		has  []string
+	}{{"permitted", p.Capabilities.Permitted}, {"effective", p.Capabilities.Effective}, {"inheritable", p.Capabilities.Inheritable}, {"ambient", p.Capabilities.Ambient}} {
+		for _, name := range set.has {
+			if !slices.Contains(d.plan.Capabilities, name) {
+				d.add(p, set.name+" capabilities", listWords(d.plan.Capabilities), listWords(set.has), plan.Position{})
+				break
+			}
+		}
+	}
+}
+
+func listWords(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// filters compares the filter that was loaded first: a program may add more,
+// which can only take away.
+func (d *drifts) filters(p *Process) {
+	s := &p.Seccomp
+	if s.Mode != "filter" || s.Loaded == 0 {
+		d.add(p, "system call filter", "loaded", s.Mode, plan.Position{})
+		return
+	}
+	if len(s.Filters) == 0 || len(d.plan.Syscalls.Program) == 0 {
+		return
+	}
+	if first := s.Filters[len(s.Filters)-1]; !bytes.Equal(first.Program, d.plan.Syscalls.Program) {
+		d.add(p, "system call filter", fmt.Sprintf("%d instructions, the plan's", len(d.plan.Syscalls.Program)/8),
+			fmt.Sprintf("%d instructions, others", first.Instructions), plan.Position{})
+	}
+}
+
+func (d *drifts) cgroup(p *Process) {
+	if p.Cgroup == nil {
+		return
+	}
+	optional := func(name string) bool {
+		return slices.Contains(d.plan.Optional, name) || slices.Contains(d.plan.Optional, "cgroup")
+	}
+	if group := "/sandbox/" + d.application.Name + "/" + d.component.Name + "/"; !strings.Contains(p.Cgroup.Path+"/", group) {
+		d.add(p, "cgroup", "below "+group, p.Cgroup.Path, plan.Position{})
+	}
+	l := d.plan.Limits
+	if l.Memory != 0 && p.Cgroup.Memory.Limit > l.Memory && !optional("memory") {
+		d.add(p, "memory limit", bytesWords(l.Memory), limitWords(p.Cgroup.Memory.Limit, bytesWords), plan.Position{})
+	}
+	// The worker's own init is one task more than the policy counts.
+	if l.Processes != 0 && p.Cgroup.Tasks.Limit > uint64(l.Processes)+1 && !optional("processes") {
+		d.add(p, "process limit", fmt.Sprint(l.Processes), limitWords(p.Cgroup.Tasks.Limit, decimal), plan.Position{})
+	}
+	if l.CPUQuota != 0 && p.Cgroup.Processor.Quota > uint64(l.CPUQuota) && !optional("cpu") {
+		d.add(p, "cpu-quota", fmt.Sprintf("%d%%", l.CPUQuota), limitWords(p.Cgroup.Processor.Quota, percent), plan.Position{})
+	}
+}
+
+func (d *drifts) rlimits(p *Process) {
+	l := d.plan.Limits
+	for _, planned := range []struct {
+		name  string // in /proc/PID/limits
+		value uint64
+		set   bool
+	}{
+		{"core file size", l.CoreSize, true},
+		{"locked memory", l.Locked, true},
+		{"msgqueue size", 0, true},
+		{"open files", uint64(l.OpenFiles), l.OpenFiles != 0},
+		{"file size", l.FileSize, l.FileSize != 0},
+	} {
+		for _, r := range p.Rlimits {
+			if planned.set && r.Name == planned.name && (r.Soft > planned.value || r.Hard > planned.value) {
+				d.add(p, "limit of "+r.Name, fmt.Sprint(planned.value), limitWords(r.Hard, decimal), plan.Position{})
+			}
+		}
+	}
+}
+
+// mounts compares the file system with the plan's.
+func (d *drifts) mounts(p *Process) {
+	if len(p.Mounts) == 0 {
+		return
+	}
+	points := map[string]*Mount{} // the one on top
+	for k := range p.Mounts {
+		points[p.Mounts[k].Point] = &p.Mounts[k]
+	}
+	for point, m := range points {
+		switch {
+		case point == "/":
+			if m.Writes {
+				d.add(p, "root file system", "read-only", "writable", plan.Position{})
+			}
+		case below(point, "/proc"):
+			if d.plan.Proc == plan.ProcNone {
+				d.add(p, "mount "+point, "no /proc at all", m.words(), plan.Position{})
+			}
+		default:
+			d.mount(p, m)
+		}
+	}
+	for k := range d.plan.Root {
+		e := &d.plan.Root[k]
+		switch e.Kind {
+		case plan.EntryHidden, plan.EntryTemporary, plan.EntryDevice:
+			if points[e.Target] == nil {
+				d.add(p, "mount "+e.Target, entryWords(e), "nothing is mounted there", e.Position)
+			}
+		}
+	}
+}
+
+func (d *drifts) mount(p *Process, m *Mount) {
+	var entry *plan.Entry
+	for k := range d.plan.Root {
+		e := &d.plan.Root[k]
+		// A directory brings the mounts beneath it along.
+		if (e.Target == m.Point || e.Kind == plan.EntryBind && e.Dir && below(m.Point, e.Target)) &&
+			(entry == nil || len(e.Target) > len(entry.Target)) {
+			entry = e
+		}
+	}
+	switch {
+	case entry == nil:
+		d.add(p, "mount "+m.Point, "nothing there", m.words(), plan.Position{})
+	case entry.Kind == plan.EntryBind && entry.Access&(plan.Write|plan.Append) == 0 && m.Writes:
+		d.add(p, "mount "+m.Point, "read-only", "writable", entry.Position)
+	case m.Writes && m.Execute && entry.Kind != plan.EntryDevice:
+		d.add(p, "mount "+m.Point, "not writable and executable at once", m.words(), entry.Position)
+	case entry.Kind == plan.EntryHidden && entry.Dir && m.Type != "tmpfs":
+		d.add(p, "mount "+m.Point, "hidden", m.words(), entry.Position)
+	}
+}
+
+func entryWords(e *plan.Entry) string {
+	switch e.Kind {
+	case plan.EntryHidden:
+		return "hidden"
+	case plan.EntryTemporary:
+		return "a file system of its own in memory"
+	}
+	return "the device " + e.Source
+}
+
+// told compares the supervisor's workers with the kernel's processes.
+func (d *drifts) told() {
+	if d.depth < Full {
+		return
+	}
+	for pid, w := range d.component.told {
+		known := slices.ContainsFunc(d.component.Workers, func(k Worker) bool {
+			return slices.ContainsFunc(k.Processes, func(p Process) bool { return p.PID == pid })
+		})
+		if known {
+			continue
+		}
+		// One that ended since the supervisor was asked is no drift.
+		if p, err := d.inspector.process(pid, Glance); err == nil {
+			d.add(p, "cgroup", fmt.Sprintf("sandbox/%s/%s/w%d", d.application.Name, d.component.Name, w.Worker), p.Cgroup.Path, plan.Position{})
+		}
+	}
+}
+
+// compareCompartments finds namespaces that two components share: a wall
+// between them that is not there.
+func compareCompartments(all []Application) {
+	type owner struct {
+		application *Application
+		component   *Component
+	}
+	seen := map[Namespace]owner{}
+	for a := range all {
+		for c := range all[a].Components {
+			component := &all[a].Components[c]
+			p := component.program()
+			if p == nil || component.Name == "monitor" {
+				continue
+			}
+			for _, n := range p.Namespaces {
+				if n.Host || n.Kind == "time" {
+					continue // said already
+				}
+				first, shared := seen[n]
+				if !shared {
+					seen[n] = owner{&all[a], component}
+					continue
+				}
+				component.Drift = append(component.Drift, Drift{
+					Component: component.Name, PID: p.PID, Subject: n.Kind + " namespace", Planned: "of its own",
+					Found: "shared with " + first.application.Name + "/" + first.component.Name,
+				})
+			}
+		}
+	}
+}

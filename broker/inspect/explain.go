@@ -1,0 +1,408 @@
+package inspect
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// explainer knows what an application's descriptors can come from.
+type explainer struct {
+	inspector *Inspector
+	app       *Application
+	monitor   map[object]bool // what the monitor has open
+	standard  map[object]bool // its standard input, output and error
+	holders   map[object][]*Component
+}
+
+// object is what a descriptor refers to.
+type object struct{ device, inode uint64 }
+
+func (d *Descriptor) object() object { return object{d.device, d.inode} }
+
+func (i *Inspector) newExplainer(a *Application) *explainer {
+	e := &explainer{inspector: i, app: a, monitor: map[object]bool{}, standard: map[object]bool{}, holders: map[object][]*Component{}}
+	for k := range a.Components {
+		c := &a.Components[k]
+		for d := range c.descriptors() {
+			if c.Name == "monitor" {
+				e.monitor[d.object()] = true
+				if d.Number < 3 {
+					e.standard[d.object()] = true
+				}
+			} else if !slices.Contains(e.holders[d.object()], c) {
+				e.holders[d.object()] = append(e.holders[d.object()], c)
+			}
+		}
+	}
+	return e
+}
+
+// descriptors are those of all processes of a component but its inits.
+func (c *Component) descriptors() func(yield func(*Descriptor) bool) {
+	return func(yield func(*Descriptor) bool) {
+		for w := range c.Workers {
+			for k := range c.Workers[w].Processes {
+				p := &c.Workers[w].Processes[k]
+				if p.Role == "worker-init" {
+					continue
+				}
+				for n := range p.Descriptors {
+					if !yield(&p.Descriptors[n]) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// explain says of each descriptor of a component where it comes from, and
+// counts the open ones of each grant. Without the plan there is nothing to
+// explain with.
+func (e *explainer) explain(c *Component) {
+	if c.plan == nil {
+		return
+	}
+	for w := range c.Workers {
+		for k := range c.Workers[w].Processes {
+			p := &c.Workers[w].Processes[k]
+			for n := range p.Descriptors {
+				d := &p.Descriptors[n]
+				if p.Role == "worker-init" {
+					d.From = "Bulkhead's own: the worker's init"
+					continue
+				}
+				d.From = e.origin(c, p, d)
+				if name, ok := strings.CutPrefix(d.From, "grant "); ok {
+					name, _, _ = strings.Cut(name, ":")
+					for g := range c.Grants {
+						if c.Grants[g].Name == name {
+							c.Grants[g].Open++
+						}
+					}
+				}
+			}
+		}
+	}
+	if c.Init != nil {
+		for n := range c.Init.Descriptors {
+			c.Init.Descriptors[n].From = "Bulkhead's own: the compartment's init"
+		}
+	}
+}
+
+// origin is "" for a descriptor that nothing explains.
+func (e *explainer) origin(c *Component, p *Process, d *Descriptor) string {
+	if c.Name == "supervisor" && e.monitor[d.object()] {
+		return "Bulkhead's own: from the monitor"
+	}
+	if d.Number < 3 && c.plan.Output == plan.OutputInherit && e.standard[d.object()] {
+		return "output: inherit"
+	}
+	var from string
+	switch d.Kind {
+	case "socket":
+		from = e.socketOrigin(c, p, d)
+	case "pipe":
+		from = e.pipeOrigin(c, d)
+	case "anonymous":
+		from = anonymousOrigin(d)
+	default:
+		from = e.fileOrigin(c, d)
+	}
+	if from == "" {
+		from = e.passed(c, d)
+	}
+	return from
+}
+
+// passed explains a descriptor by the components that may start this one and
+// give it some. Directories are never passed: they would be a ladder.
+func (e *explainer) passed(c *Component, d *Descriptor) string {
+	if d.Kind == "directory" || d.Access == "path" {
+		return ""
+	}
+	for k := range e.app.Components {
+		giver := &e.app.Components[k]
+		if giver.plan != nil && slices.Contains(giver.plan.MayStart, c.Name) {
+			return "passed by " + giver.Name + " (may-start)"
+		}
+	}
+	return ""
+}
+
+// harmless are the anonymous things that a process makes itself and that
+// lead nowhere else.
+var harmless = []string{
+	"anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]",
+	"anon_inode:inotify", "anon_inode:[pidfd]", "/memfd:",
+}
+
+func anonymousOrigin(d *Descriptor) string {
+	for _, prefix := range harmless {
+		if strings.HasPrefix(d.Object, prefix) {
+			return "made by itself"
+		}
+	}
+	// Since Linux 6.9 pidfds are files of a file system of their own.
+	if strings.HasPrefix(d.Object, "pidfd:") {
+		return "made by itself"
+	}
+	return ""
+}
+
+func (e *explainer) fileOrigin(c *Component, d *Descriptor) string {
+	if !d.Outside {
+		return rootOrigin(c.plan, d)
+	}
+	if d.Kind == "device" && d.Object == "/dev/null" {
+		return "the monitor's /dev/null"
+	}
+	if d.Kind == "directory" || d.Access == "path" {
+		return ""
+	}
+	for _, b := range c.plan.Grants {
+		g := &e.app.plan.Grants[b.Grant]
+		if !permits(g.Access, d) {
+			continue
+		}
+		switch g.Kind {
+		case plan.GrantFile, plan.GrantDevice:
+			if d.Object == g.Path || e.same(d, g.Path) {
+				return "grant " + g.Name
+			}
+		case plan.GrantDirectory:
+			if below(d.Object, e.real(g.Path)) {
+				return "grant " + g.Name + ": " + d.Object
+			}
+		}
+	}
+	return ""
+}
+
+// real resolves a granted path as the monitor did.
+func (e *explainer) real(path string) string {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		return resolved
+	}
+	return path
+}
+
+// same says whether a path leads to what the descriptor refers to.
+func (e *explainer) same(d *Descriptor, path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && object{st.Dev, st.Ino} == d.object()
+}
+
+// permits says whether an access covers what a descriptor can do.
+func permits(a plan.Access, d *Descriptor) bool {
+	if d.writes() && a&plan.Write == 0 && !(a&plan.Append != 0 && d.Append) {
+		return false
+	}
+	return d.Access == "write" || d.Access == "path" || a&plan.Read != 0
+}
+
+// rootOrigin explains what a worker opened itself in its own root: the kernel
+// lets it open nothing else there, and the plan says what that is.
+func rootOrigin(c *plan.Component, d *Descriptor) string {
+	if below(d.Object, "/proc") {
+		return "its own /proc"
+	}
+	var best *plan.Entry
+	for k := range c.Root {
+		entry := &c.Root[k]
+		if below(d.Object, entry.Target) && (best == nil || len(entry.Target) > len(best.Target)) {
+			best = entry
+		}
+	}
+	switch {
+	case best == nil && (d.Kind == "directory" || d.Access == "path"):
+		return "its own root"
+	case best == nil:
+		return ""
+	case best.Kind == plan.EntryTemporary:
+		return "its own root: files.temporary"
+	case d.writes() && best.Access&(plan.Write|plan.Append) == 0:
+		return ""
+	}
+	return "its own root: " + best.Reason
+}
+
+// below says whether path is at or beneath directory.
+func below(path, directory string) bool {
+	return path == directory || directory == "/" || strings.HasPrefix(path, directory+"/")
+}
+
+func (e *explainer) pipeOrigin(c *Component, d *Descriptor) string {
+	if e.monitor[d.object()] {
+		return "output: log"
+	}
+	if d.Outside && !strings.HasPrefix(d.Object, "pipe:") {
+		return e.fifoOrigin(c, d)
+	}
+	for _, holder := range e.holders[d.object()] {
+		if holder != c {
+			return "" // what may-start explains is left to passed
+		}
+	}
+	if passer := e.passed(c, d); passer != "" {
+		return "made by itself, or " + passer
+	}
+	if pid := e.inspector.outsideHolder(e.app, d.Object); pid != 0 {
+		return ""
+	}
+	return "made by itself"
+}
+
+func (e *explainer) fifoOrigin(c *Component, d *Descriptor) string {
+	for _, b := range c.plan.Grants {
+		if g := &e.app.plan.Grants[b.Grant]; g.Kind == plan.GrantFile && e.same(d, g.Path) {
+			return "grant " + g.Name
+		}
+	}
+	return ""
+}
+
+// outsideHolder is a process outside the application's cgroups that holds the
+// same pipe, 0 for none: what a worker made itself, nobody else has.
+func (i *Inspector) outsideHolder(a *Application, pipe string) int {
+	for _, pid := range i.pipeHolders()[pipe] {
+		b, err := os.ReadFile(procPath(pid, "cgroup"))
+		if err == nil && !strings.Contains(string(b), "/sandbox/"+a.Name+"/") {
+			return pid
+		}
+	}
+	return 0
+}
+
+func (e *explainer) socketOrigin(c *Component, p *Process, d *Descriptor) string {
+	s := d.Socket
+	if s == nil {
+		return "" // not seen, so not explained
+	}
+	if !s.Host {
+		if s.Namespace == p.spaces["net"] {
+			return "made by itself, in its own network"
+		}
+		return ""
+	}
+	for _, b := range c.plan.Grants {
+		if g := &e.app.plan.Grants[b.Grant]; grantExplains(g, s) {
+			return "grant " + g.Name + socketRole(g, s)
+		}
+	}
+	if s.Family == "unix" && s.PeerPID == e.app.broker {
+		return "Bulkhead's own: to the monitor"
+	}
+	if c.plan.Transparent && s.local == (endpoint{}) && s.peer == (endpoint{}) || c.plan.Transparent && unbound(s) {
+		return "transparent: not connected yet"
+	}
+	if c.plan.HostNetwork && s.Family != "unix" {
+		return "network: host"
+	}
+	return ""
+}
+
+func socketRole(g *plan.Grant, s *Socket) string {
+	if g.Kind == plan.GrantListen && !s.Listening && s.Type == "stream" {
+		return ": accepted from " + s.Peer
+	}
+	return ""
+}
+
+// unbound says that a socket has no peer and no port.
+func unbound(s *Socket) bool {
+	return s.peer == (endpoint{}) && !s.Listening && s.local.path == "" && s.local.address.Port() == 0
+}
+
+// grantExplains compares a socket's addresses with a grant's.
+func grantExplains(g *plan.Grant, s *Socket) bool {
+	switch g.Kind {
+	case plan.GrantListen:
+		return networkMatches(g.Network, s) && addressMatches(g, s.local)
+	case plan.GrantConnect:
+		return networkMatches(g.Network, s) && !s.Listening && addressMatches(g, s.peer)
+	}
+	return false
+}
+
+func networkMatches(network string, s *Socket) bool {
+	switch network {
+	case "tcp":
+		return strings.HasPrefix(s.Family, "inet") && s.Type == "stream"
+	case "udp":
+		return strings.HasPrefix(s.Family, "inet") && s.Type == "datagram"
+	case "unix":
+		return s.Family == "unix" && s.Type != "datagram"
+	case "unix-datagram":
+		return s.Family == "unix" && s.Type == "datagram"
+	}
+	return false
+}
+
+func addressMatches(g *plan.Grant, e endpoint) bool {
+	if strings.HasPrefix(g.Network, "unix") {
+		return e.path != "" && e.path == g.Address
+	}
+	if e.address.Port() != g.Port || !e.address.IsValid() {
+		return false
+	}
+	if g.Host != "" {
+		return true // what the name stood for when it was resolved is not known
+	}
+	granted, err := netip.ParseAddr(g.Address)
+	if err != nil {
+		return false
+	}
+	// A socket that listens on every address accepts on one of them.
+	return granted.IsUnspecified() || e.address.Addr().Unmap() == granted.Unmap()
+}
+
+// grantWords says what a grant allows.
+func grantWords(g *plan.Grant) string {
+	switch g.Kind {
+	case plan.GrantFile:
+		return accessWords(g.Access) + " the file " + g.Path
+	case plan.GrantDirectory:
+		return accessWords(g.Access) + " files in " + g.Path
+	case plan.GrantDevice:
+		return accessWords(g.Access) + " the device " + g.Path
+	case plan.GrantListen:
+		return "listen on " + grantAddress(g)
+	case plan.GrantConnect:
+		return "connect to " + grantAddress(g)
+	}
+	return "talk to " + g.Peer
+}
+
+func grantAddress(g *plan.Grant) string {
+	switch {
+	case strings.HasPrefix(g.Network, "unix"):
+		return g.Network + ":" + g.Address
+	case g.Host != "":
+		return fmt.Sprintf("%s:%s:%d", g.Network, g.Host, g.Port)
+	case strings.Contains(g.Address, ":"):
+		return fmt.Sprintf("%s:[%s]:%d", g.Network, g.Address, g.Port)
+	}
+	return fmt.Sprintf("%s:%s:%d", g.Network, g.Address, g.Port)
+}
+
+func accessWords(a plan.Access) string {
+	switch {
+	case a&plan.Write != 0 && a&plan.Read != 0:
+		return "read and write"
+	case a&plan.Write != 0:
+		return "write"
+	case a&plan.Append != 0:
+		return "append to"
+	}
+	return "read"
+}

@@ -1,0 +1,91 @@
+package inspect
+
+import (
+	"fmt"
+	"strings"
+)
+
+// List writes one line for each component.
+func List(r *Report, paint Paint) string {
+	t := NewTable("", "APPLICATION", "COMPONENT", "STATE", "UP", "RESTARTS", "WORKERS", "MEMORY", "WALLS", "GRANTS", "DENIALS", "EXPOSURE")
+	for k := range t.rows[0] {
+		t.rows[0][k] = paint.Title(t.rows[0][k])
+	}
+	for a := range r.Applications {
+		app := &r.Applications[a]
+		for c := range app.Components {
+			t.Row(listRow(r, app, &app.Components[c], paint)...)
+		}
+	}
+	return t.String()
+}
+
+func listRow(r *Report, a *Application, c *Component, paint Paint) []string {
+	up := "-"
+	if !c.Since.IsZero() {
+		up = Span(r.Time.Sub(c.Since))
+	}
+	return []string{
+		a.Name, c.Name, stateWords(c.State, paint), up, fmt.Sprint(c.Restarts), fmt.Sprint(c.Running),
+		bytesWords(c.Memory), c.wallWords(paint), fmt.Sprint(len(c.Grants)), denialWords(c.Denied, paint), c.exposureWords(paint),
+	}
+}
+
+func stateWords(state string, paint Paint) string {
+	switch state {
+	case "running", "started":
+		return paint.Good(state)
+	case "failed":
+		return paint.Bad(state)
+	case "starting", "stopping":
+		return paint.Maybe(state)
+	}
+	return state
+}
+
+func denialWords(n uint64, paint Paint) string {
+	if n > 0 {
+		return paint.Maybe(fmt.Sprint(n))
+	}
+	return "0"
+}
+
+// wallWords counts the walls that are up; the monitor has none by design, for
+// it is what builds them.
+func (c *Component) wallWords(paint Paint) string {
+	if len(c.Drift) > 0 {
+		return paint.Bad(fmt.Sprintf("DRIFT %d", len(c.Drift)))
+	}
+	if len(c.Walls) == 0 {
+		return "-"
+	}
+	down := missing(c.Walls)
+	text := fmt.Sprintf("%d/%d", len(c.Walls)-len(down), len(c.Walls))
+	switch {
+	case c.Name == "monitor":
+		return text
+	case len(down) == 0:
+		return paint.Good(text)
+	case len(down) <= 2:
+		return paint.Maybe(text + " no " + strings.Join(down, ", "))
+	}
+	return paint.Bad(text)
+}
+
+func (c *Component) exposureWords(paint Paint) string {
+	if c.Exposure == nil {
+		return "-"
+	}
+	return c.Exposure.words(paint)
+}
+
+func (e *Exposure) words(paint Paint) string {
+	text := fmt.Sprintf("%.1f %s", e.Figure, e.Word)
+	switch e.Word {
+	case "safe", "ok":
+		return paint.Good(text)
+	case "medium":
+		return paint.Maybe(text)
+	}
+	return paint.Bad(text)
+}

@@ -1,0 +1,51 @@
+package inspect
+
+import (
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Rlimit is a resource limit of a process (getrlimit(2)). Unlimited is the
+// largest number.
+type Rlimit struct {
+	Name string `json:"name"` // as in /proc/PID/limits
+	Soft uint64 `json:"soft"`
+	Hard uint64 `json:"hard"`
+}
+
+// Unlimited is the value of a limit that is none.
+const Unlimited = ^uint64(0)
+
+func readRlimits(pid int) ([]Rlimit, error) {
+	b, err := os.ReadFile(procPath(pid, "limits"))
+	if err != nil {
+		return nil, err
+	}
+	return parseRlimits(string(b)), nil
+}
+
+// parseRlimits reads the table of /proc/PID/limits, whose first column is 26
+// bytes wide and holds blanks.
+func parseRlimits(text string) []Rlimit {
+	limits := []Rlimit{}
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "Max ") || len(line) < 27 {
+			continue
+		}
+		fields := strings.Fields(line[26:])
+		if len(fields) < 2 {
+			continue
+		}
+		limits = append(limits, Rlimit{Name: strings.TrimSpace(line[4:26]), Soft: limitValue(fields[0]), Hard: limitValue(fields[1])})
+	}
+	return limits
+}
+
+func limitValue(s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return Unlimited
+	}
+	return n
+}

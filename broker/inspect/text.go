@@ -1,0 +1,188 @@
+package inspect
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Paint says whether to colour.
+type Paint bool
+
+// The colours, by what they mean.
+const (
+	paintGood  = "32"
+	paintBad   = "31"
+	paintMaybe = "33"
+	paintTitle = "1"
+	paintQuiet = "2"
+)
+
+func (p Paint) as(colour, s string) string {
+	if !p || s == "" {
+		return s
+	}
+	return "\x1b[" + colour + "m" + s + "\x1b[0m"
+}
+
+// Title is for headings.
+func (p Paint) Title(s string) string { return p.as(paintTitle, s) }
+
+// Good is for what is as it should be.
+func (p Paint) Good(s string) string { return p.as(paintGood, s) }
+
+// Bad is for what is not.
+func (p Paint) Bad(s string) string { return p.as(paintBad, s) }
+
+// Maybe is for what deserves a look.
+func (p Paint) Maybe(s string) string { return p.as(paintMaybe, s) }
+
+// Quiet is for what is rarely read.
+func (p Paint) Quiet(s string) string { return p.as(paintQuiet, s) }
+
+// Table aligns columns, whatever colours are in them.
+type Table struct {
+	rows   [][]string
+	indent string
+}
+
+// NewTable starts a table; its heading is a row like others.
+func NewTable(indent string, heading ...string) *Table {
+	t := &Table{indent: indent}
+	if len(heading) > 0 {
+		t.Row(heading...)
+	}
+	return t
+}
+
+// Row adds a row.
+func (t *Table) Row(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *Table) String() string {
+	var widths []int
+	for _, row := range t.rows {
+		for k, cell := range row {
+			if k == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[k] = max(widths[k], width(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range t.rows {
+		line := t.indent
+		for k, cell := range row {
+			line += cell
+			if k < len(row)-1 {
+				line += strings.Repeat(" ", widths[k]-width(cell)+2)
+			}
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	return b.String()
+}
+
+// width is how many columns a cell takes, without its colours.
+func width(s string) int {
+	n := 0
+	for len(s) > 0 {
+		if strings.HasPrefix(s, "\x1b[") {
+			if end := strings.IndexByte(s, 'm'); end >= 0 {
+				s = s[end+1:]
+				continue
+			}
+		}
+		_, size := utf8.DecodeRuneInString(s)
+		s = s[size:]
+		n++
+	}
+	return n
+}
+
+// Printable makes text of a program fit for a terminal: control characters
+// could change what the administrator sees.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func bytesWords(n uint64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return strconv.FormatUint(n, 10)
+	}
+	value, unit := float64(n), -1
+	for value >= 1024 && unit < len(units)-1 {
+		value /= 1024
+		unit++
+	}
+	text := strconv.FormatFloat(value, 'f', 1, 64)
+	return strings.TrimSuffix(text, ".0") + units[unit:unit+1]
+}
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func percent(n uint64) string { return decimal(n) + "%" }
+
+func limitWords(n uint64, words func(uint64) string) string {
+	if n == Unlimited {
+		return "none"
+	}
+	return words(n)
+}
+
+// Span writes a duration as people say it: two units at most.
+func Span(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}
+
+func (d *Descriptor) words() string {
+	text := d.Kind + " " + Printable(d.Object)
+	if s := d.Socket; s != nil {
+		text = s.words()
+	}
+	if d.Access != "" && d.Kind != "socket" {
+		text += ", " + d.Access
+	}
+	return text
+}
+
+func (s *Socket) words() string {
+	text := s.Family + " " + s.Type + " socket"
+	if s.Listening {
+		text += ", listening"
+	}
+	if s.Local != "" {
+		text += " on " + Printable(s.Local)
+	}
+	if s.Peer != "" {
+		text += " to " + Printable(s.Peer)
+	}
+	if s.PeerPID != 0 {
+		text += fmt.Sprintf(" with process %d", s.PeerPID)
+	}
+	if s.Host {
+		text += ", in the host's network"
+	}
+	return text
+}
+
+func (m *Mount) words() string {
+	return m.Type + " of " + Printable(m.Source) + Printable(m.Root) + " (" + strings.Join(m.Flags, ",") + ")"
+}
