@@ -179,7 +179,7 @@ func (e *extension) profile(name, from string, at plan.Position) (*node, string)
 		if root, known := e.library[file]; known {
 			return root, file
 		}
-		text, ok := e.open(file, at)
+		text, _, ok := e.open(file, at)
 		if !ok {
 			return nil, ""
 		}

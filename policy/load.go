@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"fmt"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,14 +21,14 @@ const mostFiles = 64
 // give it to Compile, which then reports the mistakes of both at once.
 func Load(path string, o Options) (*Policy, error) {
 	l := newLoader()
-	text, err := readBounded(path)
+	text, uid, err := readBounded(path)
 	if err != nil {
 		return nil, &Problems{List: []Problem{{Position: plan.Position{File: path}, Message: reason(err),
 			Hint: "name a policy file that can be read"}}}
 	}
 	root := l.read(path, text)
 	if root != nil {
-		root = l.dropIns(path, root)
+		root = l.dropIns(path, uid, root)
 	}
 	return l.finish(path, root, o)
 }
@@ -114,31 +114,36 @@ func (l *loader) include(from string, item *node) *node {
 			return nil
 		}
 	}
-	text, ok := l.open(path, item.at)
+	text, _, ok := l.open(path, item.at)
 	if !ok {
 		return nil
 	}
 	return l.read(path, text)
 }
 
-// open reads a further file of the policy, named at a position.
-func (l *loader) open(path string, at plan.Position) (string, bool) {
+// open reads a further file of the policy, named at a position, and returns
+// whom it belongs to.
+func (l *loader) open(path string, at plan.Position) (text string, uid uint32, ok bool) {
 	if l.files >= mostFiles {
 		l.mistake(at, "", "the policy has more than %d files", mostFiles)
-		return "", false
+		return "", 0, false
 	}
-	text, err := readBounded(path)
+	text, uid, err := readBounded(path)
 	if err != nil {
 		l.mistake(at, "", "%s: %s", path, reason(err))
-		return "", false
+		return "", 0, false
 	}
-	return text, true
+	return text, uid, true
 }
 
 // dropIns merges policy.d/*.yaml, in the order of their names, over the file
 // that they stand beside. A drop-in that names another application is for that
 // one: several policies may share a directory.
-func (l *loader) dropIns(path string, root *node) *node {
+//
+// Nobody names a drop-in, so anybody who can write the directory could give an
+// application rights (think of a policy in /tmp, run by root): it must belong
+// to root, to whoever runs this, or to the owner of the policy.
+func (l *loader) dropIns(path string, policyOwner uint32, root *node) *node {
 	found, err := filepath.Glob(filepath.Join(filepath.Dir(path), "policy.d", "*.yaml"))
 	if err != nil || root.kind != mapNode {
 		return root
@@ -146,8 +151,12 @@ func (l *loader) dropIns(path string, root *node) *node {
 	sort.Strings(found)
 	application := root.get("application")
 	for _, name := range found {
-		text, ok := l.open(name, plan.Position{File: path})
+		text, uid, ok := l.open(name, plan.Position{File: path})
 		if !ok {
+			continue
+		}
+		if uid != 0 && uid != policyOwner && uid != uint32(os.Geteuid()) {
+			l.mistake(plan.Position{File: name}, "remove it, or make it your own with chown", "the drop-in belongs to another user (%d)", uid)
 			continue
 		}
 		part := l.read(name, text)
@@ -164,19 +173,20 @@ func (l *loader) dropIns(path string, root *node) *node {
 
 // readBounded reads a regular file that is no larger than a policy may be. The
 // kind is checked on the open file: a FIFO would block, a device never end.
-func readBounded(path string) (string, error) {
+func readBounded(path string) (text string, uid uint32, err error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("not a regular file")
+		return "", 0, errors.New("it is not a regular file")
 	}
-	text, err := io.ReadAll(io.LimitReader(file, documentBytes+1))
-	return string(text), err
+	uid, _, _ = owner(info)
+	content, err := io.ReadAll(io.LimitReader(file, documentBytes+1))
+	return string(content), uid, err
 }

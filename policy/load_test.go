@@ -64,6 +64,22 @@ func TestDropInsApplyInOrderAndOnlyToTheirApplication(t *testing.T) {
 	}
 }
 
+func TestADropInOfAnotherUserIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away; the virtual machine's run of the tests is root's")
+	}
+	directory := t.TempDir()
+	path := write(t, directory, "small.yaml", small)
+	foreign := write(t, directory, "policy.d/10.yaml", "components: {web: {network: host}}\n")
+	if err := os.Chown(foreign, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	_, _, _, err := check(path, hosttest.New())
+	if err == nil || !strings.Contains(err.Error(), "10.yaml: the drop-in belongs to another user (12345)") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestSetOverridesEverything(t *testing.T) {
 	directory := t.TempDir()
 	path := write(t, directory, "small.yaml", small+"variables: {level: info}\n")

@@ -398,6 +398,9 @@ func (t *rootTree) sorted() []plan.Entry {
 				}
 			}
 		}
+		if above != nil && above.Kind == plan.EntryTemporary && e.Kind != plan.EntryTemporary {
+			t.mistake(e.Position, "put it somewhere else, or name another temporary directory", "%s would be hidden: %s is temporary, and empty for each worker", e.Target, above.Target)
+		}
 		result = append(result, *e)
 	}
 	sort.Slice(result, func(i, j int) bool { return result[i].Target < result[j].Target })
