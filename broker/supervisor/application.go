@@ -63,6 +63,7 @@ func (s *Supervisor) isDown() bool {
 // which an operator took something down, is not over.
 func (s *Supervisor) nothingIsLeft() bool {
 	kept := 0
+	hopeless := make(map[*component]bool)
 	for _, c := range s.components {
 		if c.plan.Start == plan.PerConnection || c.byHand || c.pinned == pinnedDown {
 			return false
@@ -71,7 +72,7 @@ func (s *Supervisor) nothingIsLeft() bool {
 			continue
 		}
 		kept++
-		if c.active() || c.wanted && !c.hopeless() {
+		if c.active() || c.wanted && !c.hopeless(hopeless) {
 			return false
 		}
 	}

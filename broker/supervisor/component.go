@@ -38,6 +38,7 @@ type component struct {
 	asked     bool
 	askedAt   time.Time
 	worker    *worker
+	early     bool   // it said that it is ready before the monitor said that it runs
 	verdict   string // why it is being ended for failing, or ""
 	killed    bool
 	lost      bool // its compartment must be built again first
@@ -120,14 +121,20 @@ func (c *component) waitsFor() []*component {
 }
 
 // hopeless says whether the component is wanted and nothing that is under way
-// will start it: one that it waits for has ended for good.
-func (c *component) hopeless() bool {
+// will start it: one that it waits for has ended for good. known holds what
+// was found before, because many ways may lead to one component.
+func (c *component) hopeless(known map[*component]bool) bool {
+	if is, ok := known[c]; ok {
+		return is
+	}
+	is := false
 	for _, other := range c.after {
-		if !other.served() && !other.active() && (!other.wanted || other.hopeless()) {
-			return true
+		if !other.served() && !other.active() && (!other.wanted || other.hopeless(known)) {
+			is = true
 		}
 	}
-	return false
+	known[c] = is
+	return is
 }
 
 func startName(s plan.Start) string {

@@ -34,12 +34,13 @@ func newGroup(p *plan.Group, parent *group, byName map[string]*component) *group
 	return g
 }
 
-// title is how messages name the group.
-func (g *group) title() string {
+// tooOften says that the group has failed.
+func (g *group) tooOften() string {
+	text := fmt.Sprintf("more than %d restarts within %s", g.limit, g.within)
 	if g.parent == nil {
-		return "the application"
+		return text
 	}
-	return "group " + g.name
+	return "group " + g.name + ": " + text
 }
 
 // exceeded notes a restart and says whether it is one too many.
@@ -111,7 +112,7 @@ func (g *group) restart(of child, now time.Time) (set []*component, why []string
 	if !g.exceeded(now) {
 		return g.affected(of), nil, true
 	}
-	why = append(why, fmt.Sprintf("%s: more than %d restarts within %s", g.title(), g.limit, g.within))
+	why = append(why, g.tooOften())
 	g.restarts = nil
 	if g.parent == nil {
 		return nil, why, false

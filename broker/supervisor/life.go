@@ -55,7 +55,7 @@ func (s *Supervisor) move(c *component, to control.State, cause string) {
 // start asks for a component's worker.
 func (s *Supervisor) start(c *component) {
 	c.asked, c.askedAt = true, time.Now()
-	c.verdict, c.killed, c.done, c.with = "", false, false, nil
+	c.verdict, c.killed, c.done, c.early, c.with = "", false, false, false, nil
 	cause := "with the application"
 	if c.total > 0 || c.lastAt != (time.Time{}) {
 		cause = "again"

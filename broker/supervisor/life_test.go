@@ -1,9 +1,11 @@
 package supervisor
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
@@ -65,4 +67,59 @@ func TestOutputHasNames(t *testing.T) {
 	}
 	m.stop()
 	m.finish()
+}
+
+// TestReadyOnDescriptor: a newline makes ready, and one that an earlier
+// worker wrote does not speak for the next.
+func TestReadyOnDescriptor(t *testing.T) {
+	m := newPeer(t, application(with("web", func(c *plan.Component) {
+		c.Life.Ready = plan.Ready{Kind: plan.ReadyFD, Number: 3}
+	})))
+	pipe := m.pipe("web", readyStream+3)
+	m.run()
+	m.untilState("web", control.Starting)
+	pipe.WriteString("almost")
+	if state := m.component("web").State; state != control.Starting {
+		t.Errorf("web is %s without a newline", state)
+	}
+	pipe.WriteString("\n")
+	m.untilState("web", control.Started)
+	pipe.WriteString("\n\n")
+	m.end("web", wire.Signaled, 9)
+	m.until("restart", func() bool { c := m.component("web"); return c.Restarts == 1 && len(c.Workers) == 1 })
+	time.Sleep(10 * time.Millisecond)
+	if state := m.component("web").State; state != control.Starting {
+		t.Errorf("web is %s by the word of its predecessor", state)
+	}
+	pipe.WriteString("\n")
+	m.untilState("web", control.Started)
+	m.stop()
+	m.finish()
+}
+
+// TestDeepGraph: many ways through the graph of `after` cost no time.
+func TestDeepGraph(t *testing.T) {
+	components := []plan.Component{with("top", func(c *plan.Component) { c.Life.Ready.Kind = plan.ReadyNotify })}
+	before := []string{"top"}
+	for layer := range 40 {
+		var names []string
+		for _, side := range []string{"a", "b"} {
+			name := fmt.Sprintf("%s%d", side, layer)
+			names = append(names, name)
+			components = append(components, with(name, after(before...)))
+		}
+		before = names
+	}
+	play(t, application(components...), func(m *script) {
+		m.expect("start top")
+		m.ask(on(control.Start, "a39"))
+		m.tell(workerSays{worker: 1, component: 0, op: wire.Ready})
+		if started := m.did(); len(started) != 80 {
+			t.Errorf("%d started", len(started))
+		}
+		m.stop()
+		if stopped := m.did(); len(stopped) != 81 || stopped[80] != "SIGTERM top" {
+			t.Errorf("%d stopped, %q", len(stopped), stopped)
+		}
+	})
 }

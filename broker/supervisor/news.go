@@ -8,6 +8,7 @@ import (
 
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
 )
 
 // The news of the monitor about workers. Each says whether the life cycle
@@ -117,8 +118,8 @@ func (s *Supervisor) workerSays(e workerSays) bool {
 	mine := c.worker != nil && c.worker.id == e.worker
 	switch e.op {
 	case wire.Ready:
-		if mine && c.state == control.Starting {
-			s.ready(c)
+		if c.plan.Life.Ready.Kind == plan.ReadyNotify && (mine || c.worker == nil) {
+			s.saysReady(c)
 			return true
 		}
 	case wire.Status:

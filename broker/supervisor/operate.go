@@ -171,9 +171,17 @@ func (s *Supervisor) doStart(c *component, r control.Request) answer {
 }
 
 func (s *Supervisor) want(c *component) {
+	s.wantWith(c, make(map[*component]bool))
+}
+
+func (s *Supervisor) wantWith(c *component, seen map[*component]bool) {
+	if seen[c] {
+		return
+	}
+	seen[c] = true
 	for _, other := range c.after {
 		if !other.served() && other.pinned != pinnedDown {
-			s.want(other)
+			s.wantWith(other, seen)
 		}
 	}
 	c.released, c.byHand = false, false

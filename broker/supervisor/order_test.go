@@ -39,6 +39,18 @@ func TestDependantsWaitForReady(t *testing.T) {
 	})
 }
 
+// TestReadyBeforeStarted: the word of a worker overtakes the monitor's.
+func TestReadyBeforeStarted(t *testing.T) {
+	p := application(with("db", func(c *plan.Component) { c.Life.Ready.Kind = plan.ReadyNotify }))
+	prepared(t, p, func(m *script) { m.hung["db"] = true }, func(m *script) {
+		m.tell(workerSays{worker: 1, component: 0, op: wire.Ready})
+		m.state("db", control.Starting)
+		m.names[1], m.workers["db"] = "db", 1
+		m.tell(workerStarted{worker: 1, component: 0, pid: 1})
+		m.state("db", control.Started)
+	})
+}
+
 // TestNeverReady: who comes after a component that never gets ready does not
 // start, and it itself is restarted until it is too much.
 func TestNeverReady(t *testing.T) {

@@ -22,7 +22,8 @@ import (
 type peer struct {
 	t    *testing.T
 	fd   int
-	app  *Supervisor
+	plan *plan.Plan
+	app  *Supervisor // nil when it is another process
 	mu   sync.Mutex
 	next uint32
 	// started are the workers that run, by component name.
@@ -81,16 +82,21 @@ func application(components ...plan.Component) *plan.Plan {
 	return p
 }
 
+// playOn makes a peer of one end of a socketpair.
+func playOn(t *testing.T, p *plan.Plan, fd int) *peer {
+	return &peer{
+		t: t, plan: p, fd: fd, workers: make(map[string]uint32), finished: make(chan int, 1), ended: make(chan struct{}),
+		pipes: make(map[string]*os.File), names: make(map[uint32]string),
+	}
+}
+
 func newPeer(t *testing.T, p *plan.Plan) *peer {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &peer{
-		t: t, fd: pair[0], workers: make(map[string]uint32), finished: make(chan int, 1), ended: make(chan struct{}),
-		pipes: make(map[string]*os.File), names: make(map[uint32]string),
-	}
+	m := playOn(t, p, pair[0])
 	l, err := newLink(pair[1], len(p.Components))
 	if err != nil {
 		t.Fatal(err)
@@ -167,8 +173,8 @@ func (m *peer) did() []string {
 }
 
 func (m *peer) index(name string) uint32 {
-	for i := range m.app.plan.Components {
-		if m.app.plan.Components[i].Name == name {
+	for i := range m.plan.Components {
+		if m.plan.Components[i].Name == name {
 			return uint32(i)
 		}
 	}
@@ -193,7 +199,7 @@ func (m *peer) serve() {
 		}
 		switch h.Op {
 		case wire.StartWorker:
-			name := m.app.plan.Components[b.U32()].Name
+			name := m.plan.Components[b.U32()].Name
 			m.mu.Lock()
 			m.next++
 			worker := m.next

@@ -24,9 +24,25 @@ func (s *Supervisor) awaitReady(c *component) {
 	switch c.plan.Life.Ready.Kind {
 	case plan.ReadyAtOnce:
 		s.ready(c)
+	case plan.ReadyNotify, plan.ReadyFD:
+		if c.early {
+			s.ready(c)
+		}
 	case plan.ReadyConnect, plan.ReadyCommand:
 		c.probe = probe{wait: probeFirst}
 		s.tryProbe(c)
+	}
+}
+
+// saysReady is a component's own word. It comes another way than the news
+// that the component runs, and may be the faster of the two.
+func (s *Supervisor) saysReady(c *component) {
+	switch {
+	case c.state != control.Starting:
+	case c.worker == nil:
+		c.early = true
+	default:
+		s.ready(c)
 	}
 }
 

@@ -157,7 +157,7 @@ func TestLimitEscalates(t *testing.T) {
 			m.pass(100 * time.Millisecond)
 		}
 		m.ends(128 + int(unix.SIGSEGV))
-		m.noted("the application: more than 5 restarts within 10s")
+		m.noted("application test: more than 5 restarts within 10s")
 		m.noted("gives up: component d failed too often, last: killed by SIGSEGV")
 	})
 }

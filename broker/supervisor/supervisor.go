@@ -164,8 +164,8 @@ func (s *Supervisor) handle(event any) bool {
 		s.stopAsked(e)
 	case pipeReady:
 		c := e.component
-		if c.fd.generation == e.generation && c.state == control.Starting && c.worker != nil {
-			s.ready(c)
+		if c.fd.generation == e.generation {
+			s.saysReady(c)
 		}
 	case componentTick:
 		return s.tick(e)
