@@ -264,7 +264,6 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 		if name == "init" {
 			if depth >= Full && len(leaves[name]) > 0 {
 				if p, err := i.process(leaves[name][0], depth); err == nil {
-					p.Role = "compartment-init"
 					c.Init = p
 				}
 			}
@@ -273,6 +272,10 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 		if w, ok := i.worker(name, leaves[name], depth); ok {
 			c.Workers = append(c.Workers, w)
 		}
+	}
+	// The supervisor does not count itself.
+	if c.Name == "supervisor" && c.Running == 0 {
+		c.Running = len(c.Workers)
 	}
 }
 
@@ -285,14 +288,8 @@ func (i *Inspector) worker(name string, pids []int, depth Depth) (Worker, bool) 
 		if err != nil {
 			continue // it ended
 		}
-		switch p.InnerPID {
-		case 1:
-			p.Role = "worker-init"
-		case 2:
-			p.Role = "program"
+		if p.Role == "program" {
 			w.PID = pid
-		default:
-			p.Role = "child"
 		}
 		w.Processes = append(w.Processes, *p)
 	}
@@ -305,7 +302,7 @@ func (i *Inspector) lookAtMonitor(a *Application, c *Component, depth Depth) {
 		a.Problems = append(a.Problems, fmt.Sprintf("the monitor, process %d: %v", a.broker, err))
 		return
 	}
-	p.Role = "monitor"
+	p.Role, p.Of = "monitor", a.Name+"/monitor"
 	c.Program = p.Executable
 	if c.Since.IsZero() {
 		c.Since = p.Started

@@ -65,13 +65,23 @@ func newCallRule(name string, ways []way) CallRule {
 	if rule.Action != "" {
 		return rule
 	}
-	for _, way := range ways {
-		rule.When = append(rule.When, CallCase{conditionText(way.tests), actionName(way.answer)})
+	// The ways exclude each other and leave nothing out, so those with the
+	// action of the fall-back need no condition; what is allowed comes first.
+	last := actionName(ways[len(ways)-1].answer)
+	for _, other := range ways {
+		if name := actionName(other.answer); !allowing(name) {
+			last = name
+		}
 	}
-	// What is allowed first, for the reader; the cases exclude each other.
+	for _, w := range ways {
+		if name := actionName(w.answer); name != last {
+			rule.When = append(rule.When, CallCase{conditionText(w.tests), name})
+		}
+	}
 	sort.SliceStable(rule.When, func(a, b int) bool {
-		return rule.When[a].Action == "allow" && rule.When[b].Action != "allow"
+		return allowing(rule.When[a].Action) && !allowing(rule.When[b].Action)
 	})
+	rule.When = append(rule.When, CallCase{"otherwise", last})
 	return rule
 }
 
@@ -239,9 +249,6 @@ func conditionText(tests []test) string {
 		}
 		parts = append(parts, low.text())
 	}
-	if len(parts) == 0 {
-		return "otherwise"
-	}
 	return strings.Join(parts, " and ")
 }
 
@@ -253,14 +260,14 @@ func fullTest(argument int, mask uint64, compare string, value uint64) string {
 }
 
 func (t test) text() string {
-	name := fmt.Sprintf("argument %d", t.word/2)
+	var name string
 	switch {
 	case t.word >= 12:
 		name = "the caller's address"
 	case t.word%2 == 1:
 		name = fmt.Sprintf("argument %d's upper half", t.word/2)
 	default:
-		name = fmt.Sprintf("argument %d's lower half", t.word/2)
+		name = fmt.Sprintf("argument %d (32 bits)", t.word/2)
 	}
 	if t.mask != ^uint32(0) {
 		name += fmt.Sprintf(" & %#x", t.mask)

@@ -30,6 +30,9 @@ func ProcessDetails(r *Report, paint Paint) string {
 	var b strings.Builder
 	p := r.Process
 	fmt.Fprintf(&b, "%s  %s, up %s\n", paint.Title(fmt.Sprintf("process %d", p.PID)), Printable(p.Executable), Span(r.Time.Sub(p.Started)))
+	if p.Of != "" {
+		fmt.Fprintf(&b, "  of Bulkhead: %s, %s\n", p.Of, p.Role)
+	}
 	wallDetails(&b, p.Walls, paint)
 	processDetails(&b, p, paint)
 	exposureDetails(&b, p.Exposure, paint)
@@ -243,8 +246,25 @@ func callDetails(b *strings.Builder, s *Seccomp, paint Paint) {
 		fmt.Fprintf(b, "    %s: %s\n", action, strings.Join(byAction[action], " "))
 	}
 	for _, rule := range c.Calls {
-		for _, when := range rule.When {
-			fmt.Fprintf(b, "    %s: %s when %s\n", rule.Call, when.Action, when.Condition)
+		for k := 0; k < len(rule.When); {
+			when := rule.When[k]
+			// Many values of one argument go in one line.
+			subject, values, one := strings.Cut(when.Condition, " == ")
+			for k++; k < len(rule.When) && one && rule.When[k].Action == when.Action; k++ {
+				next, value, same := strings.Cut(rule.When[k].Condition, " == ")
+				if !same || next != subject || strings.Contains(value, " ") || strings.Contains(values, " and ") {
+					break
+				}
+				values += ", " + value
+			}
+			condition := when.Condition
+			if strings.Contains(values, ", ") {
+				condition = subject + " is one of " + values
+			}
+			if condition != "otherwise" {
+				condition = "when " + condition
+			}
+			fmt.Fprintf(b, "    %s: %s %s\n", rule.Call, when.Action, condition)
 		}
 	}
 }

@@ -302,7 +302,10 @@ func (e *explainer) socketOrigin(c *Component, p *Process, d *Descriptor) string
 	if s.Family == "unix" && s.PeerPID == e.app.broker {
 		return "Bulkhead's own: to the monitor"
 	}
-	if c.plan.Transparent && s.local == (endpoint{}) && s.peer == (endpoint{}) || c.plan.Transparent && unbound(s) {
+	if c.Name == "supervisor" && below(s.local.path, filepath.Join(e.inspector.base, e.app.Name)) {
+		return "Bulkhead's own: a client of the control socket"
+	}
+	if c.plan.Transparent && unbound(s) {
 		return "transparent: not connected yet"
 	}
 	if c.plan.HostNetwork && s.Family != "unix" {

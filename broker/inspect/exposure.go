@@ -157,11 +157,10 @@ var questions = func() []question {
 			return min(1, float64(n)/10), places(s.process.Writable) + " writable", s.line("files.write", "fewer paths; or a grant")
 		}},
 		question{"writable programs", 800, func(s *subject) (float64, string, string) {
-			both := withoutDevices(s.process)
-			if len(both) == 0 {
+			if len(s.process.Both) == 0 {
 				return 0, "", ""
 			}
-			return 1, places(both) + " writable and executable at once", "files.write is never executable in a compartment"
+			return 1, places(s.process.Both) + " writable and executable at once", "files.write is never executable in a compartment"
 		}},
 		question{"writable code in memory", 300, func(s *subject) (float64, string, string) {
 			if s.process.Mappings == 0 {
@@ -225,12 +224,6 @@ func (p *Process) own(kind string) bool {
 	return false
 }
 
-// withoutDevices are the mount points that are writable and executable,
-// without device nodes, where nothing can be put.
-func withoutDevices(p *Process) []string {
-	return slices.DeleteFunc(slices.Clone(p.Both), func(point string) bool { return strings.HasPrefix(point, "/dev/") })
-}
-
 func places(points []string) string {
 	if len(points) > 3 {
 		return fmt.Sprintf("%s and %d more are", strings.Join(points[:3], ", "), len(points)-3)
@@ -292,6 +285,10 @@ func (i *Inspector) expose(p *Process, a *Application, c *Component) *Exposure {
 		}
 	}
 	for k := range e.Reasons {
+		if c != nil && c.Name == "monitor" {
+			// It is what builds the walls; no policy line changes it.
+			e.Reasons[k].Advice = ""
+		}
 		e.Reasons[k].Adds = math.Round(e.Reasons[k].Adds/weights*1000) / 100
 	}
 	slices.SortStableFunc(e.Reasons, func(a, b Reason) int {

@@ -84,3 +84,8 @@ func mountPoints(mounts []Mount, keep func(*Mount) bool) []string {
 	}
 	return points
 }
+
+// device says that the mount is a single device node: nothing can be put there.
+func (m *Mount) device() bool {
+	return m.Type == "devtmpfs" && m.Root != "/" || m.Type == "devpts" && m.Root != "/"
+}

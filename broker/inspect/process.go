@@ -9,19 +9,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/sandbox/cgroup"
 )
 
 // Process is the audit of one process.
 type Process struct {
-	PID        int       `json:"pid"`
-	InnerPID   int       `json:"inner-pid"` // in its own pid namespace
-	Parent     int       `json:"parent"`
-	Name       string    `json:"name"`
-	Executable string    `json:"executable"`
-	Role       string    `json:"role,omitempty"` // of a Bulkhead process: program, worker-init, compartment-init, monitor
-	Started    time.Time `json:"started"`
-	Threads    int       `json:"threads"`
-	Resident   uint64    `json:"resident"` // bytes
+	PID        int    `json:"pid"`
+	InnerPID   int    `json:"inner-pid"` // in its own pid namespace
+	Parent     int    `json:"parent"`
+	Name       string `json:"name"`
+	Executable string `json:"executable"`
+	Role       string `json:"role,omitempty"` // of a Bulkhead process: program, child, worker-init, compartment-init, monitor
+	// Of is the place of a Bulkhead process: APPLICATION/COMPONENT/WORKER.
+	Of       string    `json:"of,omitempty"`
+	Started  time.Time `json:"started"`
+	Threads  int       `json:"threads"`
+	Resident uint64    `json:"resident"` // bytes
 
 	Identity        Identity     `json:"identity"`
 	Namespaces      []Namespace  `json:"namespaces"`
@@ -31,16 +35,17 @@ type Process struct {
 	Cgroup          *Cgroup      `json:"cgroup,omitempty"`
 	Walls           []Wall       `json:"walls"`
 
+	Mounts   []Mount  `json:"mounts,omitempty"`
+	Writable []string `json:"writable,omitempty"`            // mount points
+	Both     []string `json:"writable-executable,omitempty"` // mount points
+	Mappings int      `json:"writable-executable-mappings"`  // of its memory
+
 	// From here on: Full and Filters only.
 	Label       string       `json:"label,omitempty"` // of the security module
 	Landlock    string       `json:"landlock,omitempty"`
 	Dumpable    string       `json:"dumpable,omitempty"` // yes, no, unknown
 	Root        string       `json:"root,omitempty"`
 	Directory   string       `json:"directory,omitempty"`
-	Mounts      []Mount      `json:"mounts,omitempty"`
-	Writable    []string     `json:"writable,omitempty"`            // mount points
-	Both        []string     `json:"writable-executable,omitempty"` // mount points
-	Mappings    int          `json:"writable-executable-mappings"`  // of its memory
 	Rlimits     []Rlimit     `json:"rlimits,omitempty"`
 	Environment []string     `json:"environment,omitempty"` // names only
 	Descriptors []Descriptor `json:"descriptors,omitempty"`
@@ -112,6 +117,7 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 	if p.Cgroup, err = readCgroup(i.hierarchy, pid); err != nil {
 		return nil, err
 	}
+	p.place()
 	p.read("its executable", func() (err error) { p.Executable, err = os.Readlink(procPath(pid, "exe")); return })
 	p.read("its id maps", func() (err error) {
 		if p.Identity.UIDMap, err = readMap(pid, "uid_map"); err == nil {
@@ -119,6 +125,10 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 		}
 		return
 	})
+	p.read("its mounts", func() (err error) { p.Mounts, err = readMounts(pid); return })
+	p.Writable = mountPoints(p.Mounts, func(m *Mount) bool { return m.Writes && !m.device() })
+	p.Both = mountPoints(p.Mounts, func(m *Mount) bool { return m.Writes && m.Execute && !m.device() })
+	p.read("its memory map", func() (err error) { p.Mappings, err = writableExecutable(pid); return })
 	if depth >= Full {
 		i.lookClosely(p, pidfd)
 	}
@@ -137,12 +147,8 @@ func (i *Inspector) lookClosely(p *Process, pidfd int) {
 	pid := p.PID
 	p.read("its root", func() (err error) { p.Root, err = os.Readlink(procPath(pid, "root")); return })
 	p.read("its working directory", func() (err error) { p.Directory, err = os.Readlink(procPath(pid, "cwd")); return })
-	p.read("its mounts", func() (err error) { p.Mounts, err = readMounts(pid); return })
-	p.Writable = mountPoints(p.Mounts, func(m *Mount) bool { return m.Writes })
-	p.Both = mountPoints(p.Mounts, func(m *Mount) bool { return m.Writes && m.Execute })
 	p.read("its resource limits", func() (err error) { p.Rlimits, err = readRlimits(pid); return })
 	p.read("its environment", func() (err error) { p.Environment, err = environmentNames(pid); return })
-	p.read("its memory map", func() (err error) { p.Mappings, err = writableExecutable(pid); return })
 	p.Label = strings.TrimRight(readText(procPath(pid, "attr/current")), "\n\x00")
 	p.Landlock = i.landlock()
 	p.Dumpable = dumpable(p)
@@ -190,4 +196,24 @@ func writableExecutable(pid int) (int, error) {
 		}
 	}
 	return count, nil
+}
+
+// place reads off the cgroup what a process is to Bulkhead.
+func (p *Process) place() {
+	_, after, ok := strings.Cut(p.Cgroup.Path, "/"+cgroup.Root+"/")
+	parts := strings.Split(after, "/")
+	if !ok || len(parts) < 3 {
+		return
+	}
+	p.Of = strings.Join(parts[:3], "/")
+	switch {
+	case parts[2] == "init":
+		p.Role = "compartment-init"
+	case p.InnerPID == 1:
+		p.Role = "worker-init"
+	case p.InnerPID == 2:
+		p.Role = "program"
+	default:
+		p.Role = "child"
+	}
 }

@@ -120,7 +120,7 @@ func addressText(a unix.Sockaddr, kind string) (string, endpoint) {
 		e := endpoint{address: netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))}
 		return network + e.address.String(), e
 	case *unix.SockaddrUnix:
-		if a.Name == "" {
+		if a.Name == "" || a.Name == "@" { // no name
 			return "", endpoint{}
 		}
 		name := a.Name

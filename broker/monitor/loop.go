@@ -52,16 +52,21 @@ func (l *loop) add(fd int, events uint32, f func(events uint32)) error {
 	return nil
 }
 
+// remove forgets fd, which stays open.
+func (l *loop) remove(fd int) {
+	delete(l.sources, fd)
+	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+}
+
 // close forgets fd and closes it; -1 is nothing.
 func (l *loop) close(fd int) {
 	if fd < 0 {
 		return
 	}
 	if _, ok := l.sources[fd]; ok {
-		delete(l.sources, fd)
-		// Explicitly: a copy of the descriptor elsewhere would keep
-		// the registration alive after the close.
-		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+		// Explicitly: a copy of the descriptor elsewhere would keep the
+		// registration alive after the close.
+		l.remove(fd)
 	}
 	unix.Close(fd)
 }

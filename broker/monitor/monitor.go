@@ -10,6 +10,7 @@
 //	loop.go        one goroutine, one event after the other
 //	worker.go      workers from spawn to end
 //	queue.go       requests that wait for a free worker
+//	connection.go  connections that each get a worker
 //	request.go     the table of what a worker may ask, and in which state
 //	open.go        files and directories
 //	socket.go      listening and outgoing sockets
@@ -55,6 +56,7 @@ type Monitor struct {
 	message    wire.Message
 	bytes      [wire.MaximumSize + 1]byte // one more than allowed, to see what is too large
 	brokers    map[uint64]bool            // inodes of live broker sockets
+	stopping   bool                       // somebody asked for the end: nothing new is accepted
 }
 
 // component is what the monitor knows of one component.
@@ -76,6 +78,7 @@ type component struct {
 	silence     silence // of denials
 	records     records // of descriptors that were handed out
 	stored      []stored
+	doors       []*door
 }
 
 // Run serves until the application is over and returns the exit status.
@@ -133,7 +136,10 @@ func (m *Monitor) start() error {
 		}
 	}
 	m.catchSignals()
-	return m.startSupervisor()
+	if err := m.startSupervisor(); err != nil {
+		return err
+	}
+	return m.openDoors()
 }
 
 // closeOnExec marks everything that came through the launcher's exec. The
@@ -204,6 +210,7 @@ func (m *Monitor) initGone(c *component) {
 		why = "its init was killed by " + unix.SignalName(status.Signal())
 	}
 	m.refuseQueued(c, unix.EIO)
+	m.tendDoors(c)
 	for _, w := range m.workersOf(c) {
 		m.gone(w)
 	}
@@ -241,6 +248,7 @@ func (m *Monitor) catchSignals() {
 }
 
 func (m *Monitor) stopAsked(s unix.Signal) {
+	m.closeDoors()
 	if m.link < 0 {
 		m.finish(128 + int(s))
 		return

@@ -126,7 +126,7 @@ func rootOf(g *plan.Grant, path string) (root int, name string, errno syscall.Er
 // (openat2(2), Linux 5.6).
 func openat2(root int, path string, flags int, mode uint64) (int, error) {
 	how := unix.OpenHow{
-		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY),
+		Flags:   uint64(flags | unix.O_CLOEXEC),
 		Mode:    mode,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	}

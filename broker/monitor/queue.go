@@ -9,12 +9,14 @@ import (
 	"bulkhead/sandbox/worker"
 )
 
-// request is a worker's wish for another worker, with the descriptors that
-// came with it. They belong to the request until it is served or refused.
+// request is a wish for a worker, of another worker or of a connection that
+// came in, with descriptors. They belong to the request until it is served or
+// refused.
 type request struct {
-	requester *work
-	id        uint32
-	passed    []worker.Passed
+	requester   *work // nil for a connection
+	id          uint32
+	passed      []worker.Passed
+	environment []string
 }
 
 func (r *request) close() {
@@ -38,16 +40,23 @@ func (m *Monitor) ask(c *component, r *request) {
 		c.queue = append(c.queue, r)
 		m.tellQueue(c)
 	default:
-		m.reply(r.requester, wire.Start, r.id, unix.EAGAIN, nil)
-		r.close()
+		m.refuse(r, unix.EAGAIN)
 	}
+}
+
+// refuse answers a request that gets no worker; a connection is closed.
+func (m *Monitor) refuse(r *request, errno syscall.Errno) {
+	if r.requester != nil {
+		m.reply(r.requester, wire.Start, r.id, errno, nil)
+	}
+	r.close()
 }
 
 func (m *Monitor) serve(c *component, r *request) {
 	// Exactly one answer: here when it fails, otherwise when the program
 	// runs or fails to.
-	if _, err := m.run(c, r.passed, r.requester, r.id); err != nil {
-		m.reply(r.requester, wire.Start, r.id, errnoOf(err), nil)
+	if _, err := m.run(c, r); err != nil {
+		m.refuse(r, errnoOf(err))
 		m.tell(wire.WorkerFailed, func(b *wire.Message) {
 			b.U32(0).U32(uint32(c.index)).U32(uint32(errnoOf(err))).String(err.Error())
 		})
@@ -68,6 +77,7 @@ func (m *Monitor) serveQueue(c *component) {
 	if served {
 		m.tellQueue(c)
 	}
+	m.tendDoors(c)
 }
 
 // dropRequests forgets what a worker that is gone waits for.
@@ -91,8 +101,7 @@ func (m *Monitor) dropRequests(w *work) {
 
 func (m *Monitor) refuseQueued(c *component, errno syscall.Errno) {
 	for _, r := range c.queue {
-		m.reply(r.requester, wire.Start, r.id, errno, nil)
-		r.close()
+		m.refuse(r, errno)
 	}
 	c.queue = nil
 }

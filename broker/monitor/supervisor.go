@@ -39,13 +39,13 @@ func (m *Monitor) startSupervisor() error {
 		}
 	}
 	c := m.components[m.handover.Supervisor]
-	w, err := m.run(c, []worker.Passed{
+	w, err := m.run(c, &request{passed: []worker.Passed{
 		{FD: 0, Number: 0}, {FD: 1, Number: 1}, {FD: 2, Number: 2},
 		{FD: pair[1], Number: supervisorLink},
 		{FD: m.handover.Control, Number: supervisorControl},
 		{FD: handover.PlanFD, Number: supervisorPlan},
 		{FD: m.handover.Status, Number: supervisorStatus},
-	}, nil, 0)
+	}})
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
@@ -99,14 +99,16 @@ func (m *Monitor) supervisorAsks() {
 	if err == nil && n > 0 {
 		h, body, err = wire.Parse(m.bytes[:n], len(fds))
 	}
-	command := commands[h.Op]
-	if err != nil || n == 0 || h.Kind != wire.Request || len(fds) > 0 || command == nil {
+	if err != nil || n == 0 || h.Kind != wire.Request || len(fds) > 0 {
 		m.loop.close(m.link)
 		m.link = -1
 		m.finish(125)
 		return
 	}
-	value, err := command(m, h, &body)
+	value, err := uint32(0), error(unix.EOPNOTSUPP)
+	if command := commands[h.Op]; command != nil {
+		value, err = command(m, h, &body)
+	}
 	reply := wire.Header{Kind: wire.Reply, Op: h.Op, ID: h.ID}
 	if err != nil {
 		reply.Status = uint32(errnoOf(err))
@@ -130,7 +132,7 @@ func (m *Monitor) commandStart(h wire.Header, b *wire.Body) (uint32, error) {
 	if c.Start != plan.WithApplication || c.active() >= c.Workers.Maximum {
 		return 0, unix.EPERM
 	}
-	w, err := m.run(c, nil, nil, 0)
+	w, err := m.run(c, &request{})
 	if err != nil {
 		return 0, err
 	}

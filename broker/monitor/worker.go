@@ -63,7 +63,10 @@ func (m *Monitor) prepareDescriptors(c *component) {
 		if !ok {
 			continue // opened anew for each worker
 		}
-		c.passed = append(c.passed, worker.Passed{FD: fd, Number: b.Number})
+		// A worker of a connection gets that in the socket's place.
+		if c.Start != plan.PerConnection {
+			c.passed = append(c.passed, worker.Passed{FD: fd, Number: b.Number})
+		}
 		if b.Number == first+count {
 			if count > 0 {
 				names += ":"
@@ -123,7 +126,7 @@ func (m *Monitor) spawn(c *component, announce bool) (*work, error) {
 
 // launch lets a worker run its program. extra are descriptors beside those of
 // the plan; they win where numbers are equal, and stay the caller's.
-func (m *Monitor) launch(w *work, extra []worker.Passed) error {
+func (m *Monitor) launch(w *work, extra []worker.Passed, environment []string) error {
 	c := w.component
 	passed := m.standard(c, extra)
 	for _, p := range c.passed {
@@ -156,7 +159,7 @@ func (m *Monitor) launch(w *work, extra []worker.Passed) error {
 		return err
 	}
 	passed = append(passed, opened...)
-	if err := worker.Go(w.socket, passed, c.environment); err != nil {
+	if err := worker.Go(w.socket, passed, append(environment, c.environment...)); err != nil {
 		return fmt.Errorf("pass its descriptors: %w", err)
 	}
 	if c.Limits.WallTime > 0 {
@@ -196,7 +199,7 @@ func hasNumber(passed []worker.Passed, number int) bool {
 }
 
 // run spawns and launches a worker, or takes one that was prepared in advance.
-func (m *Monitor) run(c *component, extra []worker.Passed, requester *work, request uint32) (*work, error) {
+func (m *Monitor) run(c *component, r *request) (*work, error) {
 	var w *work
 	if n := len(c.ready); n > 0 {
 		w = c.ready[0]
@@ -207,8 +210,8 @@ func (m *Monitor) run(c *component, extra []worker.Passed, requester *work, requ
 			return nil, err
 		}
 	}
-	w.requester, w.request = requester, request
-	if err := m.launch(w, extra); err != nil {
+	w.requester, w.request = r.requester, r.id
+	if err := m.launch(w, r.passed, r.environment); err != nil {
 		w.requester = nil // the caller is told by the return value
 		m.kill(w, err.Error())
 		return nil, err
@@ -257,16 +260,26 @@ func (m *Monitor) workerSays(w *work) {
 	case err == unix.EAGAIN:
 	case err != nil:
 		m.kill(w, "its init sent a malformed message")
-	case said.Kind == worker.Closed:
+	default:
+		m.heard(w, said)
+	}
+}
+
+// heard acts on a message and says whether another may follow.
+func (m *Monitor) heard(w *work, said worker.Message) bool {
+	switch said.Kind {
+	case worker.Closed:
 		m.loop.close(w.socket) // the pidfd of its init tells the rest
 		w.socket = -1
-	case said.Kind == worker.Started:
+		return false
+	case worker.Started:
 		m.started(w, said)
-	case said.Kind == worker.Failed:
+	case worker.Failed:
 		m.fail(w, said.Errno, said.Step)
-	case said.Kind == worker.Ended:
+	case worker.Ended:
 		m.ended(w, said)
 	}
+	return true
 }
 
 func (m *Monitor) started(w *work, said worker.Message) {
@@ -318,19 +331,21 @@ func (m *Monitor) ended(w *work, said worker.Message) {
 	if said.Status.Signaled() {
 		how, code = wire.Signaled, uint32(said.Status.Signal())
 		if reason == "" {
-			reason = m.explain(w, said.Status.Signal())
+			reason = m.explain(w, said.Status.Signal(), time.Duration(said.Processor)*time.Microsecond)
 		}
 	}
 	m.tellEnd(w, uint32(how), code, said.Processor, max(said.Peak, w.leaf.Peak()), reason)
 }
 
-// explain says in words what a fatal signal meant.
-func (m *Monitor) explain(w *work, s syscall.Signal) string {
+// explain says in words what a fatal signal meant, after so much processor
+// time.
+func (m *Monitor) explain(w *work, s syscall.Signal, used time.Duration) string {
+	limit := w.component.Limits.CPUTime
 	switch {
 	case s == unix.SIGKILL && w.leaf.OutOfMemory():
 		return "memory limit of " + size(w.component.Limits.Memory) + " reached"
-	case s == unix.SIGXCPU, s == unix.SIGKILL && w.component.Limits.CPUTime > 0 && w.why == "":
-		return "cpu-time limit of " + w.component.Limits.CPUTime.String() + " reached"
+	case s == unix.SIGXCPU, s == unix.SIGKILL && limit > 0 && used >= limit:
+		return "cpu-time limit of " + limit.String() + " reached"
 	case s == unix.SIGXFSZ:
 		return "file-size limit of " + size(w.component.Limits.FileSize) + " reached"
 	case s == unix.SIGSYS:
@@ -393,14 +408,16 @@ func (m *Monitor) gone(w *work) {
 	if m.workers[w.id] != w {
 		return
 	}
-	// Its last words may still be unread.
-	if w.socket >= 0 && !w.ended {
-		m.workerSays(w)
+	// Its last words may still be unread: that it started, that it ended.
+	for w.socket >= 0 && !w.ended {
+		if said, err := worker.Receive(w.socket); err != nil || !m.heard(w, said) {
+			break
+		}
 	}
 	if !w.ended {
 		reason := w.why
 		if reason == "" {
-			reason = m.explain(w, unix.SIGKILL)
+			reason = m.explain(w, unix.SIGKILL, 0)
 		}
 		m.tellEnd(w, wire.Signaled, uint32(unix.SIGKILL), 0, w.leaf.Peak(), reason)
 	}

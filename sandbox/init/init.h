@@ -62,6 +62,7 @@ enum {
 	MAX_TEMPORARY = 32,
 	MAX_PATHS = 1024,
 	MAX_PASSED = 512,   /* descriptors of one worker */
+	OWN_FDS = 256,        /* where descriptors of the init's own begin */
 	MAX_NUMBER = 65536, /* highest descriptor number plus one */
 };
 

@@ -89,7 +89,13 @@ static int record(struct spec *s, unsigned tag, const char *p, size_t n)
 			return -1;
 		/* O_PATH: a rule names an inode, nothing is ever read through this. */
 		s->paths[s->path_count].access = u64(p);
-		s->paths[s->path_count].fd = open(text, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+		int low = open(text, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+		if (low < 0)
+			return -2;
+		/* Out of the low numbers: those are the worker's, whose limit on
+		 * open files may be a handful. */
+		s->paths[s->path_count].fd = fcntl(low, F_DUPFD_CLOEXEC, OWN_FDS);
+		close(low);
 		return s->paths[s->path_count++].fd < 0 ? -2 : 0;
 	case SPEC_CAPABILITIES:
 		if (n != 8)

@@ -106,9 +106,6 @@ static int program(void *argument)
 	 * controlling one (CVE-2017-5226). */
 	if (setsid() < 0)
 		return fail(l, "start a session");
-	for (int i = 0; i < s->rlimit_count; i++)
-		if (setrlimit(s->rlimits[i].resource, &s->rlimits[i].value) < 0)
-			return fail(l, "set a resource limit");
 	umask(s->umask);
 
 	/* Everything but the passed descriptors goes at the exec. All of ours
@@ -145,6 +142,10 @@ static int program(void *argument)
 	if (sigprocmask(SIG_SETMASK, l->signals, NULL) < 0)
 		return fail(l, "set the signal mask");
 
+	/* Behind Landlock, which takes a few descriptors of its own. */
+	for (int i = 0; i < s->rlimit_count; i++)
+		if (setrlimit(s->rlimits[i].resource, &s->rlimits[i].value) < 0)
+			return fail(l, "set a resource limit");
 	/* The filter is last: from here on only what the policy allows works,
 	 * and that includes the exec. WAIT_KILLABLE_RECV: or programs that get
 	 * many signals, as every Go program, would be interrupted for ever. */
@@ -352,7 +353,7 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 		if ((int)passed[i].number > highest)
 			highest = passed[i].number;
 	}
-	socket = raise_above(socket, socket, highest);
+	socket = raise_above(socket, socket, highest > OWN_FDS ? highest : OWN_FDS);
 	for (int i = 0; i < s->path_count; i++)
 		s->paths[i].fd = raise_above(socket, s->paths[i].fd, highest);
 	place(socket, passed, passed_count, highest);
