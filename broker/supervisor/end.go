@@ -60,16 +60,19 @@ func (e end) String() string {
 	case wire.Signaled:
 		text = "killed by " + signalName(syscall.Signal(e.code))
 	default:
-		text = fmt.Sprintf("%s: %s", e.step, syscall.Errno(e.code).Error())
-		if e.step == "" {
-			text = syscall.Errno(e.code).Error()
+		why := e.reason
+		if why == "" || e.never {
+			why = syscall.Errno(e.code).Error()
 		}
+		text = fmt.Sprintf("%s: %s", e.step, why)
 	}
 	switch {
 	case e.reason == "" || e.reason == text:
 		return text
 	case e.how == wire.Exited:
 		return e.reason + " (" + text + ")"
+	case e.how == wire.NotRun && !e.never:
+		return text
 	}
 	return e.reason
 }

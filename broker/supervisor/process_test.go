@@ -68,7 +68,7 @@ func runProcess(t *testing.T, program string, components int) {
 	}
 	end := os.NewFile(uintptr(pair[1]), "monitor")
 	var out, notes bytes.Buffer
-	process := exec.Command("/tmp/wrap.sh")
+	process := exec.Command(program)
 	process.Env = []string{}
 	process.Stdout, process.Stderr = &out, &notes
 	process.ExtraFiles = []*os.File{end, listening[0], memfd, listening[1]}
