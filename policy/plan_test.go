@@ -2,12 +2,15 @@ package policy_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"bulkhead/policy"
 	"bulkhead/policy/hosttest"
+	compiledplan "bulkhead/policy/plan"
 )
 
 // TestPlans: what a policy means, in the words of explain, in JSON and as
@@ -38,6 +41,14 @@ func TestPlans(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden(t, name+".filter.golden", filter.String())
+			encoded, err := compiledplan.Encode(plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			decoded, err := compiledplan.Decode[compiledplan.Plan](encoded)
+			if err != nil || !reflect.DeepEqual(decoded, plan) {
+				t.Errorf("the monitor would read another plan: %v", err)
+			}
 			for _, output := range []string{words.String(), text.String()} {
 				if strings.Contains(output, "hunter2") {
 					t.Error("explain shows a secret")
@@ -82,6 +93,30 @@ func TestDiff(t *testing.T) {
 	back := policy.Diff(after, afterPlan, before, beforePlan)
 	if len(back.Gained) != len(difference.Lost) || len(back.Lost) != len(difference.Gained) {
 		t.Errorf("there %d gained and %d lost, back %d and %d", len(difference.Gained), len(difference.Lost), len(back.Gained), len(back.Lost))
+	}
+}
+
+func TestDiffOfAWholeComponent(t *testing.T) {
+	before, beforePlan, _, err := check("testdata/diff/before.yaml", hosttest.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, afterPlan, _, err := check("testdata/diff/after.yaml", hosttest.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	difference := policy.Diff(after, afterPlan, before, beforePlan)
+	var words, text bytes.Buffer
+	if err := difference.Write(&words); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/diff/back.golden", words.String())
+	if err := difference.WriteJSON(&text); err != nil {
+		t.Fatal(err)
+	}
+	var decoded policy.Difference
+	if err := json.Unmarshal(text.Bytes(), &decoded); err != nil || len(decoded.Gained) != len(difference.Gained) || len(decoded.Added) != 1 {
+		t.Errorf("the JSON says something else: %v", err)
 	}
 }
 

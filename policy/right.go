@@ -143,7 +143,7 @@ func (l *rightList) files() {
 			r = l.add("files", e.Target, "sees "+e.Target, e.Position)
 			r.detail = true
 		}
-		r.bits = uint64(e.Access)
+		r.bits = accessBits(e.Access)
 		r.Why = e.Reason
 	}
 	proc := map[plan.Proc]string{plan.ProcNone: "has no /proc", plan.ProcOwn: "sees its own processes in /proc", plan.ProcFull: "sees its own processes and the system's files in /proc"}[l.component.Proc]
@@ -166,7 +166,7 @@ func (l *rightList) grants() {
 		// The same right under another name, or at another number, is no
 		// gain: so the subject is what it reaches.
 		r := l.add("grants", addressOrPath(g), text, g.Position)
-		r.bits, r.Why = uint64(g.Access), "the grant "+g.Name
+		r.bits, r.Why = accessBits(g.Access), "the grant "+g.Name
 		if g.Create {
 			r.bits |= 1 << 32
 		}
@@ -178,6 +178,14 @@ func (l *rightList) grants() {
 		r := l.add("grants", "transparent", "its own calls of socket, bind and connect are answered out of these grants", l.source.Transparent.Position)
 		r.detail = true
 	}
+}
+
+// accessBits are the parts of an access: who may write may append.
+func accessBits(a plan.Access) uint64 {
+	if a&plan.Write != 0 {
+		a |= plan.Append
+	}
+	return uint64(a)
 }
 
 func addressOrPath(g *plan.Grant) string {
