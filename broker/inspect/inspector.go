@@ -85,7 +85,7 @@ func (i *Inspector) Applications(depth Depth, names ...string) (*Report, error) 
 	all := len(names) == 0
 	if all {
 		var err error
-		if names, err = i.running(); err != nil {
+		if names, err = Running(i.base); err != nil {
 			return nil, err
 		}
 	}
@@ -119,14 +119,16 @@ func (e *NotRunning) Error() string {
 	return fmt.Sprintf("application %q does not run", e.Application)
 }
 
-func (i *Inspector) running() ([]string, error) {
-	entries, err := os.ReadDir(i.base)
+// Running are the names of the applications that have their directories in
+// base and run.
+func Running(base string) ([]string, error) {
+	entries, err := os.ReadDir(base)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("list the running applications: %w", err)
 	}
 	var names []string
 	for _, e := range entries {
-		if _, err := os.Stat(filepath.Join(i.base, e.Name(), "pid")); err == nil {
+		if _, err := os.Stat(filepath.Join(base, e.Name(), "pid")); err == nil {
 			names = append(names, e.Name())
 		}
 	}

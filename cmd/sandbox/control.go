@@ -1,15 +1,27 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/control"
+	"bulkhead/broker/inspect"
 	"bulkhead/broker/launch"
 )
+
+// controlCommands are the commands that speak with a running application.
+func controlCommands() []*cobra.Command {
+	return []*cobra.Command{
+		psCommand(), statusCommand(), logsCommand(), eventsCommand(), denialsCommand(), ctlCommand(), downCommand(),
+	}
+}
 
 // dial connects to a running application: to the control socket, or, when
 // looking is enough, to the status socket.
@@ -18,53 +30,114 @@ func dial(application string, looking bool) (*control.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket := "control"
+	name := "control"
 	if looking {
-		socket = "status"
+		name = "status"
 	}
-	client, err := control.Dial(filepath.Join(base, application, socket))
-	if err != nil {
-		if os.IsNotExist(err) {
-			return nil, fmt.Errorf("application %q does not run: %w", application, err)
-		}
-		return nil, err
+	socket := filepath.Join(base, application, name)
+	client, err := control.Dial(socket)
+	switch {
+	case err == nil:
+		return client, nil
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return nil, notRunning(base, application)
+	case errors.Is(err, unix.ECONNREFUSED):
+		return nil, fmt.Errorf("application %q has just ended, or its supervisor has: %w", application, err)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return nil, fmt.Errorf("application %q: %s: %w", application, whoMay(socket, looking), err)
 	}
-	return client, nil
+	return nil, fmt.Errorf("application %q: %w", application, err)
 }
 
-// running are the names of the applications that run.
-func running() ([]string, error) {
+func notRunning(base, application string) error {
+	names, err := inspect.Running(base)
+	if err != nil || len(names) == 0 {
+		return fmt.Errorf("application %q does not run; no application does", application)
+	}
+	return fmt.Errorf("application %q does not run; running: %s", application, joined(names))
+}
+
+func joined(names []string) string {
+	text := ""
+	for i, name := range names {
+		if i > 0 {
+			text += ", "
+		}
+		text += name
+	}
+	return text
+}
+
+// whoMay says who may use a socket, read off the socket itself.
+func whoMay(socket string, looking bool) string {
+	var st unix.Stat_t
+	if unix.Stat(socket, &st) != nil {
+		return "you may not use it"
+	}
+	owner := userName(st.Uid)
+	if !looking {
+		return fmt.Sprintf("only %s may control it", owner)
+	}
+	if st.Gid == 0 {
+		return fmt.Sprintf("only %s may ask for its status; control.read-group in its policy names a group that may too", owner)
+	}
+	return fmt.Sprintf("only %s and the group %s may ask for its status", owner, groupName(st.Gid))
+}
+
+func userName(uid uint32) string {
+	if u, err := user.LookupId(strconv.Itoa(int(uid))); err == nil {
+		return u.Username
+	}
+	return "user " + strconv.Itoa(int(uid))
+}
+
+func groupName(gid uint32) string {
+	if g, err := user.LookupGroupId(strconv.Itoa(int(gid))); err == nil {
+		return g.Name
+	}
+	return strconv.Itoa(int(gid))
+}
+
+// ask makes one request of an application. each gets the replies before the
+// last, which is returned.
+func ask(application string, r control.Request, each func(control.Reply) error) (control.Reply, error) {
+	client, err := dial(application, control.Verbs[r.Verb].Reads)
+	if err != nil {
+		return control.Reply{}, err
+	}
+	defer client.Close()
+	reply, err := client.Do(r, each)
+	var refused control.Refused
+	if errors.As(err, &refused) {
+		return reply, fmt.Errorf("application %q: %s", application, refused)
+	}
+	if err != nil {
+		return reply, fmt.Errorf("application %q: %w", application, err)
+	}
+	return reply, nil
+}
+
+// running are the applications that a command is about: the named one, or all.
+func running(arguments []string) ([]string, error) {
+	if len(arguments) > 0 {
+		return arguments[:1], nil
+	}
 	base, err := launch.StateDirectory()
 	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(base)
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the running applications: %w", err)
-	}
-	var names []string
-	for _, e := range entries {
-		if _, err := os.Stat(filepath.Join(base, e.Name(), "pid")); err == nil {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
+	return inspect.Running(base)
 }
 
 func status(application string) (*control.Status, error) {
-	client, err := dial(application, true)
+	reply, err := ask(application, control.Request{Verb: control.AskStatus}, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	reply, err := client.Do(control.Request{Verb: control.AskStatus}, nil)
-	if err != nil {
-		return nil, fmt.Errorf("application %q: %w", application, err)
+	if reply.Status == nil {
+		return nil, fmt.Errorf("application %q: its supervisor sent no status", application)
 	}
 	return reply.Status, nil
 }
 
-func controlCommands() []*cobra.Command { return nil }
+func outPaint() inspect.Paint { return inspect.Paint(colors(os.Stdout)) }

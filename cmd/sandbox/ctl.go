@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/control"
+	"bulkhead/broker/launch"
+)
+
+// verbs are what sandbox ctl can do, with what it does in words.
+var verbs = []struct {
+	verb  control.Verb
+	short string
+	waits bool
+}{
+	{control.Start, "Start a component and what it comes after", true},
+	{control.Stop, "Stop a component; it stays down until it is started", true},
+	{control.Restart, "Stop a component, then start it", true},
+	{control.Reload, "Send a component its reload signal", false},
+	{control.Destroy, "Kill every process of a component at once", true},
+	{control.Release, "Stop a component as soon as no other comes after it", false},
+	{control.Unpin, "End a pin", false},
+}
+
+func ctlCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "ctl", GroupID: "run",
+		Short: "Start, stop and signal the components of a running application",
+		Long: `ctl asks the supervisor of a running application. It waits until what was
+asked for is so; --no-wait only asks.`,
+	}
+	for _, v := range verbs {
+		c.AddCommand(verbCommand(v.verb, v.short, v.waits))
+	}
+	c.AddCommand(signalCommand(), pinCommand())
+	return c
+}
+
+func verbCommand(verb control.Verb, short string, waits bool) *cobra.Command {
+	var noWait bool
+	c := &cobra.Command{
+		Use:   string(verb) + " APPLICATION COMPONENT",
+		Short: short,
+		Args:  cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			_, err := ask(arguments[0], control.Request{Verb: verb, Component: arguments[1], Wait: waits && !noWait}, nil)
+			return err
+		},
+	}
+	if waits {
+		c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is so")
+	}
+	return c
+}
+
+func signalCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "signal APPLICATION COMPONENT SIGNAL",
+		Short: "Send a signal to the workers of a component",
+		Args:  cobra.ExactArgs(3),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			number, err := signalNumber(arguments[2])
+			if err != nil {
+				return err
+			}
+			_, err = ask(arguments[0], control.Request{Verb: control.Signal, Component: arguments[1], Signal: number}, nil)
+			return err
+		},
+	}
+}
+
+// signalNumber reads HUP, SIGHUP, hup or 1.
+func signalNumber(s string) (int, error) {
+	if number, err := strconv.Atoi(s); err == nil {
+		if number < 1 || number > 64 {
+			return 0, fmt.Errorf("there is no signal %d: they are numbered from 1 to 64", number)
+		}
+		return number, nil
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if number := unix.SignalNum(name); number != 0 {
+		return int(number), nil
+	}
+	return 0, fmt.Errorf("there is no signal %q; kill -l lists them", s)
+}
+
+func pinCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "pin APPLICATION COMPONENT up|down",
+		Short: "Keep a component up, or down, whatever is asked",
+		Args:  cobra.ExactArgs(3),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			how := arguments[2]
+			if how != "up" && how != "down" {
+				return fmt.Errorf("a component is pinned up or down, not %q", how)
+			}
+			_, err := ask(arguments[0], control.Request{Verb: control.Pin, Component: arguments[1], Up: how == "up"}, nil)
+			return err
+		},
+	}
+}
+
+func downCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "down APPLICATION", GroupID: "run",
+		Short: "Stop a whole application in order, and wait until nothing of it is left",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(_ *cobra.Command, arguments []string) error { return down(arguments[0]) },
+	}
+}
+
+// down waits on the directory's lock: the sweeper gives it up last of all,
+// when cgroups, mounts and sockets are gone.
+func down(application string) error {
+	base, err := launch.StateDirectory()
+	if err != nil {
+		return err
+	}
+	client, err := dial(application, false)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	directory, err := os.Open(filepath.Join(base, application))
+	if err != nil {
+		return fmt.Errorf("application %q: %w", application, err)
+	}
+	defer directory.Close()
+	// The connection may end before the answer: so does the application.
+	if _, err := client.Do(control.Request{Verb: control.Shutdown, Wait: true}, nil); err != nil {
+		if refused, ok := err.(control.Refused); ok {
+			return fmt.Errorf("application %q: %s", application, refused)
+		}
+	}
+	if err := unix.Flock(int(directory.Fd()), unix.LOCK_SH); err != nil {
+		return fmt.Errorf("application %q: wait for its end: %w", application, err)
+	}
+	return nil
+}
