@@ -34,6 +34,9 @@ type work struct {
 	dropped   map[int]bool // grants it gave up
 	sealed    bool
 	waiting   int // calls of it that wait elsewhere
+	// private is set for a worker of the monitor's own, a ready command:
+	// its end is told to nobody else.
+	private func(status unix.WaitStatus, ran bool)
 }
 
 // state is what a worker is at; the request table refers to it.
@@ -126,7 +129,7 @@ func (m *Monitor) spawn(c *component, announce bool) (*work, error) {
 
 // launch lets a worker run its program. extra are descriptors beside those of
 // the plan; they win where numbers are equal, and stay the caller's.
-func (m *Monitor) launch(w *work, extra []worker.Passed, environment []string) error {
+func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []string) error {
 	c := w.component
 	passed := m.standard(c, extra)
 	for _, p := range c.passed {
@@ -144,9 +147,6 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment []string) e
 		w.broker = pair[0]
 		w.brokerID = inode(pair[1])
 		m.brokers[w.brokerID] = true
-		if err := m.loop.add(w.broker, unix.EPOLLIN, func(uint32) { m.workerAsks(w) }); err != nil {
-			return err
-		}
 		passed = append(passed, worker.Passed{FD: pair[1], Number: c.brokerFD})
 	}
 	opened, err := m.openAtStart(c)
@@ -159,7 +159,7 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment []string) e
 		return err
 	}
 	passed = append(passed, opened...)
-	if err := worker.Go(w.socket, passed, append(environment, c.environment...)); err != nil {
+	if err := worker.Go(w.socket, passed, append(environment, c.environment...), command); err != nil {
 		return fmt.Errorf("pass its descriptors: %w", err)
 	}
 	if c.Limits.WallTime > 0 {
@@ -211,7 +211,7 @@ func (m *Monitor) run(c *component, r *request) (*work, error) {
 		}
 	}
 	w.requester, w.request = r.requester, r.id
-	if err := m.launch(w, r.passed, r.environment); err != nil {
+	if err := m.launch(w, r.passed, r.environment, r.command); err != nil {
 		w.requester = nil // the caller is told by the return value
 		m.kill(w, err.Error())
 		return nil, err
@@ -287,6 +287,13 @@ func (m *Monitor) started(w *work, said worker.Message) {
 	if w.state == preparing {
 		w.state = running
 	}
+	// Only now: a program on another processor may ask before the monitor
+	// has heard that it runs, and its request waits in the socket.
+	if w.broker >= 0 {
+		if err := m.loop.add(w.broker, unix.EPOLLIN, func(uint32) { m.workerAsks(w) }); err != nil {
+			m.kill(w, err.Error())
+		}
+	}
 	pid := pidOf(w.program)
 	if err := m.loop.add(w.listener, unix.EPOLLIN, func(events uint32) { m.notified(w, events) }); err != nil {
 		m.kill(w, err.Error())
@@ -295,7 +302,7 @@ func (m *Monitor) started(w *work, said worker.Message) {
 	if w.requester != nil {
 		m.reply(w.requester, wire.Start, w.request, 0, func(b *wire.Message) { b.U32(w.id) })
 	}
-	if w.component.index == m.handover.Supervisor {
+	if w.component.index == m.handover.Supervisor || w.private != nil {
 		return
 	}
 	m.tell(wire.WorkerStarted, func(b *wire.Message) {
@@ -317,6 +324,10 @@ func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
 	}
 	w.ended = true
 	w.state = ending
+	if w.private != nil {
+		w.private(0, false)
+		return
+	}
 	if w.requester != nil {
 		m.reply(w.requester, wire.Start, w.request, errno, nil)
 	}
@@ -327,6 +338,11 @@ func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
 
 // ended is called when the program ended by itself or by a signal.
 func (m *Monitor) ended(w *work, said worker.Message) {
+	if w.private != nil && !w.ended {
+		w.ended = true
+		w.private(said.Status, true)
+		return
+	}
 	how, code, reason := wire.Exited, uint32(said.Status.ExitStatus()), w.why
 	if said.Status.Signaled() {
 		how, code = wire.Signaled, uint32(said.Status.Signal())
@@ -374,6 +390,10 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 	}
 	w.ended = true
 	w.state = ending
+	if w.private != nil {
+		w.private(0, false)
+		return
+	}
 	if w.requester != nil {
 		m.event(w.requester, wire.Start, w.request, func(b *wire.Message) {
 			b.U32(how).U32(code).String(reason)
@@ -429,7 +449,9 @@ func (m *Monitor) gone(w *work) {
 	}
 	w.socket, w.init, w.program, w.listener, w.broker = -1, -1, -1, -1, -1
 	c := w.component
-	c.workers--
+	if w.private == nil {
+		c.workers--
+	}
 	c.ready = without(c.ready, w)
 	m.removeLeaf(w.leaf, 0)
 	// What it started works for nobody now.
