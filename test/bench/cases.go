@@ -24,6 +24,10 @@ var (
 		title:    "Worker of a compartment that is up, busybox true, from the request until its end was seen",
 		baseline: "raw: worker with cgroup leaf, asked",
 	}
+	throughput = &group{
+		title:    "Throughput of one core: busybox true, four at once, everything pinned to one core, time for each",
+		baseline: "bwrap --unshare-all",
+	}
 	workerFirst = &group{
 		title:    "Worker of a compartment that is up, from the request to the program's first instruction",
 		baseline: "raw: worker with cgroup leaf, asked",
@@ -188,6 +192,22 @@ var table = []*benchCase{
 		group: workerEnd, name: "worker start", ours: true,
 		isolation: leafWalls, needs: []need{busybox},
 		command: oursWorker("true"),
+	},
+
+	{
+		group: throughput, name: "raw: clone3 and exec",
+		isolation: "none", needs: []need{busybox},
+		command: start("true", "-flight", "4"),
+	},
+	{
+		group: throughput, name: "bwrap --unshare-all",
+		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, bubblewrap},
+		command: bwrap("true", "-flight", "4"),
+	},
+	{
+		group: throughput, name: "worker start", ours: true,
+		isolation: leafWalls, needs: []need{busybox},
+		command: oursWorker("true", "-one-core", "-flight", "4"),
 	},
 
 	{
@@ -358,7 +378,7 @@ func oursWorker(program string, flags ...string) func(*workshop) ([]string, erro
 		if err != nil {
 			return nil, err
 		}
-		return join([]string{driver}, flags, []string{"--", w.outside(program)}), nil
+		return join(driver, flags, []string{"--", w.outside(program)}), nil
 	}
 }
 

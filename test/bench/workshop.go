@@ -28,7 +28,8 @@ type workshop struct {
 	module  string // where Bulkhead's go.mod is, or ""
 	cgroups *cgroups
 	ctx     context.Context // of the whole run: building our own driver is part of it
-	driver  string          // our own worker driver, once it is built
+
+	driverBuilt bool // whether our own worker driver is
 }
 
 // Programs are compiled from these sources; those of the second list run inside the compartments.
@@ -148,26 +149,31 @@ func (w *workshop) sandbox() (string, error) {
 	return path, nil
 }
 
-// workerDriver builds test/bench/worker, which asks a running application for workers and prints samples as the
-// raw programs do.
-func (w *workshop) workerDriver() (string, error) {
-	if _, err := w.sandbox(); err != nil {
-		return "", err
+// workerDriver builds test/bench/worker, which runs an application that asks for workers and prints samples as the
+// raw programs do, and returns how it is called.
+func (w *workshop) workerDriver() ([]string, error) {
+	sandbox, err := w.sandbox()
+	if err != nil {
+		return nil, err
 	}
-	if w.driver != "" {
-		return w.driver, nil
+	driver, front := w.path("run-our-worker"), w.path("our-front")
+	command := []string{driver, "-sandbox", sandbox, "-front", front}
+	if w.driverBuilt {
+		return command, nil
 	}
-	if _, err := os.Stat(filepath.Join(w.module, "test", "bench", "worker")); err != nil {
-		return "", notBuilt("test/bench/worker, which drives these cases, does not exist yet")
+	client := filepath.Join(w.module, "broker", "client", "c")
+	compile := exec.CommandContext(w.ctx, musl.path(), "-O2", "-static", "-Wall", "-Wextra", "-I", client, "-o", front,
+		filepath.Join(w.module, "test", "bench", "worker", "front", "front.c"))
+	if out, err := compile.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compile test/bench/worker/front/front.c: %w\n%s", err, out)
 	}
-	path := w.path("run-our-worker")
-	build := exec.CommandContext(w.ctx, "go", "build", "-o", path, "./test/bench/worker")
+	build := exec.CommandContext(w.ctx, "go", "build", "-o", driver, "./test/bench/worker")
 	build.Dir = w.module
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build test/bench/worker: %w\n%s", err, out)
+		return nil, fmt.Errorf("build test/bench/worker: %w\n%s", err, out)
 	}
-	w.driver = path
-	return path, nil
+	w.driverBuilt = true
+	return command, nil
 }
 
 // unable is why a case cannot run on this machine, through no fault of its own.

@@ -1,8 +1,9 @@
-/* start N [-first] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...
+/* start N [-first] [-flight K] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...
 
    Starts PROGRAM N times, one after the other. A sample is the time from just before clone3 until the
    end was seen; with -first, until the time that PROGRAM (ending in `stamp`) printed. With a plain program this
    is the limit without isolation, and every peer is measured by this same program.
+   -flight K keeps K of them running at once, all on one core; every sample is then the time of all divided by N.
    -open FILE gives PROGRAM the file at descriptor 9, for peers that read their filter from one.
    -hide DIR unmounts DIR in a mount namespace of its own before the first start, for peers that refuse a machine
    because of what is mounted there. */
@@ -13,6 +14,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -40,14 +42,34 @@ static _Noreturn void become(char **program, const char *open_file, int out) {
     die(program[0]);
 }
 
+static void measure_throughput(long n, long flight, char **program, const char *open_file, int out) {
+    stay_on_this_core();
+    long all = n < flight ? flight : n;
+    int64_t begun = now();
+    for (long i = 0; i < all + flight; i++) {
+        if (i >= flight)
+            wait_success(-1);
+        if (i >= all)
+            continue;
+        pid_t child = clone_process(0);
+        if (child == 0)
+            become(program, open_file, out);
+    }
+    int64_t each = (now() - begun) / all;
+    for (long i = 0; i < n; i++)
+        sample(each);
+}
+
 int main(int argc, char **argv) {
-    long n = iterations(argc, argv);
+    long n = iterations(argc, argv), flight = 1;
     bool first = false;
     const char *open_file = NULL;
     int at = 2;
     for (; at < argc && strcmp(argv[at], "--"); at++) {
         if (!strcmp(argv[at], "-first"))
             first = true;
+        else if (!strcmp(argv[at], "-flight") && at + 1 < argc)
+            flight = strtol(argv[++at], NULL, 10);
         else if (!strcmp(argv[at], "-open") && at + 1 < argc)
             open_file = argv[++at];
         else if (!strcmp(argv[at], "-hide") && at + 1 < argc)
@@ -56,7 +78,7 @@ int main(int argc, char **argv) {
             break;
     }
     if (at + 1 >= argc || strcmp(argv[at], "--")) {
-        fprintf(stderr, "usage: start N [-first] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...\n");
+        fprintf(stderr, "usage: start N [-first] [-flight K] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...\n");
         return 125;
     }
     char **program = argv + at + 1;
@@ -67,7 +89,9 @@ int main(int argc, char **argv) {
     /* What a peer prints must not be taken for a sample. */
     int out = first ? stamps[1] : open("/dev/null", O_WRONLY | O_CLOEXEC);
     samples_begin(n);
-    for (long i = 0; i < n; i++) {
+    if (flight > 1)
+        measure_throughput(n, flight, program, open_file, out);
+    for (long i = 0; flight == 1 && i < n; i++) {
         int64_t requested = now();
         pid_t child = clone_process(0);
         if (child == 0)
