@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Site is where the programs under test are: a copy of bin/, so that a build
+// meanwhile changes nothing under a test, and so that programs of ours that
+// run are known by their path.
+type Site struct {
+	Dir     string // holds sandbox and program
+	Libexec string
+	Sandbox string
+	Program string // this test binary, which plays components
+	Busybox string
+}
+
+var (
+	theSite  *Site
+	siteOnce sync.Once
+	siteErr  error
+)
+
+// site returns the site, made at the first call.
+func site(t *testing.T) *Site {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("these tests run applications as root and look at the whole machine: run them as root")
+	}
+	siteOnce.Do(func() { theSite, siteErr = newSite(*binDirectory) })
+	if siteErr != nil {
+		t.Fatal(siteErr)
+	}
+	return theSite
+}
+
+func newSite(bin string) (*Site, error) {
+	dir, err := os.MkdirTemp("", "e2e-site-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{Dir: dir, Libexec: dir + "/libexec", Sandbox: dir + "/sandbox", Program: dir + "/program"}
+	if s.Busybox, err = exec.LookPath("busybox"); err != nil {
+		return s, fmt.Errorf("components here are busybox programs: install busybox-static: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return s, err
+	}
+	if err := os.Mkdir(s.Libexec, 0o755); err != nil {
+		return s, err
+	}
+	for _, name := range []string{"sandbox", "libexec/monitor", "libexec/supervisor", "libexec/init", "libexec/sweeper"} {
+		if err := copyProgram(filepath.Join(bin, name), filepath.Join(dir, name)); err != nil {
+			return s, fmt.Errorf("these tests run what `make build` makes: %w", err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return s, err
+	}
+	return s, copyProgram(self, s.Program)
+}
+
+func copyProgram(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(target, source); err != nil {
+		target.Close()
+		return err
+	}
+	return target.Close()
+}
+
+func (s *Site) remove() {
+	if s != nil {
+		os.RemoveAll(s.Dir)
+	}
+}
+
+// freePort is a TCP port that nothing used a moment ago.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
