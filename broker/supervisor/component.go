@@ -36,6 +36,7 @@ type component struct {
 	// Its one worker, when it is kept. asked is set from the request for a
 	// worker to the news of it.
 	asked     bool
+	attempt   uint64 // counts the requests: an answer to an earlier one is stale
 	askedAt   time.Time
 	worker    *worker
 	early     bool   // it said that it is ready before the monitor said that it runs

@@ -55,6 +55,7 @@ func (s *Supervisor) move(c *component, to control.State, cause string) {
 // start asks for a component's worker.
 func (s *Supervisor) start(c *component) {
 	c.asked, c.askedAt = true, time.Now()
+	c.attempt++
 	c.verdict, c.killed, c.done, c.early, c.with = "", false, false, false, nil
 	cause := "with the application"
 	if c.total > 0 || c.lastAt != (time.Time{}) {
@@ -74,19 +75,24 @@ func (s *Supervisor) start(c *component) {
 		s.launch(c)
 		return
 	}
+	attempt := c.attempt
 	s.call(wire.Rebuild, func(r reply) {
-		if r.status != 0 {
+		c.lost = r.status != 0
+		switch {
+		case !c.asked || c.attempt != attempt:
+			// Given up long ago.
+		case c.lost:
 			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "build its compartment again", reason: r.reason})
-			return
+		default:
+			s.launch(c)
 		}
-		c.lost = false
-		s.launch(c)
 	}, uint32(c.index))
 }
 
 func (s *Supervisor) launch(c *component) {
+	attempt := c.attempt
 	s.call(wire.StartWorker, func(r reply) {
-		if r.status != 0 && c.asked {
+		if r.status != 0 && c.asked && c.attempt == attempt {
 			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "start a worker", reason: r.reason})
 		}
 	}, uint32(c.index))

@@ -91,6 +91,9 @@ func (s *Supervisor) do(r control.Request) answer {
 	case control.Restart:
 		return s.doRestart(c, r)
 	case control.Release:
+		if c.pinned == pinnedUp {
+			return refuse("component %s is pinned up; unpin it first", c.plan.Name)
+		}
 		c.released = true
 		return done
 	case control.Pin:

@@ -269,10 +269,10 @@ func TestCompartmentLost(t *testing.T) {
 		m.did()
 		m.tell(compartmentLost{component: 0, why: "its init was killed by SIGKILL"})
 		m.pass(time.Second)
-		m.expect("66 web", "start web")
+		m.expect("rebuild web", "start web")
 		m.noted("its compartment was lost: its init was killed by SIGKILL; restarts")
 		m.tell(compartmentLost{component: 1, why: "its init was killed by SIGKILL"})
-		m.expect("66 decode")
+		m.expect("rebuild decode")
 	})
 }
 

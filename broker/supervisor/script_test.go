@@ -29,6 +29,7 @@ type script struct {
 	log     []string
 	workers map[string]uint32
 	names   map[uint32]string
+	alive   map[uint32]bool
 	notes   safeBuffer
 	lines   safeBuffer
 	status  int // of Finish, -1 before
@@ -37,6 +38,7 @@ type script struct {
 	hung   map[string]bool          // components whose start is never heard of
 	deaf   map[string]bool          // components that only SIGKILL ends
 	probes map[string]int           // how often Probe fails
+	lost   map[string]bool          // components that have no compartment
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -50,8 +52,8 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &script{
 			t: t, status: -1, workers: make(map[string]uint32), names: make(map[uint32]string),
-			refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
-			probes: make(map[string]int),
+			alive: make(map[uint32]bool), refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
+			probes: make(map[string]int), lost: make(map[string]bool),
 		}
 		names := make([]string, len(p.Components))
 		for i := range p.Components {
@@ -92,16 +94,19 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		m.next++
 		worker := m.next
 		switch errno, failed := m.refuse[name]; {
+		case m.lost[name]:
+			status = unix.EIO
 		case failed:
 			then = workerFailed{worker: worker, component: fields[0], errno: errno, step: executeStep}
 		case !m.hung[name]:
-			m.workers[name], m.names[worker] = worker, name
+			m.workers[name], m.names[worker], m.alive[worker] = worker, name, true
 			then = workerStarted{worker: worker, component: fields[0], pid: 1000 + worker}
 		}
 	case wire.SignalWorker:
 		name, signal := m.names[fields[0]], syscall.Signal(fields[1])
 		m.log = append(m.log, signalName(signal)+" "+name)
 		if !m.deaf[name] || signal == unix.SIGKILL {
+			delete(m.alive, fields[0])
 			then = workerEnded{worker: fields[0], component: m.index(name), how: wire.Signaled, code: uint32(signal)}
 		}
 	case wire.Probe:
@@ -111,6 +116,10 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		}
 	case wire.Finish:
 		m.status = int(fields[0])
+	case wire.Rebuild:
+		name := m.app.plan.Components[fields[0]].Name
+		m.log = append(m.log, "rebuild "+name)
+		m.lost[name] = false
 	default:
 		m.log = append(m.log, fmt.Sprintf("%d %s", op, m.app.plan.Components[fields[0]].Name))
 	}
@@ -140,12 +149,19 @@ func (m *script) tell(event any) {
 	synctest.Wait()
 }
 
-func (m *script) exit(name string, code uint32) {
-	m.tell(workerEnded{worker: m.workers[name], component: m.index(name), how: wire.Exited, code: code})
-}
+func (m *script) exit(name string, code uint32) { m.end(m.workers[name], wire.Exited, code) }
 
 func (m *script) crash(name string) {
-	m.tell(workerEnded{worker: m.workers[name], component: m.index(name), how: wire.Signaled, code: uint32(unix.SIGSEGV)})
+	m.end(m.workers[name], wire.Signaled, uint32(unix.SIGSEGV))
+}
+
+// end ends a worker.
+func (m *script) end(worker, how, code uint32) {
+	m.mu.Lock()
+	delete(m.alive, worker)
+	component := m.index(m.names[worker])
+	m.mu.Unlock()
+	m.tell(workerEnded{worker: worker, component: component, how: how, code: code})
 }
 
 func (m *script) stop() { m.tell(stopAsked{unix.SIGTERM}) }

@@ -218,11 +218,7 @@ func (s *Supervisor) takePipe(e outputPipe) bool {
 // what is wanted and what is, never at how it came about: so an event that
 // was overtaken by another leaves nothing undone.
 func (s *Supervisor) reconcile() {
-	for _, c := range s.components {
-		if c.released && c.wanted && !s.needed(c) {
-			c.wanted, c.byHand = false, true
-		}
-	}
+	s.dropReleased()
 	for _, c := range s.components {
 		switch {
 		case !c.kept():
@@ -234,6 +230,20 @@ func (s *Supervisor) reconcile() {
 	}
 	s.settle()
 	s.answerWaiters()
+}
+
+// dropReleased takes down what was released and is needed no more. One that
+// goes down may have been the last that needed another.
+func (s *Supervisor) dropReleased() {
+	for again := true; again; {
+		again = false
+		for _, c := range s.components {
+			if c.released && c.wanted && !s.needed(c) {
+				s.takeDown(c)
+				again = true
+			}
+		}
+	}
 }
 
 func (s *Supervisor) needed(c *component) bool {

@@ -1,0 +1,134 @@
+package supervisor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/control"
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+// TestRandomLives plays applications whose workers crash, exit, hang and are
+// stopped, started, pinned and destroyed by hand at random, and whose
+// monitor's news are sometimes late. Whatever happens: no component ever has
+// two workers, no worker is forgotten, and once nobody disturbs any more
+// everything that is wanted is up, or the application has ended.
+func TestRandomLives(t *testing.T) {
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { randomLife(t, rand.New(rand.NewPCG(seed, 7))) })
+	}
+}
+
+func randomPlan(r *rand.Rand) *plan.Plan {
+	var components []plan.Component
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	for i, name := range names {
+		components = append(components, with(name, func(c *plan.Component) {
+			for _, earlier := range names[:i] {
+				if r.IntN(4) == 0 {
+					c.Life.After = append(c.Life.After, earlier)
+				}
+			}
+			c.Life.Restart = plan.Restart(2 + r.IntN(2))
+			c.Life.Delay = time.Duration(r.IntN(3)) * time.Second
+			c.Life.DelayMaximum = 4 * time.Second
+		}))
+	}
+	p := application(components...)
+	p.Supervision = plan.Group{
+		Strategy: plan.Strategy(1 + r.IntN(3)), Restarts: 40, Within: time.Minute, Members: names[:3],
+		Groups: []plan.Group{{
+			Name: "inner", Strategy: plan.Strategy(1 + r.IntN(3)), Restarts: 5, Within: 10 * time.Second, Members: names[3:],
+		}},
+	}
+	return p
+}
+
+func randomLife(t *testing.T, r *rand.Rand) {
+	p := randomPlan(r)
+	verbs := []control.Verb{control.Start, control.Stop, control.Restart, control.Destroy, control.Release, control.Pin, control.Unpin}
+	play(t, p, func(m *script) {
+		for range 200 {
+			if m.status >= 0 || t.Failed() {
+				return
+			}
+			name := p.Components[r.IntN(len(p.Components))].Name
+			m.deaf[p.Components[r.IntN(len(p.Components))].Name] = r.IntN(4) == 0
+			worker, lives := m.workers[name], m.lives(name)
+			switch n := r.IntN(10); {
+			case n < 3 && lives:
+				m.end(worker, wire.Signaled, uint32(unix.SIGSEGV))
+			case n < 4 && lives:
+				m.end(worker, wire.Exited, 0)
+			case n < 5 && lives:
+				m.end(worker, wire.Exited, 1)
+			case n < 6 && r.IntN(4) == 0:
+				m.lose(name)
+			case n < 8:
+				m.ask(control.Request{Verb: verbs[r.IntN(len(verbs))], Component: name, Up: r.IntN(2) == 0})
+			default:
+				m.pass(time.Duration(r.IntN(3000)) * time.Millisecond)
+			}
+			m.check()
+		}
+		for i := range p.Components {
+			m.ask(on(control.Unpin, p.Components[i].Name))
+			m.ask(on(control.Start, p.Components[i].Name))
+		}
+		m.pass(10 * time.Minute)
+		m.check()
+		for i := range p.Components {
+			if c := m.component(p.Components[i].Name); m.status < 0 && c.State != control.Running {
+				t.Errorf("%s is %s (%s) in the end", c.Name, c.State, c.Cause)
+			}
+		}
+	})
+}
+
+// lives says whether the component's worker runs.
+func (m *script) lives(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.alive[m.workers[name]]
+}
+
+// lose kills the init of a component's compartment; the news of the workers
+// come first, as from the monitor.
+func (m *script) lose(name string) {
+	m.mu.Lock()
+	m.lost[name] = true
+	m.mu.Unlock()
+	if m.lives(name) {
+		m.end(m.workers[name], wire.Signaled, uint32(unix.SIGKILL))
+	}
+	m.tell(compartmentLost{component: m.index(name), why: "its init was killed by SIGKILL"})
+}
+
+// check compares what the supervisor believes with what runs.
+func (m *script) check() {
+	m.t.Helper()
+	running := make(map[string]int)
+	m.mu.Lock()
+	for worker := range m.alive {
+		running[m.names[worker]]++
+	}
+	m.mu.Unlock()
+	if m.status >= 0 {
+		if len(running) > 0 {
+			m.t.Errorf("ended, and %v run", running)
+		}
+		return
+	}
+	for i := range m.app.plan.Components {
+		name := m.app.plan.Components[i].Name
+		a := m.ask(control.Request{Verb: control.AskPS, Component: name})
+		if running[name] > 1 || len(a.reply.Workers) != running[name] {
+			m.t.Errorf("%s: %d workers run, %d are known", name, running[name], len(a.reply.Workers))
+		}
+	}
+}
