@@ -205,7 +205,7 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 		m.respond(w, n, 0) // "whatever address": it has none, and needs none
 		return
 	}
-	index, ok := m.match(w, plan.GrantListen, address, socketType(mine))
+	index, ok := m.listening(w, address, socketType(mine))
 	listener, bound := m.listeners[index]
 	if !ok || !bound {
 		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "listen " + address.text(socketType(mine))})
@@ -263,6 +263,26 @@ func (m *Monitor) brokeredConnect(w *work, n *notification) {
 			m.respond(w, n, 0)
 		})
 	}()
+}
+
+// listening finds the grant for an address that is bound to. All addresses of
+// a port are, for a component, the one that is granted: no other exists for
+// it. Where several are, the program has to say which it means.
+func (m *Monitor) listening(w *work, a address, socket int) (int, bool) {
+	if index, ok := m.match(w, plan.GrantListen, a, socket); ok || !a.ip.IsUnspecified() {
+		return index, ok
+	}
+	found, count := 0, 0
+	for _, b := range w.component.Grants {
+		g := &m.plan.Grants[b.Grant]
+		if ip, err := netip.ParseAddr(g.Address); err == nil && ip.Is4() == a.ip.Is4() {
+			narrow := address{family: a.family, ip: ip, port: a.port}
+			if index, ok := m.match(w, plan.GrantListen, narrow, socket); ok && index == b.Grant {
+				found, count = index, count+1
+			}
+		}
+	}
+	return found, count == 1
 }
 
 // match finds the grant for an address.
