@@ -247,6 +247,19 @@ func TestPermissionBitsAreWarnedAboutOnlyWhereTheyKeepTheUserOut(t *testing.T) {
 	}
 }
 
+func TestADirectoryWithWritableFilesIsNotWarnedAbout(t *testing.T) {
+	host := hosttest.New()
+	host.File("/var/log/nginx/access.log", 0o640, "")
+	host.Own("/var/log/nginx/access.log", 33, 4)
+	p, err := policy.Parse("p.yaml", []byte("application: a\ncomponents: {web: {command: [/usr/bin/static], user: www-data, files: {write: [/var/log/nginx]}}}\n"), policy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, warnings, err := policy.Compile(p, host); err != nil || len(warnings) != 0 {
+		t.Errorf("%v, %v", warnings, err)
+	}
+}
+
 func TestAScriptBehindEnvBringsItsInterpreter(t *testing.T) {
 	result, err := parsed(t, "application: a\ncomponents: {web: {command: [/usr/bin/static], files: {execute: [/usr/local/bin/tool.py]}}}\n", hosttest.New())
 	if err != nil {

@@ -32,23 +32,15 @@ func (t *rootTree) permitted(name string, access plan.Access, at plan.Position) 
 	if found.err != nil || t.hosts.UID == 0 {
 		return
 	}
-	uid, gid, known := owner(found.info)
+	have, known := t.permission(found.info)
 	if !known {
 		return
 	}
-	shift := uint(0)
-	switch {
-	case uid == t.hosts.UID:
-		shift = 6
-	case gid == t.hosts.GID || containsID(t.hosts.Groups, gid):
-		shift = 3
-	}
-	have := found.info.Mode().Perm() >> shift
 	verb := ""
 	switch {
 	case have&4 == 0 && access&plan.Read != 0, found.info.IsDir() && have&1 == 0:
 		verb = "read"
-	case have&2 == 0 && access&plan.Write != 0:
+	case have&2 == 0 && access&plan.Write != 0 && !t.writesInside(found):
 		verb = "write"
 	default:
 		return
@@ -56,4 +48,38 @@ func (t *rootTree) permitted(name string, access plan.Access, at plan.Position) 
 	hint := "write user: or groups: with one who may, or change the file's mode"
 	t.warn(at, hint, "the permission bits of %s (%s) do not let %q %s it: its user is %d on the host, its group %d",
 		brief(name), found.info.Mode(), t.name, verb, t.hosts.UID, t.hosts.GID)
+}
+
+// permission returns the three bits of a file's mode that count for the
+// component's user.
+func (t *rootTree) permission(info fs.FileInfo) (bits fs.FileMode, known bool) {
+	uid, gid, known := owner(info)
+	switch {
+	case uid == t.hosts.UID:
+		return info.Mode().Perm() >> 6 & 7, known
+	case gid == t.hosts.GID || containsID(t.hosts.Groups, gid):
+		return info.Mode().Perm() >> 3 & 7, known
+	}
+	return info.Mode().Perm() & 7, known
+}
+
+// writesInside says whether the user may write some file of a directory that
+// is not its own: log files are often so.
+func (t *rootTree) writesInside(directory resolved) bool {
+	const most = 1000 // of a large directory the first files tell enough
+	if !directory.info.IsDir() {
+		return false
+	}
+	entries, err := t.host.ReadDir(directory.real)
+	if err != nil {
+		return false
+	}
+	for _, entry := range entries[:min(len(entries), most)] {
+		if info, err := entry.Info(); err == nil && info.Mode()&fs.ModeSymlink == 0 {
+			if have, known := t.permission(info); known && have&2 != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
