@@ -55,6 +55,14 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		return fmt.Errorf("create the compartment of component %q: %s: %w", c.Name, what, err)
 	}
 	root := filepath.Join(site.Directory, "root", c.Name)
+	state := filepath.Join(site.Directory, "libcontainer")
+	// What an earlier compartment of this component left; its mounts went
+	// with its mount namespace.
+	for _, old := range []string{root, filepath.Join(state, c.Name)} {
+		if err := os.RemoveAll(old); err != nil {
+			return nil, failed("remove what an earlier one left", err)
+		}
+	}
 	if err := skeleton(root, c.Root, int(c.Hosts.Init)); err != nil {
 		return nil, failed("make its root", err)
 	}
@@ -85,7 +93,7 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		}
 	}()
 
-	container, err := libcontainer.Create(filepath.Join(site.Directory, "libcontainer"), c.Name, config(site, c, root))
+	container, err := libcontainer.Create(state, c.Name, config(site, c, root))
 	if err != nil {
 		return nil, failed("libcontainer refuses it", err)
 	}

@@ -20,7 +20,7 @@ func skeleton(root string, entries []plan.Entry, owner int) error {
 		return fmt.Errorf("make the root directory of the compartment: %w", err)
 	}
 	made := map[string]bool{}
-	for _, directory := range []string{"/", "/proc", "/dev", "/tmp"} {
+	for _, directory := range []string{"/", "/proc", "/dev", "/run", "/tmp"} {
 		if err := makeDirectories(root, directory, owner, made); err != nil {
 			return err
 		}

@@ -18,10 +18,15 @@ const (
 	PlanFD     = 4 // the encoded plan
 )
 
+// BuildCommand is the hidden command of the launcher's program that builds one
+// compartment again.
+const BuildCommand = "build-compartment"
+
 // Handover is everything that the monitor inherits beside the plan.
 type Handover struct {
 	Directory    string // /run/sandbox/APPLICATION
 	Builder      string // path of the program that builds a compartment again
+	Init         string // path of the compartments' init
 	Supervisor   int    // index of the supervisor among the components
 	Compartments []Compartment
 	Listeners    []Listener

@@ -313,11 +313,9 @@ func (i *Inspector) lookAtMonitor(a *Application, c *Component, depth Depth) {
 
 // program is the program of the first worker that has one.
 func (c *Component) program() *Process {
-	for k := range c.Workers {
-		for n := range c.Workers[k].Processes {
-			if p := &c.Workers[k].Processes[n]; p.Role == "program" || p.Role == "monitor" {
-				return p
-			}
+	for p := range c.processes() {
+		if p.Role == "program" || p.Role == "monitor" {
+			return p
 		}
 	}
 	return nil

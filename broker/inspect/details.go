@@ -58,7 +58,7 @@ func componentDetails(b *strings.Builder, r *Report, c *Component, everything bo
 		for k := range worker.Processes {
 			p := &worker.Processes[k]
 			switch {
-			case p.Role == "worker-init":
+			case p.ofInit(): // Bulkhead's own; the JSON has it
 			case everything:
 				section(b, fmt.Sprintf("worker %s, process %d (%s): %s", worker.Name, p.PID, p.Role, Printable(p.Executable)), paint)
 				processDetails(b, p, paint)

@@ -26,17 +26,11 @@ func (i *Inspector) drift(a *Application, c *Component, depth Depth) []Drift {
 	if c.State == "running" && c.Running > 0 && len(c.Workers) == 0 {
 		d.add(nil, "processes", "workers in cgroup sandbox/"+a.Name+"/"+c.Name, "none there", plan.Position{})
 	}
-	for w := range c.Workers {
-		for k := range c.Workers[w].Processes {
-			p := &c.Workers[w].Processes[k]
-			d.process(p)
-			if p.Role != "worker-init" {
-				d.program(p)
-			}
+	for p := range c.processes() {
+		d.process(p)
+		if !p.ofInit() {
+			d.program(p)
 		}
-	}
-	if c.Init != nil {
-		d.process(c.Init)
 	}
 	d.told()
 	return d.found
@@ -315,10 +309,7 @@ func (d *drifts) told() {
 		return
 	}
 	for pid, w := range d.component.told {
-		known := slices.ContainsFunc(d.component.Workers, func(k Worker) bool {
-			return slices.ContainsFunc(k.Processes, func(p Process) bool { return p.PID == pid })
-		})
-		if known {
+		if d.component.has(pid) {
 			continue
 		}
 		// One that ended since the supervisor was asked is no drift.
@@ -326,6 +317,16 @@ func (d *drifts) told() {
 			d.add(p, "cgroup", fmt.Sprintf("sandbox/%s/%s/w%d", d.application.Name, d.component.Name, w.Worker), p.Cgroup.Path, plan.Position{})
 		}
 	}
+}
+
+// has says whether the kernel counts a process to the component.
+func (c *Component) has(pid int) bool {
+	for p := range c.processes() {
+		if p.PID == pid {
+			return true
+		}
+	}
+	return false
 }
 
 // compareCompartments finds namespaces that two components share: a wall

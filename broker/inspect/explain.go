@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -46,23 +47,39 @@ func (i *Inspector) newExplainer(a *Application) *explainer {
 }
 
 // descriptors are those of all processes of a component but its inits.
-func (c *Component) descriptors() func(yield func(*Descriptor) bool) {
+func (c *Component) descriptors() iter.Seq[*Descriptor] {
 	return func(yield func(*Descriptor) bool) {
-		for w := range c.Workers {
-			for k := range c.Workers[w].Processes {
-				p := &c.Workers[w].Processes[k]
-				if p.Role == "worker-init" {
-					continue
-				}
-				for n := range p.Descriptors {
-					if !yield(&p.Descriptors[n]) {
-						return
-					}
+		for p := range c.processes() {
+			if p.ofInit() {
+				continue
+			}
+			for n := range p.Descriptors {
+				if !yield(&p.Descriptors[n]) {
+					return
 				}
 			}
 		}
 	}
 }
+
+// processes are all processes of a component, its inits among them.
+func (c *Component) processes() iter.Seq[*Process] {
+	return func(yield func(*Process) bool) {
+		for w := range c.Workers {
+			for k := range c.Workers[w].Processes {
+				if !yield(&c.Workers[w].Processes[k]) {
+					return
+				}
+			}
+		}
+		if c.Init != nil {
+			yield(c.Init)
+		}
+	}
+}
+
+// ofInit says whether the process is one of Bulkhead's inits.
+func (p *Process) ofInit() bool { return p.Role == "worker-init" || p.Role == "compartment-init" }
 
 // explain says of each descriptor of a component where it comes from, and
 // counts the open ones of each grant. Without the plan there is nothing to
@@ -71,30 +88,27 @@ func (e *explainer) explain(c *Component) {
 	if c.plan == nil {
 		return
 	}
-	for w := range c.Workers {
-		for k := range c.Workers[w].Processes {
-			p := &c.Workers[w].Processes[k]
-			for n := range p.Descriptors {
-				d := &p.Descriptors[n]
-				if p.Role == "worker-init" {
-					d.From = "Bulkhead's own: the worker's init"
-					continue
-				}
-				d.From = e.origin(c, p, d)
-				if name, ok := strings.CutPrefix(d.From, "grant "); ok {
-					name, _, _ = strings.Cut(name, ":")
-					for g := range c.Grants {
-						if c.Grants[g].Name == name {
-							c.Grants[g].Open++
-						}
-					}
-				}
+	for p := range c.processes() {
+		for n := range p.Descriptors {
+			d := &p.Descriptors[n]
+			if p.ofInit() {
+				d.From = "Bulkhead's own"
+				continue
+			}
+			d.From = e.origin(c, p, d)
+			if name, ok := strings.CutPrefix(d.From, "grant "); ok {
+				name, _, _ = strings.Cut(name, ":")
+				c.opened(name)
 			}
 		}
 	}
-	if c.Init != nil {
-		for n := range c.Init.Descriptors {
-			c.Init.Descriptors[n].From = "Bulkhead's own: the compartment's init"
+}
+
+// opened counts an open descriptor of a grant.
+func (c *Component) opened(grant string) {
+	for k := range c.Grants {
+		if c.Grants[k].Name == grant {
+			c.Grants[k].Open++
 		}
 	}
 }

@@ -145,10 +145,35 @@ func (i *Inspector) Process(pid int) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inspect process %d: %w", pid, err)
 	}
-	p.Exposure = i.expose(p, nil, nil)
+	i.belong(p)
 	r := i.report()
 	r.Process = p
 	return r, nil
+}
+
+// belong looks at the application that a process is part of, which explains its
+// descriptors and what it should be.
+func (i *Inspector) belong(p *Process) {
+	name, rest, _ := strings.Cut(p.Of, "/")
+	component, _, _ := strings.Cut(rest, "/")
+	if a, err := i.application(name, Full); name != "" && err == nil {
+		for k := range a.Components {
+			c := &a.Components[k]
+			if c.Name != component {
+				continue
+			}
+			for same := range c.processes() {
+				if same.PID == p.PID && same.Started.Equal(p.Started) {
+					p.Descriptors = same.Descriptors
+				}
+			}
+			if p.Role == "program" || p.Role == "child" {
+				p.Exposure = i.expose(p, a, c)
+				return
+			}
+		}
+	}
+	p.Exposure = i.expose(p, nil, nil)
 }
 
 func procPath(pid int, file string) string {

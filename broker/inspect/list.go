@@ -5,8 +5,13 @@ import (
 	"strings"
 )
 
+const noneRuns = "no application runs\n"
+
 // List writes one line for each component.
 func List(r *Report, paint Paint) string {
+	if len(r.Applications) == 0 {
+		return noneRuns
+	}
 	t := NewTable("", "APPLICATION", "COMPONENT", "STATE", "UP", "RESTARTS", "WORKERS", "MEMORY", "WALLS", "GRANTS", "DENIALS", "EXPOSURE")
 	for k := range t.rows[0] {
 		t.rows[0][k] = paint.Title(t.rows[0][k])
@@ -17,7 +22,13 @@ func List(r *Report, paint Paint) string {
 			t.Row(listRow(r, app, &app.Components[c], paint)...)
 		}
 	}
-	return t.String()
+	text := t.String()
+	for a := range r.Applications {
+		for _, problem := range r.Applications[a].Problems {
+			text += paint.Bad(r.Applications[a].Name+": not seen: "+problem) + "\n"
+		}
+	}
+	return text
 }
 
 func listRow(r *Report, a *Application, c *Component, paint Paint) []string {

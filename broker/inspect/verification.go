@@ -8,21 +8,31 @@ import (
 // Only keeps one component of the application that was looked at.
 func (r *Report) Only(component string) error {
 	for a := range r.Applications {
-		var names []string
-		for c := range r.Applications[a].Components {
-			if r.Applications[a].Components[c].Name == component {
-				r.Applications[a].Components = r.Applications[a].Components[c : c+1]
+		app := &r.Applications[a]
+		for c := range app.Components {
+			if app.Components[c].Name == component {
+				app.Components = app.Components[c : c+1]
 				return nil
 			}
-			names = append(names, r.Applications[a].Components[c].Name)
 		}
-		return fmt.Errorf("application %q has no component %q; it has %s", r.Applications[a].Name, component, strings.Join(names, ", "))
+		return unknownComponent(app, component)
 	}
 	return nil
 }
 
+func unknownComponent(a *Application, component string) error {
+	var names []string
+	for c := range a.Components {
+		names = append(names, a.Components[c].Name)
+	}
+	return fmt.Errorf("application %q has no component %q; it has %s", a.Name, component, strings.Join(names, ", "))
+}
+
 // Verification writes the drift and nothing else, a line for each.
 func Verification(r *Report, paint Paint) string {
+	if len(r.Applications) == 0 {
+		return noneRuns
+	}
 	var b strings.Builder
 	for k := range r.Applications {
 		a := &r.Applications[k]

@@ -116,7 +116,7 @@ func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, d
 // build makes everything that the monitor takes over.
 func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*handover.Handover, error) {
 	h := &handover.Handover{
-		Directory: d.path, Builder: programs.Sandbox, Supervisor: supervisor,
+		Directory: d.path, Builder: programs.Sandbox, Init: programs.Init, Supervisor: supervisor,
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
 	}
 	var err error

@@ -46,7 +46,7 @@ func (m *Monitor) openDoors() error {
 // one more connection. Beyond that connections wait where they always have, in
 // the kernel's queue: that is back-pressure, and nobody is turned away by us.
 func (m *Monitor) tendDoors(c *component) {
-	room := !m.stopping && c.control >= 0 && (c.active() < c.Workers.Maximum || len(c.queue) < c.Workers.Queue)
+	room := !m.stopping && !c.held && c.control >= 0 && (c.active() < c.Workers.Maximum || len(c.queue) < c.Workers.Queue)
 	for _, d := range c.doors {
 		if room && !d.open {
 			d.open = m.loop.add(d.listener, unix.EPOLLIN, func(uint32) { m.accept(d) }) == nil

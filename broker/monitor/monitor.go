@@ -18,7 +18,10 @@
 //	notification.go  calls that the filter stopped
 //	supervisor.go  the table of what the supervisor may ask
 //	denial.go      what is told of refusals and of descriptors handed out
-//	store.go       descriptors that outlive a worker
+//	ready.go       how the supervisor finds out whether a component is ready
+//	notify.go      sd_notify(3)
+//	rebuild.go     a new compartment for one whose init died
+//	store.go descriptors that outlive a worker
 //	end.go         taking everything down
 package monitor
 
@@ -79,6 +82,10 @@ type component struct {
 	records     records // of descriptors that were handed out
 	stored      []stored
 	doors       []*door
+	held        bool // the supervisor wants no workers of it
+	probing     bool // its ready command runs
+	building    bool // its compartment is being built again
+	notifier    int  // socket of sd_notify(3), -1 without one
 }
 
 // Run serves until the application is over and returns the exit status.
@@ -110,6 +117,10 @@ func Run() (int, error) {
 // supervisor comes last, because it starts asking at once.
 func (m *Monitor) start() error {
 	m.closeOnExec()
+	// A compartment that is built again is the child of a builder that ends.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become a reaper of orphans: %w", err)
+	}
 	var err error
 	if m.null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("open /dev/null: %w", err)
@@ -151,7 +162,7 @@ func (m *Monitor) closeOnExec() {
 func (m *Monitor) newComponent(index int) (*component, error) {
 	c := &component{
 		Component: &m.plan.Components[index], index: index,
-		control: -1, pidfd: -1, brokerFD: -1, output: [2]int{-1, -1},
+		control: -1, pidfd: -1, brokerFD: -1, notifier: -1, output: [2]int{-1, -1},
 		brokered: brokeredCalls(&m.plan.Components[index]),
 	}
 	m.prepareDescriptors(c)

@@ -17,6 +17,7 @@ type request struct {
 	id          uint32
 	passed      []worker.Passed
 	environment []string
+	command     []string // instead of the component's own, nil: its own
 }
 
 func (r *request) close() {
@@ -34,6 +35,8 @@ func (c *component) active() int { return c.workers - len(c.ready) }
 // up to Queue requests wait, and one more is told to try again.
 func (m *Monitor) ask(c *component, r *request) {
 	switch {
+	case c.held:
+		m.refuse(r, unix.EAGAIN)
 	case c.active() < c.Workers.Maximum:
 		m.serve(c, r)
 	case len(c.queue) < c.Workers.Queue:

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,12 @@ func (m *Monitor) startSupervisor() error {
 	for _, c := range m.components {
 		if err := m.makeOutput(c); err != nil {
 			return fmt.Errorf("component %q: make its log pipes: %w", c.Name, err)
+		}
+		if err := m.makeReadyPipe(c); err != nil {
+			return fmt.Errorf("component %q: make its ready pipe: %w", c.Name, err)
+		}
+		if err := m.makeNotify(c); err != nil {
+			return fmt.Errorf("component %q: %w", c.Name, err)
 		}
 	}
 	c := m.components[m.handover.Supervisor]
@@ -83,6 +90,9 @@ func init() {
 		wire.StartWorker:  (*Monitor).commandStart,
 		wire.SignalWorker: (*Monitor).commandSignal,
 		wire.Finish:       (*Monitor).commandFinish,
+		wire.Rebuild:      (*Monitor).commandRebuild,
+		wire.Hold:         (*Monitor).commandHold,
+		wire.Probe:        (*Monitor).commandProbe,
 	}
 }
 
@@ -108,6 +118,18 @@ func (m *Monitor) supervisorAsks() {
 	value, err := uint32(0), error(unix.EOPNOTSUPP)
 	if command := commands[h.Op]; command != nil {
 		value, err = command(m, h, &body)
+	}
+	if err != errLater {
+		m.replySupervisor(h, value, err)
+	}
+}
+
+// errLater says that a command is answered when it is done.
+var errLater = errors.New("the answer comes later")
+
+func (m *Monitor) replySupervisor(h wire.Header, value uint32, err error) {
+	if m.link < 0 {
+		return
 	}
 	reply := wire.Header{Kind: wire.Reply, Op: h.Op, ID: h.ID}
 	if err != nil {

@@ -62,7 +62,7 @@ descriptors that a monitor hands over.`,
 		&cobra.Group{ID: "policy", Title: "Policies:"},
 		&cobra.Group{ID: "look", Title: "Looking:"},
 	)
-	c.AddCommand(runCommand(), wrapCommand(), checkCommand(), inspectCommand())
+	c.AddCommand(runCommand(), wrapCommand(), checkCommand(), inspectCommand(), buildCommand())
 	c.AddCommand(controlCommands()...)
 	return c
 }

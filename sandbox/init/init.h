@@ -31,6 +31,7 @@ enum {
 	MSG_PREPARED = 6, /* worker -> monitor, when SPAWN_ANNOUNCE was set */
 	MSG_STARTED = 7,  /* worker -> monitor: pidfd of the program, seccomp listener */
 	MSG_FAILED = 8,   /* worker -> monitor: u32 errno, text of the step */
+	MSG_COMMAND = 10, /* monitor -> worker: path and arguments instead of the spec's, each ended by a zero byte */
 	MSG_ENDED = 9,    /* worker -> monitor: u32 wait status, u64 us of processor, u64 peak bytes */
 };
 

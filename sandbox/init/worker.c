@@ -239,6 +239,21 @@ static void add_environment(struct spec *s, int socket, char *packet, long n)
 	}
 }
 
+/* What the monitor wants to run in the compartment beside its program, out of
+ * the plan: a check of the program's health. */
+static void replace_command(struct spec *s, int socket, const char *packet, long n)
+{
+	static char text[4096];
+	if (n <= 4 || packet[n - 1] != 0)
+		give_up(socket, "read the command message", EPROTO);
+	memcpy(text, packet, n);
+	s->program = text + 4;
+	s->argument_count = 0;
+	for (char *p = text + 4; p < text + n; p += strlen(p) + 1)
+		s->arguments[s->argument_count++] = p;
+	s->arguments[s->argument_count] = NULL;
+}
+
 static void place(int socket, struct passed *passed, int count, int highest)
 {
 	/* Out of the way first: a received descriptor may stand at the number
@@ -340,6 +355,8 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 		memcpy(&type, packet, 4);
 		if (type == MSG_FDS) {
 			passed_count = receive_passed(socket, passed, passed_count, packet, n, fds, fd_count);
+		} else if (type == MSG_COMMAND && fd_count == 0) {
+			replace_command(s, socket, packet, n);
 		} else if (type == MSG_GO && fd_count == 0) {
 			add_environment(s, socket, packet, n);
 			break;

@@ -23,6 +23,7 @@ const (
 	msgStarted  = 7
 	msgFailed   = 8
 	msgEnded    = 9
+	msgCommand  = 10
 )
 
 const spawnAnnounce = 1
@@ -51,8 +52,9 @@ func Spawn(control int, id uint32, socket int, procs []int, announce bool) error
 }
 
 // Go lets a worker run its program with the descriptors and with environment
-// strings beside those of the plan.
-func Go(socket int, passed []Passed, environment []string) error {
+// strings beside those of the plan. A command, a path and its arguments, runs
+// instead of the plan's when it is not nil.
+func Go(socket int, passed []Passed, environment, command []string) error {
 	for len(passed) > 0 {
 		n := min(len(passed), maximumFDs)
 		var m [8 + 4*maximumFDs]byte
@@ -67,6 +69,15 @@ func Go(socket int, passed []Passed, environment []string) error {
 			return err
 		}
 		passed = passed[n:]
+	}
+	if command != nil {
+		m := binary.LittleEndian.AppendUint32(make([]byte, 0, 256), msgCommand)
+		for _, argument := range command {
+			m = append(append(m, argument...), 0)
+		}
+		if err := send(socket, m, nil); err != nil {
+			return err
+		}
 	}
 	m := binary.LittleEndian.AppendUint32(make([]byte, 0, 256), msgGo)
 	for _, e := range environment {

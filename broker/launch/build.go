@@ -1,0 +1,44 @@
+package launch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox"
+)
+
+// Build is the builder that the monitor starts when the init of a compartment
+// has died: it builds that compartment again, hands its init over on
+// descriptor 3 and is done. The plan is on descriptor 4.
+func Build(component int, directory, libexec string) error {
+	b, err := handover.ReadFile(handover.PlanFD, plan.MaximumSize)
+	if err != nil {
+		return fmt.Errorf("read the plan: %w", err)
+	}
+	p, err := plan.Decode[plan.Plan](b)
+	if err != nil {
+		return err
+	}
+	if component < 0 || component >= len(p.Components) {
+		return fmt.Errorf("build compartment %d: the plan has %d", component, len(p.Components))
+	}
+	site := sandbox.Site{
+		Application: p.Application, Directory: directory,
+		Init: filepath.Join(libexec, "init"), Messages: os.Stderr,
+	}
+	made, err := sandbox.Create(site, &p.Components[component])
+	if err != nil {
+		return err
+	}
+	pid := binary.LittleEndian.AppendUint64(nil, uint64(made.Pid))
+	if err := unix.Sendmsg(handover.HandoverFD, pid, unix.UnixRights(made.Control, made.Pidfd), nil, 0); err != nil {
+		return fmt.Errorf("hand the compartment over: %w", err)
+	}
+	return nil
+}
