@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -79,27 +80,27 @@ func (n *inspection) run(arguments []string) error {
 }
 
 func (n *inspection) look(inspector *inspect.Inspector, arguments []string) (text string, status int, err error) {
-	paint := inspect.Paint(colors(os.Stdout))
-	var r *inspect.Report
-	component := ""
-	pid, isPID := 0, false
+	paint := outPaint()
 	if len(arguments) == 1 {
-		number, err := strconv.Atoi(arguments[0])
-		pid, isPID = number, err == nil
+		if pid, err := strconv.Atoi(arguments[0]); err == nil {
+			return n.lookAtProcess(inspector, pid, paint)
+		}
 	}
+	depth := inspect.Full
 	switch {
-	case isPID:
-		r, err = inspector.Process(pid)
-	case len(arguments) == 0 && !n.verify:
-		r, err = inspector.Applications(inspect.Glance)
 	case len(arguments) == 2 || n.verify:
-		r, err = inspector.Applications(inspect.Filters, arguments[:min(len(arguments), 1)]...)
-	default:
-		r, err = inspector.Applications(inspect.Full, arguments[0])
+		depth = inspect.Filters
+	case len(arguments) == 0:
+		depth = inspect.Glance
 	}
+	r, err := inspector.Applications(depth, arguments[:min(len(arguments), 1)]...)
 	if err != nil {
 		return "", 0, err
 	}
+	if n.blast != "" {
+		return n.lookAtRadius(r, arguments, paint)
+	}
+	component := ""
 	if len(arguments) == 2 {
 		component = arguments[1]
 		if err := r.Only(component); err != nil {
@@ -111,14 +112,47 @@ func (n *inspection) look(inspector *inspect.Inspector, arguments []string) (tex
 	}
 	switch {
 	case n.json:
-		b, err := json.MarshalIndent(r, "", "  ")
-		return string(b) + "\n", status, err
+		text, err = asJSON(r)
+		return text, status, err
 	case n.verify:
 		return inspect.Verification(r, paint), status, nil
-	case isPID:
-		return inspect.ProcessDetails(r, paint), 0, nil
 	case len(arguments) == 0:
 		return inspect.List(r, paint), 0, nil
 	}
 	return inspect.Details(r, component, paint), 0, nil
+}
+
+func (n *inspection) lookAtProcess(inspector *inspect.Inspector, pid int, paint inspect.Paint) (string, int, error) {
+	if n.verify || n.blast != "" {
+		return "", 0, fmt.Errorf("process %d: only an application has a policy to compare with", pid)
+	}
+	r, err := inspector.Process(pid)
+	if err != nil {
+		return "", 0, err
+	}
+	if n.json {
+		text, err := asJSON(r)
+		return text, 0, err
+	}
+	return inspect.ProcessDetails(r, paint), 0, nil
+}
+
+func (n *inspection) lookAtRadius(r *inspect.Report, arguments []string, paint inspect.Paint) (string, int, error) {
+	if len(arguments) != 1 {
+		return "", 0, errors.New("--blast-radius needs the name of one application: sandbox inspect --blast-radius COMPONENT APPLICATION")
+	}
+	radius, err := r.BlastRadius(n.blast)
+	if err != nil {
+		return "", 0, err
+	}
+	if n.json {
+		text, err := asJSON(radius)
+		return text, 0, err
+	}
+	return inspect.RadiusText(radius, paint), 0, nil
+}
+
+func asJSON(v any) (string, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	return string(b) + "\n", err
 }
