@@ -25,6 +25,7 @@
 //	starting  stopped   its worker ended by itself with status 0
 //	started   stopped   the same
 //	running   stopped   the same
+//	failed    stopped   it was about to start again, and is not wanted any more
 //
 // A component in state failed or stopped may be about to start again: Status
 // shows when (restart-at) or for whom it waits (waits-for). Components whose

@@ -48,8 +48,11 @@ func (s *Supervisor) move(c *component, to control.State, cause string) {
 	if c.worker != nil {
 		e.Worker, e.PID = c.worker.id, c.worker.pid
 	}
+	same := c.state == to // another cause, or more haste, for what is under way
 	c.state, c.since, c.cause = to, time.Now(), cause
-	s.journal.add(e)
+	if !same {
+		s.journal.add(e)
+	}
 }
 
 // start asks for a component's worker.

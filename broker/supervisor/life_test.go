@@ -123,3 +123,25 @@ func TestDeepGraph(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkRestart is the supervisor's part of the way from a crash to the
+// next start: from the monitor's packet to the supervisor's.
+func BenchmarkRestart(b *testing.B) {
+	p := application(with("web", func(c *plan.Component) { c.Life.Delay = 0 }))
+	p.Supervision.Restarts = 1 << 30
+	m := newPeer(b, p)
+	started := make(chan struct{}, 1)
+	m.onStart = func(m *peer, component string, worker uint32) bool {
+		m.workerStarted(component, worker, 0)
+		started <- struct{}{}
+		return true
+	}
+	m.run()
+	<-started
+	for b.Loop() {
+		m.end("web", wire.Signaled, 11)
+		<-started
+	}
+	m.stop()
+	m.finish()
+}

@@ -20,7 +20,7 @@ import (
 // peer plays the monitor on the other end of a real socketpair: the packets
 // are those that the monitor writes.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	fd   int
 	plan *plan.Plan
 	app  *Supervisor // nil when it is another process
@@ -83,14 +83,14 @@ func application(components ...plan.Component) *plan.Plan {
 }
 
 // playOn makes a peer of one end of a socketpair.
-func playOn(t *testing.T, p *plan.Plan, fd int) *peer {
+func playOn(t testing.TB, p *plan.Plan, fd int) *peer {
 	return &peer{
 		t: t, plan: p, fd: fd, workers: make(map[string]uint32), finished: make(chan int, 1), ended: make(chan struct{}),
 		pipes: make(map[string]*os.File), names: make(map[uint32]string),
 	}
 }
 
-func newPeer(t *testing.T, p *plan.Plan) *peer {
+func newPeer(t testing.TB, p *plan.Plan) *peer {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

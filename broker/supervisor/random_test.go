@@ -3,6 +3,8 @@ package supervisor
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,8 +21,9 @@ import (
 // two workers, no worker is forgotten, and once nobody disturbs any more
 // everything that is wanted is up, or the application has ended.
 func TestRandomLives(t *testing.T) {
+	transitions := documented(t)
 	for seed := range uint64(100) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { randomLife(t, rand.New(rand.NewPCG(seed, 7))) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { randomLife(t, rand.New(rand.NewPCG(seed, 7)), transitions) })
 	}
 }
 
@@ -49,7 +52,24 @@ func randomPlan(r *rand.Rand) *plan.Plan {
 	return p
 }
 
-func randomLife(t *testing.T, r *rand.Rand) {
+// documented returns the transitions of the table in doc.go.
+func documented(t *testing.T) map[string]bool {
+	t.Helper()
+	b, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := " stopped starting started running failed stopping "
+	table := make(map[string]bool)
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 3 && strings.Contains(states, " "+f[1]+" ") && strings.Contains(states, " "+f[2]+" ") {
+			table[f[1]+" "+f[2]] = true
+		}
+	}
+	return table
+}
+
+func randomLife(t *testing.T, r *rand.Rand, transitions map[string]bool) {
 	p := randomPlan(r)
 	verbs := []control.Verb{control.Start, control.Stop, control.Restart, control.Destroy, control.Release, control.Pin, control.Unpin}
 	play(t, p, func(m *script) {
@@ -75,6 +95,11 @@ func randomLife(t *testing.T, r *rand.Rand) {
 				m.pass(time.Duration(r.IntN(3000)) * time.Millisecond)
 			}
 			m.check()
+		}
+		for _, e := range m.app.journal.last(journalLength, "") {
+			if e.Kind == control.EventState && !transitions[string(e.From)+" "+string(e.To)] {
+				t.Errorf("from %s to %s (%s) is not in the table of doc.go", e.From, e.To, e.Text)
+			}
 		}
 		for i := range p.Components {
 			m.ask(on(control.Unpin, p.Components[i].Name))

@@ -254,3 +254,23 @@ func TestCrashLoopIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestManyRestarts: ten thousand restarts leave nothing behind.
+func TestManyRestarts(t *testing.T) {
+	p := application(with("web", func(c *plan.Component) { c.Life.Delay = 0 }), with("db", nil))
+	p.Supervision.Strategy, p.Supervision.Restarts, p.Supervision.Within = plan.OneForAll, 5, time.Second
+	play(t, p, func(m *script) {
+		for range 10_000 {
+			m.crash("web")
+			m.pass(time.Second)
+			m.did()
+		}
+		if c := m.component("web"); c.Restarts != 10_000 || c.State != control.Started {
+			t.Errorf("%d restarts, %s", c.Restarts, c.State)
+		}
+		a := m.app
+		if len(a.workers) != 2 || len(a.replies) != 0 || len(a.root.restarts) > 6 || len(a.components[0].with) > 2 {
+			t.Errorf("%d workers, %d replies, %d restarts, %d with", len(a.workers), len(a.replies), len(a.root.restarts), len(a.components[0].with))
+		}
+	})
+}
