@@ -110,12 +110,19 @@ func (s *Supervisor) end(status int, cause string) {
 	}
 }
 
+// stopEcho is how long a second request to stop is taken for the first one's
+// echo: timeout(1) signals its child and then the whole group, and so does a
+// terminal by way of sudo(8).
+const stopEcho = 300 * time.Millisecond
+
 func (s *Supervisor) stopAsked(e stopAsked) {
+	now := time.Now()
 	switch {
 	case s.state == control.Stopped || s.forced:
-	case s.state != control.Stopping:
+	case s.askedAt.IsZero():
+		s.askedAt = now
 		s.end(0, fmt.Sprintf("stops: %s", signalName(e.signal)))
-	default:
+	case now.Sub(s.askedAt) >= stopEcho:
 		s.force(fmt.Sprintf("%s again: everything is killed", signalName(e.signal)))
 	}
 }

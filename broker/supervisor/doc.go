@@ -68,7 +68,8 @@
 // started at the very beginning (126, 127 or 125), when the outermost group
 // has failed (the status of the last failure, or 125 if that was 0), and
 // when every component has ended by itself (the status of the first that
-// failed, or 0). A second request to stop kills everything at once.
+// failed, or 0). A second signal to stop, unless it is the echo of the first,
+// kills everything at once.
 //
 // # Output
 //

@@ -70,6 +70,7 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 			t.Logf("notes:\n%s", m.notes.String())
 		}
 		m.stop()
+		m.pass(stopEcho)
 		m.stop()
 		time.Sleep(time.Minute)
 		if m.status < 0 {

@@ -33,9 +33,10 @@ type Supervisor struct {
 	state    control.State // of the application
 	cause    string
 	started  time.Time
-	status   int  // with which it will end
-	mishap   int  // the status of the first component that failed for good
-	forced   bool // everything was killed
+	status   int       // with which it will end
+	mishap   int       // the status of the first component that failed for good
+	askedAt  time.Time // when it was first asked to stop
+	forced   bool      // everything was killed
 	finished bool
 }
 
