@@ -24,6 +24,9 @@ const (
 	familyIPv6    uint64 = 10
 	familyNetlink uint64 = 16
 
+	typeDatagram uint64 = 2   // SOCK_DGRAM, socket(2)
+	typeMask     uint64 = 0xf // without SOCK_CLOEXEC and SOCK_NONBLOCK
+
 	messageFastOpen uint64 = 0x20000000 // MSG_FASTOPEN, send(2), linux/socket.h
 
 	fileTypeMask uint64 = 0o170000 // S_IFMT, inode(7)
@@ -108,6 +111,7 @@ type filter struct {
 	some    map[string][][]plan.Condition // allowed when one of these lists holds
 	broker  bool                          // the monitor makes the sockets
 	sockets bool                          // socket(2) is among the calls
+	notify  bool                          // the program speaks sd_notify(3)
 }
 
 // syscalls builds the rules of a component.
@@ -135,6 +139,9 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 				delete(f.some, call)
 			}
 		}
+	}
+	if f.notify = c.source.Ready.Word.Value == "notify" || c.source.Watchdog.Value > 0; f.notify && !f.broker {
+		f.allow("connect")
 	}
 	return plan.Syscalls{Default: plan.Refuse, Rules: f.rules()}
 }
@@ -391,7 +398,7 @@ func except(argument uint, values []uint64) []plan.Condition {
 }
 
 // brokered are the calls that the monitor performs for transparent components.
-var brokered = []string{"socket", "bind", "connect"}
+var brokered = []string{"socket", "bind", "connect", "listen"}
 
 // rules writes the filter down, in the order of the calls' numbers.
 func (f *filter) rules() []plan.Rule {
@@ -409,6 +416,14 @@ func (f *filter) rules() []plan.Rule {
 		}
 		for _, conditions := range f.some[call] {
 			rules = append(rules, plan.Rule{Call: call, Action: action, Conditions: conditions})
+		}
+		if call == "socket" && f.notify && !(f.whole[call] || f.sockets && !f.broker) {
+			// For sd_notify(3), and of the worker's own empty network: what
+			// it can reach is a socket file that it can see.
+			rules = append(rules, plan.Rule{Call: call, Action: plan.Allow, Conditions: []plan.Condition{
+				{Argument: 0, Comparison: plan.MaskedEqual, Value: familyUnix, Mask: allBits32},
+				{Argument: 1, Comparison: plan.MaskedEqual, Value: typeDatagram, Mask: typeMask},
+			}})
 		}
 		if call == "socket" && f.sockets && len(f.some[call]) > 0 {
 			// Every getaddrinfo(3) asks for the interfaces first and goes on

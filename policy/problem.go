@@ -17,6 +17,11 @@ type Problem struct {
 	Warning  bool          `json:"warning,omitempty"`
 	Line     string        `json:"line,omitempty"` // the text of the line
 
+	// Status is the exit status that tells a start which fails for this
+	// alone from others: 127 where a program is not there, 126 where it
+	// cannot be executed; else 0.
+	Status int `json:"status,omitempty"`
+
 	order int // of the file: in the order in which they were read
 }
 

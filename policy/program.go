@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 )
@@ -47,12 +49,15 @@ func (c *componentCompiler) program() (name string, arguments []string, scripts 
 				hint = "install it, or correct the path"
 			}
 			c.mistake(at, hint, "the program %s: %s", brief(name), reason(found.err))
+			c.problems[len(c.problems)-1].Status = statusOf(found.err)
 			return "", nil, nil
 		case !found.info.Mode().IsRegular():
 			c.mistake(at, "", "the program %s is not a regular file", brief(name))
+			c.problems[len(c.problems)-1].Status = notExecutable
 			return "", nil, nil
 		case found.info.Mode()&0o111 == 0:
 			c.mistake(at, "", "the program %s may be executed by nobody", brief(name))
+			c.problems[len(c.problems)-1].Status = notExecutable
 			return "", nil, nil
 		}
 		interpreter, argument, isScript := c.shebang(found.real)
@@ -75,6 +80,19 @@ func (c *componentCompiler) program() (name string, arguments []string, scripts 
 	}
 	c.mistake(at, "", "the script %s has interpreters that are scripts, too deep for the kernel", brief(command[0].Value))
 	return "", nil, nil
+}
+
+// The exit statuses of a shell for a command that it cannot run.
+const (
+	notExecutable = 126
+	notFound      = 127
+)
+
+func statusOf(err error) int {
+	if errors.Is(err, fs.ErrNotExist) {
+		return notFound
+	}
+	return notExecutable
 }
 
 func (c *componentCompiler) lookPath(name string) string {

@@ -71,6 +71,7 @@ func init() {
 		"socket":  (*Monitor).brokeredSocket,
 		"bind":    (*Monitor).brokeredBind,
 		"connect": (*Monitor).brokeredConnect,
+		"listen":  (*Monitor).brokeredListen,
 	}
 }
 

@@ -28,7 +28,7 @@ func (m *Monitor) makeNotify(c *component) error {
 	if c.Life.Ready.Kind != plan.ReadyNotify && c.Life.Watchdog == 0 {
 		return nil
 	}
-	path := filepath.Join(m.handover.Directory, "root", c.Name, notifyPath)
+	path := m.notifyFile(c)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -55,6 +55,11 @@ func (m *Monitor) makeNotify(c *component) error {
 	}
 	c.notifier = fd
 	return m.loop.add(fd, unix.EPOLLIN, func(uint32) { m.notify(c, fd) })
+}
+
+// notifyFile is where the host has the notify socket of a component.
+func (m *Monitor) notifyFile(c *component) string {
+	return filepath.Join(m.handover.Directory, "root", c.Name, notifyPath)
 }
 
 // notify reads one notification. One that does not come from a worker of the

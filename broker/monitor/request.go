@@ -281,6 +281,13 @@ func errnoOf(err error) syscall.Errno {
 	return unix.EIO
 }
 
+func errnoOrZero(err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	return errnoOf(err)
+}
+
 func inode(fd int) uint64 {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {

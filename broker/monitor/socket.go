@@ -143,7 +143,16 @@ func (m *Monitor) brokeredSocket(w *work, n *notification) {
 		return
 	}
 	switch kind &^ (unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK) {
-	case unix.SOCK_STREAM, unix.SOCK_DGRAM:
+	case unix.SOCK_STREAM:
+	case unix.SOCK_DGRAM:
+		// A datagram socket can be addressed anew with every packet, by
+		// calls that nobody looks at: there is one only where a grant is
+		// for datagrams.
+		if !m.datagramGranted(w, family) {
+			m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "socket"})
+			m.respond(w, n, unix.EACCES)
+			return
+		}
 	case unix.SOCK_SEQPACKET:
 		if family != unix.AF_UNIX {
 			m.respond(w, n, unix.EPROTONOSUPPORT)
@@ -230,6 +239,38 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 	m.respond(w, n, 0)
 }
 
+func (m *Monitor) datagramGranted(w *work, family int) bool {
+	for _, b := range w.component.Grants {
+		g := &m.plan.Grants[b.Grant]
+		if !w.dropped[b.Grant] && (g.Network == "udp" && family != unix.AF_UNIX || g.Network == "unix-datagram" && family == unix.AF_UNIX) {
+			return true
+		}
+	}
+	return false
+}
+
+// brokeredListen lets a program listen on a granted socket, on which the
+// kernel has been listening already. On any other the kernel would choose a
+// free port of the host.
+func (m *Monitor) brokeredListen(w *work, n *notification) {
+	mine, errno := m.fetch(w, n)
+	if errno != 0 {
+		m.respond(w, n, errno)
+		return
+	}
+	defer unix.Close(mine)
+	if listening, err := unix.GetsockoptInt(mine, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listening == 0 {
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "listen"})
+		m.respond(w, n, unix.EACCES)
+		return
+	}
+	if err := unix.Listen(mine, int(int32(n.arguments[1]))); err != nil {
+		m.respond(w, n, errnoOf(err))
+		return
+	}
+	m.respond(w, n, 0)
+}
+
 // brokeredConnect connects the worker's socket to a granted address.
 func (m *Monitor) brokeredConnect(w *work, n *notification) {
 	address, errno := m.readAddress(w, n)
@@ -240,6 +281,13 @@ func (m *Monitor) brokeredConnect(w *work, n *notification) {
 	mine, errno := m.fetch(w, n)
 	if errno != 0 {
 		m.respond(w, n, errno)
+		return
+	}
+	if address.path == notifyPath && w.component.notifier >= 0 {
+		// The worker's own socket to the file that it sees: sd_notify(3).
+		err := unix.Connect(mine, &unix.SockaddrUnix{Name: m.notifyFile(w.component)})
+		unix.Close(mine)
+		m.respond(w, n, errnoOrZero(err))
 		return
 	}
 	index, ok := m.match(w, plan.GrantConnect, address, socketType(mine))

@@ -92,7 +92,7 @@ stop them in order; a second one ends everything at once.`,
 		RunE: func(_ *cobra.Command, arguments []string) error {
 			p, err := compileFile(arguments[0], set)
 			if err != nil {
-				return err
+				return failedStart(err)
 			}
 			return start(p, idempotent)
 		},
@@ -100,6 +100,18 @@ stop them in order; a second one ends everything at once.`,
 	c.Flags().StringArrayVar(&set, "set", nil, "override a value of the policy: `KEY=VALUE`, for example components.web.limits.memory=1G")
 	c.Flags().BoolVar(&idempotent, "idempotent", false, "succeed without doing anything when the application runs already")
 	return c
+}
+
+// failedStart gives a policy error the exit status that a shell would: 127
+// where the only mistake is a program that is not there, 126 where it cannot
+// be executed.
+func failedStart(err error) error {
+	var problems *policy.Problems
+	if !errors.As(err, &problems) || len(problems.List) != 1 || problems.List[0].Status == 0 {
+		return err
+	}
+	complain(err)
+	return exit(problems.List[0].Status)
 }
 
 func checkCommand() *cobra.Command {

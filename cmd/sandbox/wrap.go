@@ -93,7 +93,7 @@ func (w *wrapping) run(command []string) error {
 	loaded, loadError := policy.Parse("the policy of sandbox wrap", text, policy.Options{Set: w.set})
 	p, err := compile(loaded, loadError)
 	if err != nil {
-		return err
+		return failedStart(err)
 	}
 	return start(p, false)
 }

@@ -1,0 +1,236 @@
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root; the virtual machine runs it always (make test-vm)")
+	}
+}
+
+func inspector(t *testing.T) *Inspector {
+	t.Helper()
+	i, err := New("/run/sandbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// waiting starts a command whose last step is cat, which waits for the end of
+// its input, and returns cat's pid.
+func waiting(t *testing.T, files []*os.File, command ...string) int {
+	t.Helper()
+	if _, err := exec.LookPath(command[0]); err != nil {
+		t.Skipf("%s is not installed; test/packages.txt names its package", command[0])
+	}
+	c := exec.Command(command[0], command[1:]...)
+	c.ExtraFiles = files
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		c.Process.Kill()
+		c.Wait()
+	})
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		pid := deepest(c.Process.Pid)
+		if name, _ := os.ReadFile(procPath(pid, "comm")); string(name) == "cat\n" {
+			return pid
+		}
+	}
+	t.Fatalf("%v did not get as far as cat: %s", command, stderr.String())
+	return 0
+}
+
+// deepest follows first children down.
+func deepest(pid int) int {
+	for {
+		b, _ := os.ReadFile(procPath(pid, fmt.Sprintf("task/%d/children", pid)))
+		var child int
+		if n, _ := fmt.Sscan(string(b), &child); n != 1 {
+			return pid
+		}
+		pid = child
+	}
+}
+
+func up(p *Process) []string {
+	var names []string
+	for _, w := range p.Walls {
+		if w.Up && !strings.HasSuffix(w.Name, "limit") {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
+// Walls that others built, each alone and known.
+func TestWallsOfOthers(t *testing.T) {
+	needRoot(t)
+	i := inspector(t)
+	for _, c := range []struct {
+		name    string
+		command []string
+		walls   []string
+	}{
+		{"none", nil, nil},
+		{"unshare user", []string{"unshare", "--user", "--map-root-user"}, []string{"user namespace"}},
+		{"unshare mount", []string{"unshare", "--mount"}, []string{"mnt namespace"}},
+		{"unshare pid", []string{"unshare", "--pid", "--fork"}, []string{"pid namespace"}},
+		{"unshare net", []string{"unshare", "--net"}, []string{"net namespace"}},
+		{"unshare ipc", []string{"unshare", "--ipc"}, []string{"ipc namespace"}},
+		{"unshare uts", []string{"unshare", "--uts"}, []string{"uts namespace"}},
+		{"unshare cgroup", []string{"unshare", "--cgroup"}, []string{"cgroup namespace"}},
+		{"setpriv nnp", []string{"setpriv", "--no-new-privs"}, []string{"no-new-privileges"}},
+		{"setpriv user", []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, []string{"identity", "capabilities"}},
+		{"bwrap", []string{"bwrap", "--unshare-all", "--ro-bind", "/", "/", "--uid", "1000"}, []string{"user namespace", "mnt namespace", "pid namespace", "net namespace", "ipc namespace", "uts namespace", "cgroup namespace", "capabilities", "no-new-privileges"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pid := waiting(t, nil, append(slices.Clone(c.command), "cat")...)
+			r, err := i.Process(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Process.Unseen) > 0 {
+				t.Errorf("not seen: %v", r.Process.Unseen)
+			}
+			if got := up(r.Process); !slices.Equal(got, c.walls) {
+				t.Errorf("walls %v, want %v", got, c.walls)
+			}
+		})
+	}
+}
+
+// The filter that another sandbox loads is read back byte by byte.
+func TestFilterReadBack(t *testing.T) {
+	needRoot(t)
+	program := compiled(t, plan.Syscalls{Default: plan.Allow, Rules: []plan.Rule{
+		{Call: "ptrace", Action: plan.Kill}, {Call: "mount", Action: plan.Errno, Errno: int32(unix.EPERM)},
+	}})
+	path := filepath.Join(t.TempDir(), "filter")
+	if err := os.WriteFile(path, program, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	pid := waiting(t, []*os.File{file}, "bwrap", "--ro-bind", "/", "/", "--seccomp", "3", "cat")
+	r, err := inspector(t).Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.Process.Seccomp
+	if s.Mode != "filter" || len(s.Filters) != 1 || !bytes.Equal(s.Filters[0].Program, program) {
+		t.Fatalf("mode %s, %d filters, %v; want the one that was loaded", s.Mode, len(s.Filters), r.Process.Unseen)
+	}
+	if s.Calls.allowed("ptrace") || s.Calls.allowed("mount") || !s.Calls.allowed("read") {
+		t.Errorf("what is allowed is not what was loaded: %+v", s.Calls)
+	}
+	// It goes on as before.
+	state, _ := os.ReadFile(procPath(pid, "stat"))
+	if fields := strings.Fields(string(state)); len(fields) < 3 || fields[2] != "S" {
+		t.Errorf("the process is in state %q afterwards, want S", fields[2])
+	}
+	if status, _ := os.ReadFile(procPath(pid, "status")); !strings.Contains(string(status), "TracerPid:\t0\n") {
+		t.Error("the process is still traced")
+	}
+}
+
+func TestDescriptorsOfOthers(t *testing.T) {
+	needRoot(t)
+	directory := t.TempDir()
+	place, err := os.Open(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer place.Close()
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listener)
+	if err := unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(listener, 1); err != nil {
+		t.Fatal(err)
+	}
+	address, err := unix.Getsockname(listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := unix.FcntlInt(uintptr(listener), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := os.NewFile(uintptr(copied), "listener")
+	defer socket.Close()
+	// In a network of its own: the socket stays in the one it was made in.
+	pid := waiting(t, []*os.File{place, socket}, "unshare", "--net", "--mount", "cat")
+	r, err := inspector(t).Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byNumber := map[int]Descriptor{}
+	for _, d := range r.Process.Descriptors {
+		byNumber[d.Number] = d
+	}
+	if d := byNumber[3]; d.Kind != "directory" || d.Object != directory || !d.Outside || d.Access != "read" {
+		t.Errorf("descriptor 3: %+v", d)
+	}
+	want := fmt.Sprintf("tcp:127.0.0.1:%d", address.(*unix.SockaddrInet4).Port)
+	if s := byNumber[4].Socket; s == nil || !s.Listening || s.Local != want || !s.Host {
+		t.Errorf("descriptor 4: %+v, want a socket of the host that listens on %s", s, want)
+	}
+	if d := byNumber[0]; d.Kind != "pipe" || d.Access != "read" {
+		t.Errorf("descriptor 0: %+v", d)
+	}
+}
+
+func TestProcessThatIsNone(t *testing.T) {
+	i := inspector(t)
+	if _, err := i.Process(1 << 22); err == nil || !strings.Contains(err.Error(), "there is no process") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEnvironmentNamesOnly(t *testing.T) {
+	needRoot(t)
+	t.Setenv("BULKHEAD_TEST_SECRET", "hunter2")
+	pid := waiting(t, nil, "cat")
+	r, err := inspector(t).Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(r.Process.Environment, "BULKHEAD_TEST_SECRET") {
+		t.Errorf("the name is not there: %v", r.Process.Environment)
+	}
+	if strings.Contains(ProcessDetails(r, false), "hunter2") || strings.Contains(strings.Join(r.Process.Environment, " "), "hunter2") {
+		t.Error("a value of the environment is shown")
+	}
+}
