@@ -1,0 +1,118 @@
+package daemons
+
+import (
+	"encoding/json"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// walls runs the prober in the compartment of a profile's component, in place
+// of its daemon. Whatever it tries must fail there; that each try would have
+// succeeded outside is checked first.
+func walls(t *testing.T, profile string, set ...string) {
+	t.Helper()
+	place := directory(t, "root")
+	prober := filepath.Join(place, "prober")
+	build := exec.Command("go", "build", "-o", prober, "./prober")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if b, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the prober: %v: %s", err, b)
+	}
+
+	neighbour := exec.Command("/bin/sleep", "60")
+	if err := neighbour.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		neighbour.Process.Kill()
+		neighbour.Wait()
+	}()
+	pid := strconv.Itoa(neighbour.Process.Pid)
+
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var accepted atomic.Int32
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted.Add(1)
+			c.Close()
+		}
+	}()
+
+	tries := []string{
+		"read=/etc/shadow",
+		"read=" + file(t, filepath.Join(place, "public"), "everybody may read this\n", 0o644),
+		"write=" + filepath.Join(place, "new"),
+		"connect=" + listener.Addr().String(),
+		"listen=127.0.0.1:" + freePort(t),
+		"see=" + pid,
+		"signal=" + pid,
+		"execute=/bin/sh",
+		"netlink",
+	}
+
+	outside, err := exec.Command(prober, tries...).Output()
+	if err != nil {
+		t.Fatalf("run the prober outside: %v", err)
+	}
+	for try, outcome := range results(t, string(outside)) {
+		if outcome != "done" {
+			t.Errorf("outside of every compartment, %s: %s: the probe proves nothing", try, outcome)
+		}
+	}
+	if accepted.Load() != 1 {
+		t.Errorf("the listener accepted %d connections from outside, not 1", accepted.Load())
+	}
+
+	line, err := json.Marshal(append([]string{prober}, tries...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := launchProfile(t, profile, append(set,
+		"components."+profile+".command="+string(line), "components."+profile+".restart=never")...)
+	a.end(0)
+	inside := results(t, a.output.String())
+	for _, try := range tries {
+		switch outcome, tried := inside[try]; {
+		case !tried:
+			t.Errorf("in the compartment of %s, %s was not tried", profile, try)
+		case outcome == "done":
+			t.Errorf("in the compartment of %s, %s succeeded", profile, try)
+		default:
+			t.Logf("in the compartment of %s, %s: %s", profile, try, outcome)
+		}
+	}
+	if accepted.Load() != 1 {
+		t.Errorf("the compartment of %s reached a listener that is not granted", profile)
+	}
+}
+
+// results finds the prober's line.
+func results(t *testing.T, text string) map[string]string {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		_, found, ok := strings.Cut(line, "PROBES ")
+		if !ok {
+			continue
+		}
+		var all map[string]string
+		if err := json.Unmarshal([]byte(found), &all); err != nil {
+			t.Fatalf("the prober's line: %v: %s", err, found)
+		}
+		return all
+	}
+	t.Fatalf("the prober said nothing: %s", text)
+	return nil
+}
