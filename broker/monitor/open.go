@@ -22,6 +22,11 @@ func (m *Monitor) answerOpen(w *work, h wire.Header, b *wire.Body, _ []int) answ
 	}
 	index, g, errno := m.granted(w, name, plan.GrantFile, plan.GrantDirectory, plan.GrantDevice)
 	if errno == 0 {
+		if g.Create && flags&unix.O_ACCMODE != unix.O_RDONLY {
+			// "Made when it is not there", with the grant's mode, whether it
+			// is delivered at start or on request.
+			flags, mode = flags|unix.O_CREAT, g.Mode
+		}
 		var fd int
 		if fd, errno = m.open(g, string(path), flags, mode); errno == 0 {
 			m.record(w, index, string(path))

@@ -50,8 +50,8 @@ func init() {
 		wire.Ready:    {running, false, true, (*Monitor).answerReady},
 		wire.Status:   {running, false, true, (*Monitor).answerStatus},
 		wire.Watchdog: {running, false, true, (*Monitor).answerWatchdog},
-		wire.Store:    {running, true, true, (*Monitor).answerStore},
-		wire.Fetch:    {running, false, true, (*Monitor).answerFetch},
+		wire.Store:    {running, true, false, (*Monitor).answerStore},
+		wire.Fetch:    {running, false, false, (*Monitor).answerFetch},
 		wire.Drop:     {running, false, true, (*Monitor).answerDrop},
 		wire.Seal:     {running, false, false, (*Monitor).answerSeal},
 	}

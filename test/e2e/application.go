@@ -53,13 +53,11 @@ type Application struct {
 func New(t *testing.T, name string) *Application {
 	t.Helper()
 	a := &Application{Name: "e2e-" + name, t: t, site: site(t), seen: namespaces{}}
-	a.Dir = t.TempDir()
-	// Components are other users: they need to get through.
-	for dir := a.Dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	dir, err := makeDirectory("e2e-")
+	if err != nil {
+		t.Fatal(err)
 	}
+	a.Dir = dir
 	a.Policy = filepath.Join(a.Dir, "policy.yaml")
 	a.before = a.snapshot()
 	t.Cleanup(func() {
@@ -71,6 +69,7 @@ func New(t *testing.T, name string) *Application {
 		if t.Failed() && a.Out != nil {
 			t.Logf("standard output of %s:\n%s\nstandard error:\n%s", a.Name, a.Out, a.Err)
 		}
+		os.RemoveAll(a.Dir)
 	})
 	return a
 }
@@ -130,7 +129,10 @@ func (a *Application) Command(arguments ...string) *Application {
 func (a *Application) start() {
 	a.t.Helper()
 	a.Out, a.Err = newOutput(), newOutput()
-	a.command.Stdout, a.command.Stderr = a.Out, a.Err
+	a.command.Stderr = a.Err
+	if a.command.Stdout == nil {
+		a.command.Stdout = a.Out
+	}
 	// Components that outlive the broker must not keep Wait from returning:
 	// that they do is what Leftovers is there to find.
 	a.command.WaitDelay = 2 * time.Second
@@ -231,4 +233,14 @@ func (a *Application) Lines(component string) []string {
 		}
 	}
 	return lines
+}
+
+// eventually waits for a condition.
+func (a *Application) eventually(what string, condition func() bool) {
+	a.t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			a.t.Fatalf("not so within %v: %s; there are %v", patience, what, a.Processes())
+		}
+	}
 }

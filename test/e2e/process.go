@@ -22,6 +22,7 @@ const (
 	CompartmentInit Role = "compartment's init"
 	WorkerInit      Role = "worker's init"
 	Program         Role = "program"
+	Child           Role = "child" // of a program
 )
 
 // Process is one process of an application.
@@ -87,6 +88,8 @@ func (a *Application) process(pid int) (Process, bool) {
 			p.Role = WorkerInit
 		case component == "supervisor":
 			p.Role = Supervisor
+		case innerPid(dir) != 2:
+			p.Role = Child
 		}
 		return p, true
 	}

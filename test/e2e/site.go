@@ -42,16 +42,13 @@ func site(t *testing.T) *Site {
 }
 
 func newSite(bin string) (*Site, error) {
-	dir, err := os.MkdirTemp("", "e2e-site-")
+	dir, err := makeDirectory("e2e-site-")
 	if err != nil {
 		return nil, err
 	}
 	s := &Site{Dir: dir, Libexec: dir + "/libexec", Sandbox: dir + "/sandbox", Program: dir + "/program"}
 	if s.Busybox, err = exec.LookPath("busybox"); err != nil {
 		return s, fmt.Errorf("components here are busybox programs: install busybox-static: %w", err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return s, err
 	}
 	if err := os.Mkdir(s.Libexec, 0o755); err != nil {
 		return s, err
@@ -66,6 +63,21 @@ func newSite(bin string) (*Site, error) {
 		return s, err
 	}
 	return s, copyProgram(self, s.Program)
+}
+
+// makeDirectory makes a directory that components, who are other users, can get
+// to. Not below /tmp, where many a component has a file system of its own, nor
+// below /run, where on many machines nothing can be executed.
+func makeDirectory(prefix string) (string, error) {
+	const base = "/var/tmp"
+	if err := os.MkdirAll(base, 0o777); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(base, prefix)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }
 
 func copyProgram(from, to string) error {

@@ -184,6 +184,10 @@ func start(b *client.Broker, a []string) string {
 	if err != nil {
 		return outcome(err)
 	}
+	// Fd makes a file blocking again, which os.Pipe made otherwise: filters
+	// like tr do not expect EAGAIN.
+	in.Fd()
+	out.Fd()
 	w, err := b.Start(a[0], map[int]*os.File{0: in, 1: out})
 	in.Close()
 	out.Close()

@@ -24,7 +24,6 @@ var verbs = map[string]func([]string) int{
 	"exit":     exit,     // ends with a status
 	"burn":     burn,     // uses up processor time
 	"fill":     fill,     // uses up memory
-	"write":    write,    // writes a file of some size
 }
 
 // Main runs a verb and returns the exit status.
@@ -134,20 +133,4 @@ func fill([]string) int {
 			return 0
 		}
 	}
-}
-
-// write writes N bytes to descriptor FD, or to as many as it may.
-func write(arguments []string) int {
-	fd, _ := strconv.Atoi(arguments[0])
-	left, _ := strconv.Atoi(arguments[1])
-	b := make([]byte, 1<<16)
-	for left > 0 {
-		n, err := unix.Write(fd, b[:min(len(b), left)])
-		if err != nil {
-			fmt.Println("write:", unix.ErrnoName(err.(unix.Errno)))
-			return 1
-		}
-		left -= n
-	}
-	return 0
 }

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// Each way in which a worker can end reaches the one who started it, in words
+// that a program can tell apart.
+func TestWorkersPerRequest(t *testing.T) {
+	a := New(t, "workers").Write(`
+application: {{NAME}}
+components:
+  web:
+    command:
+      - {{PROGRAM}}
+      - program
+      - ask
+      - start upper some words
+      - start three
+      - start crash
+      - start eater
+      - start sleeper
+      - start burner
+      - start writer
+      - start forker
+      - start upper again
+      - cancel sleeper
+      - start stranger
+      - start web
+      - start nobody
+    may-start: [upper, three, crash, eater, sleeper, burner, writer, forker]
+    restart: never
+  upper:   {command: [{{BUSYBOX}}, tr, a-z, A-Z], start: per-request}
+  three:   {command: [{{PROGRAM}}, program, exit, "3"], start: per-request}
+  crash:   {command: [{{BUSYBOX}}, sh, -c, "kill -SEGV $$"], start: per-request}
+  eater:   {command: [{{PROGRAM}}, program, fill], start: per-request, limits: {memory: 64M, wall-time: 20s}}
+  sleeper: {command: [{{BUSYBOX}}, sleep, "1000"], start: per-request, limits: {wall-time: 300ms}}
+  burner:  {command: [{{PROGRAM}}, program, burn], start: per-request, limits: {cpu-time: 1s, wall-time: 20s}}
+  writer:
+    command: [{{BUSYBOX}}, sh, -c, "cat /dev/zero >&3"]
+    start: per-request
+    grants: [file: {number: 3}]
+    limits: {file-size: 64K}
+  forker:
+    command: [{{BUSYBOX}}, sh, -c, "sleep 1000 & sleep 1000 & echo forked"]
+    start: per-request
+  stranger: {command: [{{BUSYBOX}}, "true"], start: per-request}
+  friend: {command: [{{BUSYBOX}}, sleep, "1000"], may-start: [stranger]}
+grants:
+  file: {file: "{{DIR}}/file", access: write, create: true}
+`).Run()
+	a.Expect(a.Out, "start nobody: ")
+	expectLines(t, a.Lines("web"),
+		`start upper some words: exited with status 0; limit "", wrote "SOME WORDS"`,
+		`start three: exited with status 3; limit "", wrote ""`,
+		`start crash: killed by SIGSEGV; limit "", wrote ""`,
+		`start eater: memory limit of 64M reached; limit "memory", wrote ""`,
+		`start sleeper: wall-time limit of 300ms reached; limit "wall-time", wrote ""`,
+		`start burner: cpu-time limit of 1s reached; limit "cpu-time", wrote ""`,
+		`start writer: file-size limit of 64K reached; limit "file-size", wrote ""`,
+		// Its orphans went with its pid namespace, or the pipe would not have ended.
+		`start forker: exited with status 0; limit "", wrote "forked\n"`,
+		`start upper again: exited with status 0; limit "", wrote "AGAIN"`,
+		`cancel sleeper: cancelled by web; limit ""`,
+		"start stranger: EPERM",
+		"start web: EPERM",
+		"start nobody: EPERM",
+	)
+	// The front end was there all the time.
+	if n := strings.Count(a.Err.String(), "component web: ready"); n != 1 {
+		t.Errorf("web became ready %d times:\n%s", n, a.Err)
+	}
+	a.Stop()
+}
+
+// Up to the maximum run, up to the queue's length wait, one more is told to
+// try again, and none is lost.
+func TestQueueIsBounded(t *testing.T) {
+	a := New(t, "queue").Write(`
+application: {{NAME}}
+components:
+  web:
+    command: [{{PROGRAM}}, program, ask, many slow 10, many slow 5]
+    may-start: [slow]
+    restart: never
+  slow: {command: [{{BUSYBOX}}, sleep, "0.5"], start: per-request, workers: {maximum: 2, queue: 3}}
+`).Run()
+	a.ExpectStatus(0)
+	expectLines(t, a.Lines("web"),
+		`many slow 10: 5 EAGAIN; 5 exited with status 0; limit ""`,
+		`many slow 5: 5 exited with status 0; limit ""`)
+}
+
+// What a worker started does not outlive it.
+func TestStartedWorkersGoWithTheirStarter(t *testing.T) {
+	a := New(t, "starter").Write(`
+application: {{NAME}}
+components:
+  web:
+    command: [{{PROGRAM}}, program, ask, many slow 4]
+    may-start: [slow]
+    restart: never
+  slow: {command: [{{BUSYBOX}}, sleep, "1000"], start: per-request}
+  other: {command: [{{BUSYBOX}}, sleep, "1000"]}
+`).Run().Ready()
+	a.eventually("four workers run", func() bool { return len(a.Of(Program, "slow")) == 4 })
+	if err := a.Of(Program, "web")[0].Kill(9); err != nil {
+		t.Fatal(err)
+	}
+	a.eventually("no worker runs", func() bool { return len(a.Of(Program, "slow"))+len(a.Of(WorkerInit, "slow")) == 0 })
+	a.Stop()
+}
