@@ -74,28 +74,33 @@ func (s *Supervisor) start(c *component) {
 	if c.fd != nil {
 		c.fd.renew()
 	}
-	if !c.lost {
-		s.launch(c)
-		return
-	}
-	attempt := c.attempt
-	s.call(wire.Rebuild, func(r reply) {
-		c.lost = r.status != 0
-		switch {
-		case !c.asked || c.attempt != attempt:
-			// Given up long ago.
-		case c.lost:
-			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "build its compartment again", reason: r.reason})
-		default:
-			s.launch(c)
-		}
-	}, uint32(c.index))
+	s.launch(c)
 }
 
+// launch asks the monitor for the worker, and for the compartment before it
+// where that was lost.
 func (s *Supervisor) launch(c *component) {
 	attempt := c.attempt
+	if c.lost {
+		s.call(wire.Rebuild, func(r reply) {
+			c.lost = r.status != 0
+			switch {
+			case !c.asked || c.attempt != attempt:
+				// Given up long ago.
+			case c.lost:
+				s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "build its compartment again", reason: r.reason})
+			default:
+				s.launch(c)
+			}
+		}, uint32(c.index))
+		return
+	}
 	s.call(wire.StartWorker, func(r reply) {
-		if r.status != 0 && c.asked && c.attempt == attempt {
+		switch {
+		case r.status == 0 || !c.asked || c.attempt != attempt:
+		case c.lost: // the news of it came while the request was on its way
+			s.launch(c)
+		default:
 			s.ended(c, end{how: wire.NotRun, code: uint32(r.status), step: "start a worker", reason: r.reason})
 		}
 	}, uint32(c.index))

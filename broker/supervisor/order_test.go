@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -276,6 +277,25 @@ func TestCompartmentLost(t *testing.T) {
 		m.noted("its compartment was lost: its init was killed by SIGKILL; restarts")
 		m.tell(compartmentLost{component: 1, why: "its init was killed by SIGKILL"})
 		m.expect("rebuild decode")
+	})
+}
+
+// TestCompartmentLostUnderway: the news that the compartment is lost comes
+// after the worker's end and a request for the next, and costs no failure.
+func TestCompartmentLostUnderway(t *testing.T) {
+	play(t, application(with("web", nil)), func(m *script) {
+		m.pass(time.Minute)
+		m.did()
+		m.lost["web"] = true
+		m.mu.Lock() // no answer comes between the two
+		m.app.post(workerEnded{worker: m.workers["web"], component: 0, how: wire.Signaled, code: 9})
+		m.app.post(compartmentLost{component: 0, why: "its init was killed by SIGKILL"})
+		m.mu.Unlock()
+		synctest.Wait()
+		m.expect("start web", "rebuild web", "start web")
+		if c := m.component("web"); c.State != control.Started || c.Restarts != 1 {
+			t.Errorf("%s after %d restarts", c.State, c.Restarts)
+		}
 	})
 }
 
