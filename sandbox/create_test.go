@@ -87,7 +87,7 @@ func TestCreate(t *testing.T) {
 		if i > 0 {
 			out, _ = os.Open("/dev/null")
 		}
-		worker.Go(pair[0], []worker.Passed{{int(out.Fd()), 1}, {2, 2}}, []string{"A=b"}, nil)
+		worker.Go(pair[0], []worker.Passed{{FD: int(out.Fd()), Number: 1}, {FD: 2, Number: 2}}, []string{"A=b"}, nil)
 		wait(made.Control)
 		wait(pair[0])
 		wait(pair[0])

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,9 +17,10 @@ import (
 var supervisorPolicy []byte
 
 // compileFile loads and compiles a policy file, and prints its warnings.
-func compileFile(path string, set []string) (*plan.Plan, error) {
+func compileFile(path string, set []string) (*policy.Policy, *plan.Plan, error) {
 	loaded, loadError := policy.Load(path, policy.Options{Set: set})
-	return compile(loaded, loadError)
+	p, err := compile(loaded, loadError)
+	return loaded, p, err
 }
 
 // compile prints warnings and returns the plan. A policy that was read but has
@@ -90,7 +90,7 @@ What components write appears with their names in front. SIGTERM and SIGINT
 stop them in order; a second one ends everything at once.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, arguments []string) error {
-			p, err := compileFile(arguments[0], set)
+			_, p, err := compileFile(arguments[0], set)
 			if err != nil {
 				return failedStart(err)
 			}
@@ -112,36 +112,4 @@ func failedStart(err error) error {
 	}
 	complain(err)
 	return exit(problems.List[0].Status)
-}
-
-func checkCommand() *cobra.Command {
-	var set []string
-	c := &cobra.Command{
-		Use:     "check FILE...",
-		GroupID: "policy",
-		Short:   "Say whether policies are right, and what is wrong",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, files []string) error {
-			wrong := false
-			for _, file := range files {
-				p, err := compileFile(file, set)
-				if err != nil {
-					complain(err)
-					wrong = true
-					continue
-				}
-				names := make([]string, len(p.Components))
-				for i, c := range p.Components {
-					names[i] = c.Name
-				}
-				fmt.Printf("%s: application %s is right: %s\n", file, p.Application, strings.Join(names, ", "))
-			}
-			if wrong {
-				return exit(1)
-			}
-			return nil
-		},
-	}
-	c.Flags().StringArrayVar(&set, "set", nil, "override a value of the policy: `KEY=VALUE`")
-	return c
 }

@@ -15,6 +15,9 @@ import (
 	"bulkhead/policy"
 )
 
+// version is set by the build.
+var version = "development"
+
 // exitFailed is the status when Bulkhead itself fails.
 const exitFailed = 125
 
@@ -56,13 +59,22 @@ runs in a compartment of its own, and nothing crosses a wall except file
 descriptors that a monitor hands over.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       version,
 	}
 	c.AddGroup(
 		&cobra.Group{ID: "run", Title: "Running:"},
 		&cobra.Group{ID: "policy", Title: "Policies:"},
 		&cobra.Group{ID: "look", Title: "Looking:"},
 	)
-	c.AddCommand(runCommand(), wrapCommand(), checkCommand(), inspectCommand(), buildCommand())
+	c.AddCommand(runCommand(), wrapCommand(), buildCommand())
+	c.AddCommand(checkCommand(), explainCommand(), diffCommand(), lintCommand(), schemaCommand(), initCommand())
+	c.AddCommand(inspectCommand(), doctorCommand())
 	c.AddCommand(controlCommands()...)
+	for _, command := range extra {
+		c.AddCommand(command())
+	}
 	return c
 }
+
+// extra are commands of special builds.
+var extra []func() *cobra.Command

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead/policy"
+)
+
+func initCommand() *cobra.Command {
+	var unit string
+	c := &cobra.Command{
+		Use:     "init PROGRAM [ARGUMENT...]",
+		GroupID: "policy",
+		Short:   "Write a starting policy for a program",
+		Long: `init writes a policy to start from: what the program is linked with, what its
+Debian package installs, and what its systemd unit says, with a comment on
+everything that a person must still decide.`,
+		Args: func(_ *cobra.Command, arguments []string) error {
+			if unit == "" && len(arguments) == 0 {
+				return fmt.Errorf("name a program, or a unit with --from-unit")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			o := policy.InitOptions{}
+			if len(arguments) > 0 {
+				program, err := exec.LookPath(arguments[0])
+				if err != nil {
+					return fmt.Errorf("find the program %s: %w", arguments[0], err)
+				}
+				if o.Program, err = filepath.Abs(program); err != nil {
+					return fmt.Errorf("find the program %s: %w", arguments[0], err)
+				}
+				o.Arguments = arguments[1:]
+			}
+			if unit != "" {
+				text, err := os.ReadFile(unit)
+				if err != nil {
+					return fmt.Errorf("read the unit: %w", err)
+				}
+				o.Unit, o.UnitName = string(text), unit
+			}
+			return policy.Init(os.Stdout, o, policy.LocalHost())
+		},
+	}
+	c.Flags().SetInterspersed(false)
+	c.Flags().StringVar(&unit, "from-unit", "", "translate the sandboxing of a systemd unit `FILE`, and say what has no equivalent")
+	return c
+}
