@@ -116,7 +116,7 @@ func (m *Monitor) probeByCommand(c *component, h wire.Header) error {
 		return fmt.Errorf("run its ready command: %w", err)
 	}
 	c.probing = true
-	c.workers-- // it takes nobody's place
+	m.release(w) // it takes nobody's place
 	w.private = func(status unix.WaitStatus, ran bool) {
 		c.probing = false
 		m.probed(h, ran && status.Exited() && status.ExitStatus() == 0)

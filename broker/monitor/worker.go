@@ -34,6 +34,7 @@ type work struct {
 	dropped   map[int]bool // grants it gave up
 	sealed    bool
 	waiting   int // calls of it that wait elsewhere
+	counted bool // it takes one of its component's places
 	// private is set for a worker of the monitor's own, a ready command:
 	// its end is told to nobody else.
 	private func(status unix.WaitStatus, ran bool)
@@ -119,6 +120,7 @@ func (m *Monitor) spawn(c *component, announce bool) (*work, error) {
 	}
 	w.socket = pair[0]
 	m.workers[w.id] = w
+	w.counted = true
 	c.workers++
 	if err := m.loop.add(w.socket, unix.EPOLLIN, func(uint32) { m.workerSays(w) }); err != nil {
 		m.kill(w, "")
@@ -324,6 +326,7 @@ func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
 	}
 	w.ended = true
 	w.state = ending
+	m.release(w)
 	if w.private != nil {
 		w.private(0, false)
 		return
@@ -390,6 +393,7 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 	}
 	w.ended = true
 	w.state = ending
+	m.release(w)
 	if w.private != nil {
 		w.private(0, false)
 		return
@@ -405,6 +409,15 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 	m.tell(wire.WorkerEnded, func(b *wire.Message) {
 		b.U32(w.id).U32(uint32(w.component.index)).U32(how).U32(code).U64(processor).U64(peak).String(reason)
 	})
+}
+
+// release gives a worker's place free: as soon as its end is told, because
+// whoever hears of it may want the next one at once.
+func (m *Monitor) release(w *work) {
+	if w.counted {
+		w.counted = false
+		w.component.workers--
+	}
 }
 
 // kill ends a worker with everything in it. Its pid namespace goes with its
@@ -449,9 +462,7 @@ func (m *Monitor) gone(w *work) {
 	}
 	w.socket, w.init, w.program, w.listener, w.broker = -1, -1, -1, -1, -1
 	c := w.component
-	if w.private == nil {
-		c.workers--
-	}
+	m.release(w)
 	c.ready = without(c.ready, w)
 	m.removeLeaf(w.leaf, 0)
 	// What it started works for nobody now.
