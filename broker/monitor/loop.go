@@ -17,6 +17,7 @@ type loop struct {
 	wake    int // eventfd: something was posted
 	sources map[int]func(events uint32)
 	timers  []*timer // few: one for each deadline, unsorted
+	soon    []func()
 	done    bool
 
 	mutex  sync.Mutex
@@ -91,6 +92,19 @@ func (l *loop) stop(t *timer) {
 	}
 }
 
+// later runs f when this round's events are served: nobody waits for it.
+func (l *loop) later(f func()) { l.soon = append(l.soon, f) }
+
+func (l *loop) runLater() {
+	for len(l.soon) > 0 {
+		soon := l.soon
+		l.soon = nil
+		for _, f := range soon {
+			f()
+		}
+	}
+}
+
 // post runs f on the loop; any goroutine may call it.
 func (l *loop) post(f func()) {
 	l.mutex.Lock()
@@ -116,6 +130,7 @@ func (l *loop) runPosted(uint32) {
 func (l *loop) run() error {
 	var events [64]unix.EpollEvent
 	for !l.done {
+		l.runLater() // what was put off before the first round, or by the last
 		n, err := unix.EpollWait(l.epoll, events[:], l.timeout())
 		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("epoll_wait: %w", err)

@@ -9,6 +9,7 @@
 //	monitor.go     the state, the start and the end
 //	loop.go        one goroutine, one event after the other
 //	worker.go      workers from spawn to end
+//	leaf.go        their cgroups, some made ahead
 //	queue.go       requests that wait for a free worker
 //	connection.go  connections that each get a worker
 //	request.go     the table of what a worker may ask, and in which state
@@ -26,6 +27,7 @@
 package monitor
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -57,6 +59,8 @@ type Monitor struct {
 	null       int         // /dev/null
 	status     int         // what the process ends with
 	message    wire.Message
+	news       [][]byte                   // events for the supervisor that wait a moment
+	told       time.Time                  // when the last ones were sent
 	bytes      [wire.MaximumSize + 1]byte // one more than allowed, to see what is too large
 	brokers    map[uint64]bool            // inodes of live broker sockets
 	stopping   bool                       // somebody asked for the end: nothing new is accepted
@@ -70,7 +74,8 @@ type component struct {
 	pid         int // of the init
 	pidfd       int
 	group       *cgroup.Group
-	workers     int // spawned and not yet gone
+	spares      []spare // leaves without a worker
+	workers     int     // spawned and not yet gone
 	queue       []*request
 	ready       []*work         // prepared in advance, waiting for their descriptors
 	output      [2]int          // write ends of the log pipes: standard output and error
@@ -187,7 +192,7 @@ func (m *Monitor) adopt(made handover.Compartment) error {
 	if err := m.loop.add(c.pidfd, unix.EPOLLIN, func(uint32) { m.initGone(c) }); err != nil {
 		return err
 	}
-	m.fillReady(c)
+	m.fillAhead(c)
 	return nil
 }
 
@@ -225,6 +230,7 @@ func (m *Monitor) initGone(c *component) {
 	for _, w := range m.workersOf(c) {
 		m.gone(w)
 	}
+	m.dropSpares(c)
 	if c.group != nil {
 		c.group.Close()
 		c.group = nil
@@ -274,24 +280,67 @@ func (m *Monitor) finish(status int) {
 	m.loop.done = true
 }
 
-// tell sends an event to the supervisor. A supervisor that does not read for
-// so long that its socket is full is broken, and nothing can be supervised
-// without it.
+// tell sends an event to the supervisor, after this round's answers: workers
+// wait for those, and nobody waits for news. Events with descriptors go at
+// once. The order is always that of the calls.
 func (m *Monitor) tell(op wire.Op, body func(*wire.Message), fds ...int) {
 	if m.link < 0 {
 		return
 	}
 	m.message.Begin(wire.Header{Kind: wire.Event, Op: op, FDs: len(fds)})
 	body(&m.message)
-	m.sendToSupervisor(fds)
-}
-
-func (m *Monitor) sendToSupervisor(fds []int) {
+	if len(fds) > 0 {
+		m.sendToSupervisor(fds)
+		return
+	}
 	b, err := m.message.Bytes()
 	if err != nil {
 		return // a text that does not fit is not worth more than its absence
 	}
-	err = send(m.link, b, fds)
+	m.news = append(m.news, bytes.Clone(b))
+	if len(m.news) == 1 {
+		m.scheduleNews()
+	}
+}
+
+// newsInterval is how often the supervisor is woken at most. Workers that live
+// for a millisecond would cost it three rounds each.
+const newsInterval = 2 * time.Millisecond
+
+func (m *Monitor) scheduleNews() {
+	if wait := newsInterval - time.Since(m.told); wait > 0 {
+		m.loop.after(wait, m.flushNews)
+	} else {
+		m.loop.later(m.flushNews)
+	}
+}
+
+func (m *Monitor) flushNews() {
+	news := m.news
+	m.news = nil
+	for _, b := range news {
+		m.deliver(b, nil)
+	}
+	m.told = time.Now()
+}
+
+// sendToSupervisor sends m.message, behind all news.
+func (m *Monitor) sendToSupervisor(fds []int) {
+	b, err := m.message.Bytes()
+	if err != nil {
+		return
+	}
+	m.flushNews()
+	m.deliver(b, fds)
+}
+
+// deliver sends one packet. A supervisor that does not read for so long that
+// its socket is full is broken, and nothing can be supervised without it.
+func (m *Monitor) deliver(b []byte, fds []int) {
+	if m.link < 0 {
+		return
+	}
+	err := send(m.link, b, fds)
 	if err == unix.EAGAIN {
 		// The socket holds hundreds of messages: give the supervisor a
 		// second to read them.

@@ -251,11 +251,14 @@ func closesOnExec(n *notification) bool {
 // pidOf is the pid that a pidfd stands for, as the monitor sees it; 0 when it
 // is gone.
 func pidOf(pidfd int) int {
-	b, err := os.ReadFile("/proc/self/fdinfo/" + itoa(pidfd))
+	fd, err := unix.Open("/proc/self/fdinfo/"+itoa(pidfd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(b)) {
+	defer unix.Close(fd)
+	var b [512]byte
+	n, _ := unix.Read(fd, b[:])
+	for line := range strings.Lines(string(b[:max(n, 0)])) {
 		if pid, ok := strings.CutPrefix(line, "Pid:"); ok {
 			n, _ := strconv.Atoi(strings.TrimSpace(pid))
 			return max(n, 0)

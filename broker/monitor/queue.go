@@ -65,7 +65,7 @@ func (m *Monitor) serve(c *component, r *request) {
 		})
 	}
 	r.close()
-	m.loop.post(func() { m.fillReady(c) })
+	m.fillAhead(c)
 }
 
 // serveQueue is called when a worker of c is gone.

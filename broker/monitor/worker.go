@@ -96,16 +96,15 @@ func (m *Monitor) spawn(c *component, announce bool) (*work, error) {
 	if c.control < 0 || c.group == nil {
 		return nil, fmt.Errorf("its compartment is lost: %w", unix.EIO)
 	}
-	m.lastWorker++
-	w := &work{
-		id: m.lastWorker, component: c, state: preparing,
-		socket: -1, init: -1, program: -1, listener: -1, broker: -1,
-	}
-	leaf, err := c.group.NewLeaf("w"+strconv.Itoa(int(w.id)), c.Limits)
+	spare, err := m.takeLeaf(c)
 	if err != nil {
 		return nil, err
 	}
-	w.leaf = leaf
+	leaf := spare.leaf
+	w := &work{
+		id: spare.id, component: c, state: preparing, leaf: leaf,
+		socket: -1, init: -1, program: -1, listener: -1, broker: -1,
+	}
 	defer leaf.CloseProcs()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -221,6 +220,15 @@ func (m *Monitor) run(c *component, r *request) (*work, error) {
 	return w, nil
 }
 
+// fillAhead prepares for the next request what the last one used up, once
+// nobody waits for an answer.
+func (m *Monitor) fillAhead(c *component) {
+	m.loop.later(func() {
+		m.fillReady(c)
+		m.fillSpares(c)
+	})
+}
+
 // fillReady keeps as many workers prepared as the plan says.
 func (m *Monitor) fillReady(c *component) {
 	for len(c.ready) < c.Workers.ReadyAhead && c.workers < c.Workers.Maximum+c.Workers.ReadyAhead {
@@ -279,7 +287,12 @@ func (m *Monitor) heard(w *work, said worker.Message) bool {
 	case worker.Failed:
 		m.fail(w, said.Errno, said.Step)
 	case worker.Ended:
+		// Its last message: one event less to wake up for. The pidfd of
+		// its init tells the rest.
+		m.loop.close(w.socket)
+		w.socket = -1
 		m.ended(w, said)
+		return false
 	}
 	return true
 }
@@ -296,7 +309,6 @@ func (m *Monitor) started(w *work, said worker.Message) {
 			m.kill(w, err.Error())
 		}
 	}
-	pid := pidOf(w.program)
 	if err := m.loop.add(w.listener, unix.EPOLLIN, func(events uint32) { m.notified(w, events) }); err != nil {
 		m.kill(w, err.Error())
 		return
@@ -307,6 +319,7 @@ func (m *Monitor) started(w *work, said worker.Message) {
 	if w.component.index == m.handover.Supervisor || w.private != nil {
 		return
 	}
+	pid := pidOf(w.program)
 	m.tell(wire.WorkerStarted, func(b *wire.Message) {
 		b.U32(w.id).U32(uint32(w.component.index)).U32(uint32(pid)).U32(requesterID(w))
 	})
@@ -464,7 +477,7 @@ func (m *Monitor) gone(w *work) {
 	c := w.component
 	m.release(w)
 	c.ready = without(c.ready, w)
-	m.removeLeaf(w.leaf, 0)
+	m.returnLeaf(c, w.leaf)
 	// What it started works for nobody now.
 	for _, other := range m.workers {
 		if other.requester == w {
@@ -488,13 +501,4 @@ func without(all []*work, w *work) []*work {
 		}
 	}
 	return all
-}
-
-// removeLeaf removes the worker's cgroup. The kernel may need a moment after
-// the last process is gone; what is still busy after that is the sweeper's.
-func (m *Monitor) removeLeaf(l *cgroup.Leaf, tried int) {
-	if l.Remove() == nil || tried == 20 {
-		return
-	}
-	m.loop.after(time.Duration(tried+1)*time.Millisecond, func() { m.removeLeaf(l, tried+1) })
 }

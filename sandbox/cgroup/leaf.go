@@ -25,6 +25,12 @@ type controller struct {
 	path      string
 }
 
+// Where controllers stand in Group.controllers on v1; v2 has one for all.
+const (
+	memory = 0
+	pids   = 1
+)
+
 // setting is one file of a leaf and what is written there.
 type setting struct {
 	controller, file, value string
@@ -71,8 +77,9 @@ func (g *Group) Close() {
 type Leaf struct {
 	group *Group
 	name  string
-	// Procs are descriptors of the leaf's cgroup.procs files, opened with
-	// the monitor's rights: whoever holds one can enter by writing "0".
+	// Procs are descriptors of the files by which the leaf is entered,
+	// opened with the monitor's rights: whoever holds one can enter by
+	// writing "0".
 	Procs []int
 }
 
@@ -94,14 +101,60 @@ func (g *Group) NewLeaf(name string, limits plan.Limits) (*Leaf, error) {
 				return nil, fmt.Errorf("write %q to %s/%s/%s: %w", s.value, c.path, name, s.file, err)
 			}
 		}
-		fd, err := unix.Openat(c.directory, name+"/cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	}
+	if err := l.openProcs(); err != nil {
+		l.abandon()
+		return nil, err
+	}
+	return l, nil
+}
+
+// openProcs opens what a worker enters by. On v1 that is tasks, because a
+// thread that moves itself by it is spared the lock that cgroup.procs takes
+// against every fork and exit of the machine; a worker has one thread then.
+func (l *Leaf) openProcs() error {
+	file := "tasks"
+	if l.group.unified {
+		file = "cgroup.procs"
+	}
+	for _, c := range l.group.controllers {
+		fd, err := unix.Openat(c.directory, l.name+"/"+file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			l.abandon()
-			return nil, fmt.Errorf("open %s/%s/cgroup.procs: %w", c.path, name, err)
+			return fmt.Errorf("open %s/%s/%s: %w", c.path, l.name, file, err)
 		}
 		l.Procs = append(l.Procs, fd)
 	}
-	return l, nil
+	return nil
+}
+
+// leftover is how much memory may still be charged to a leaf that is used
+// again: what the kernel keeps for each processor, and little more.
+const leftover = 1 << 20
+
+// Recycle makes the leaf of a worker that is gone into an unused one of
+// another name, which costs a tenth of a new one, and says whether it did. It
+// does not where anything of the first worker would count against the second:
+// a process, memory, a kill. Nor on cgroup v2, which can rename no group and
+// reset no peak.
+func (l *Leaf) Recycle(name string) bool {
+	if l.group.unified || l.OutOfMemory() || l.number(pids, "pids.current") != 0 {
+		return false
+	}
+	const peak = "memory.max_usage_in_bytes"
+	if write(l.group.controllers[memory].directory, l.name+"/"+peak, "0") != nil || l.number(memory, peak) > leftover {
+		return false
+	}
+	for _, c := range l.group.controllers {
+		if unix.Renameat(c.directory, l.name, c.directory, name) != nil {
+			// Some controllers have the new name already: what has the
+			// old one goes here, the rest when the caller removes it.
+			l.Remove()
+			l.name = name
+			return false
+		}
+	}
+	l.name = name
+	return l.openProcs() == nil
 }
 
 func (l *Leaf) abandon() {
@@ -137,7 +190,7 @@ func (l *Leaf) OutOfMemory() bool {
 		file = "memory.events"
 	}
 	var b [512]byte
-	n := l.read(file, b[:])
+	n := l.read(memory, file, b[:])
 	for line := range bytes.Lines(b[:n]) {
 		if count, ok := bytes.CutPrefix(line, []byte("oom_kill ")); ok {
 			return !bytes.Equal(bytes.TrimSpace(count), []byte("0"))
@@ -153,14 +206,19 @@ func (l *Leaf) Peak() uint64 {
 	if l.group.unified {
 		file = "memory.peak"
 	}
+	return l.number(memory, file)
+}
+
+// number reads a file that holds one number; zero when there is none.
+func (l *Leaf) number(controller int, file string) uint64 {
 	var b [64]byte
-	n := l.read(file, b[:])
+	n := l.read(controller, file, b[:])
 	v, _ := strconv.ParseUint(string(bytes.TrimSpace(b[:n])), 10, 64)
 	return v
 }
 
-func (l *Leaf) read(file string, b []byte) int {
-	fd, err := unix.Openat(l.group.controllers[0].directory, l.name+"/"+file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func (l *Leaf) read(controller int, file string, b []byte) int {
+	fd, err := unix.Openat(l.group.controllers[controller].directory, l.name+"/"+file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0
 	}

@@ -109,17 +109,18 @@ components:
   under-test:
     command: [{{range $i, $word := .Program}}{{if $i}}, {{end}}{{quote $word}}{{end}}]
     start: per-request
+    syscalls: [setuid, setgid] # busybox gives up rights that it does not have
     files: {proc: own, temporary: [{path: /scratch, size: 16M}]}
     limits: {memory: 64M, processes: 15, cpu-share: 50}
-    workers: {maximum: {{.Flight}}, queue: 1, ready-ahead: {{.Ahead}}}
+    workers: {maximum: {{.Maximum}}, queue: 1, ready-ahead: {{.Ahead}}}
 `))
 
 func (s *settings) writePolicy(path string) error {
 	var text strings.Builder
 	values := struct {
 		*settings
-		Pid, Pause, Stamp, Ahead int
-	}{settings: s, Pid: os.Getpid()}
+		Pid, Pause, Stamp, Ahead, Maximum int
+	}{settings: s, Pid: os.Getpid(), Maximum: 2 * s.Flight}
 	if s.First {
 		values.Stamp = 1
 	}

@@ -1,0 +1,107 @@
+package cgroup
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// testGroup makes a group of the test's own and removes it afterwards.
+func testGroup(t *testing.T, limits plan.Limits) (*Group, func(leaf, file string) string) {
+	if os.Geteuid() != 0 {
+		t.Skip("making cgroups takes root; the suite in the virtual machine runs this always")
+	}
+	h, err := Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "bulkhead-test-" + strconv.Itoa(os.Getpid())
+	g, err := Open(h, name, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, c := range g.controllers {
+			if err := unix.Rmdir(c.path); err != nil {
+				t.Errorf("remove %s: %v", c.path, err)
+			}
+		}
+		g.Close()
+	})
+	read := func(leaf, file string) string {
+		for _, c := range g.controllers {
+			if b, err := os.ReadFile(filepath.Join(c.path, leaf, file)); err == nil {
+				return string(b)
+			}
+		}
+		t.Fatalf("no controller has %s/%s", leaf, file)
+		return ""
+	}
+	return g, read
+}
+
+func TestRecycledLeafIsLikeNew(t *testing.T) {
+	limits := plan.Limits{Memory: 64 << 20, Processes: 3}
+	g, read := testGroup(t, limits)
+	l, err := g.NewLeaf("w1", limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.CloseProcs()
+	if !l.Recycle("w2") {
+		if g.unified {
+			t.Skip("cgroup v2 cannot rename groups")
+		}
+		t.Fatal("an empty leaf was not recycled")
+	}
+	defer l.Remove()
+	defer l.CloseProcs()
+	if got := read("w2", "pids.max"); got != "4\n" {
+		t.Errorf("pids.max of the recycled leaf is %q, want 4", got)
+	}
+	for _, c := range g.controllers {
+		if _, err := os.Stat(filepath.Join(c.path, "w1")); !os.IsNotExist(err) {
+			t.Errorf("%s/w1 is still there", c.path)
+		}
+	}
+	if len(l.Procs) != len(g.controllers) {
+		t.Errorf("the recycled leaf has %d entrances, want %d", len(l.Procs), len(g.controllers))
+	}
+	if peak := l.Peak(); peak > leftover {
+		t.Errorf("the recycled leaf begins with a peak of %d bytes", peak)
+	}
+}
+
+func TestLeafInUseIsNotRecycled(t *testing.T) {
+	g, _ := testGroup(t, plan.Limits{})
+	l, err := g.NewLeaf("w1", plan.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleep := exec.Command("sleep", "60")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		sleep.Process.Kill()
+		sleep.Wait()
+		l.CloseProcs()
+		if err := l.Remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, fd := range l.Procs {
+		if _, err := unix.Write(fd, []byte(strconv.Itoa(sleep.Process.Pid))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.Recycle("w2") {
+		t.Error("a leaf with a process in it was recycled")
+	}
+}
