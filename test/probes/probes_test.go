@@ -115,6 +115,7 @@ func TestTable(t *testing.T) {
 		}
 		columns = append(columns, column)
 	}
+	columns = append(columns, l.sandboxColumn(t))
 	if *tableFile == "" {
 		return
 	}
