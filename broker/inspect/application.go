@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -96,14 +97,17 @@ func (i *Inspector) application(name string, depth Depth) (*Application, error) 
 	if a.broker, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 		return nil, fmt.Errorf("inspect application %q: its pid file is not understood: %w", name, err)
 	}
-	a.plan, err = readPlan(filepath.Join(directory, "plan"))
-	if err != nil {
-		a.Problems = append(a.Problems, err.Error())
-	}
-	status, err := askStatus(filepath.Join(directory, "status"))
-	if err != nil {
-		// The kernel answers all the same.
-		a.Problems = append(a.Problems, err.Error())
+	// A large plan takes longer to decode than the supervisor to answer.
+	var planError, statusError error
+	var status *control.Status
+	var wait sync.WaitGroup
+	wait.Go(func() { a.plan, planError = readPlan(filepath.Join(directory, "plan")) })
+	wait.Go(func() { status, statusError = askStatus(filepath.Join(directory, "status")) })
+	wait.Wait()
+	for _, err := range []error{planError, statusError} {
+		if err != nil { // the kernel answers all the same
+			a.Problems = append(a.Problems, err.Error())
+		}
 	}
 	i.components(a, status)
 	i.lookAtComponents(a, depth)
@@ -283,16 +287,21 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 // of the leaf's pid namespace; the first is the worker's own init.
 func (i *Inspector) worker(name string, pids []int, depth Depth) (Worker, bool) {
 	w := Worker{Name: name}
-	for _, pid := range pids {
+	// From the last: the program is younger than the worker's own init.
+	for _, pid := range slices.Backward(pids) {
 		p, err := i.process(pid, depth)
 		if err != nil {
 			continue // it ended
 		}
+		w.Processes = append(w.Processes, *p)
 		if p.Role == "program" {
 			w.PID = pid
+			if depth == Glance {
+				break // it stands for all
+			}
 		}
-		w.Processes = append(w.Processes, *p)
 	}
+	slices.Reverse(w.Processes)
 	return w, len(w.Processes) > 0
 }
 

@@ -5,12 +5,13 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 
 	"bulkhead/sandbox/cgroup"
 )
 
 // Cgroup is where a process is accounted and what bounds it there. Limits are
-// the tightest of the group and those above it; Unlimited is none.
+// the tightest of the group and those above it.
 type Cgroup struct {
 	Version   int    `json:"version"` // 1 (also hybrid) or 2
 	Path      string `json:"path"`    // of the memory controller's hierarchy
@@ -23,26 +24,26 @@ type Cgroup struct {
 type Usage struct {
 	Use   uint64 `json:"use"`
 	Peak  uint64 `json:"peak,omitempty"`
-	Limit uint64 `json:"limit"`
+	Limit Limit  `json:"limit"`
 }
 
 // Share is what of the processors a group may have.
 type Share struct {
-	Quota  uint64 `json:"quota"`  // percent of one processor
+	Quota  Limit  `json:"quota"`  // percent of one processor
 	Weight uint64 `json:"weight"` // 100 is normal
 }
 
 // readCgroup reads the groups of a process and their limits.
-func readCgroup(h cgroup.Hierarchy, pid int) (*Cgroup, error) {
-	b, err := os.ReadFile(procPath(pid, "cgroup"))
+func (i *Inspector) readCgroup(pid int) (*Cgroup, error) {
+	b, err := readFile(procPath(pid, "cgroup"))
 	if err != nil {
 		return nil, err
 	}
 	groups := parseCgroup(string(b))
-	if h.Unified != "" {
-		return unifiedCgroup(h.Unified, groups[""]), nil
+	if i.hierarchy.Unified != "" {
+		return i.limits.unified(i.hierarchy.Unified, groups[""]), nil
 	}
-	return controllerCgroup(h, groups), nil
+	return i.limits.controllers(i.hierarchy, groups), nil
 }
 
 // parseCgroup reads /proc/PID/cgroup: the path by controller, "" for v2.
@@ -60,20 +61,20 @@ func parseCgroup(text string) map[string]string {
 	return groups
 }
 
-func unifiedCgroup(mount, group string) *Cgroup {
+func (l *limitFiles) unified(mount, group string) *Cgroup {
 	c := &Cgroup{Version: 2, Path: group, Processor: Share{Quota: Unlimited, Weight: 100}}
 	directory := path.Join(mount, group)
-	c.Memory = Usage{number(directory, "memory.current"), number(directory, "memory.peak"), tightest(mount, group, "memory.max")}
-	c.Tasks = Usage{number(directory, "pids.current"), number(directory, "pids.peak"), tightest(mount, group, "pids.max")}
+	c.Memory = Usage{number(directory, "memory.current"), number(directory, "memory.peak"), l.tightest(mount, group, "memory.max")}
+	c.Tasks = Usage{number(directory, "pids.current"), number(directory, "pids.peak"), l.tightest(mount, group, "pids.max")}
 	if weight := number(directory, "cpu.weight"); weight != 0 {
 		c.Processor.Weight = weight
 	}
 	for at := group; ; at = path.Dir(at) {
-		fields := strings.Fields(readText(path.Join(mount, at, "cpu.max")))
+		fields := strings.Fields(l.text(path.Join(mount, at, "cpu.max")))
 		if len(fields) == 2 && fields[0] != "max" {
 			quota, _ := strconv.ParseUint(fields[0], 10, 64)
 			period, _ := strconv.ParseUint(fields[1], 10, 64)
-			c.Processor.Quota = min(c.Processor.Quota, quota*100/max(period, 1))
+			c.Processor.Quota = min(c.Processor.Quota, Limit(quota*100/max(period, 1)))
 		}
 		if at == "/" || at == "." || at == "" {
 			return c
@@ -81,28 +82,28 @@ func unifiedCgroup(mount, group string) *Cgroup {
 	}
 }
 
-func controllerCgroup(h cgroup.Hierarchy, groups map[string]string) *Cgroup {
+func (l *limitFiles) controllers(h cgroup.Hierarchy, groups map[string]string) *Cgroup {
 	c := &Cgroup{Version: 1, Path: groups["memory"], Processor: Share{Quota: Unlimited, Weight: 100}}
 	memory := path.Join(h.Controllers["memory"], groups["memory"])
 	c.Memory = Usage{
 		number(memory, "memory.usage_in_bytes"), number(memory, "memory.max_usage_in_bytes"),
-		tightest(h.Controllers["memory"], groups["memory"], "memory.limit_in_bytes"),
+		l.tightest(h.Controllers["memory"], groups["memory"], "memory.limit_in_bytes"),
 	}
 	// v1 writes "no limit" as the largest number of pages.
 	if c.Memory.Limit >= 1<<62 {
 		c.Memory.Limit = Unlimited
 	}
 	tasks := path.Join(h.Controllers["pids"], groups["pids"])
-	c.Tasks = Usage{number(tasks, "pids.current"), 0, tightest(h.Controllers["pids"], groups["pids"], "pids.max")}
+	c.Tasks = Usage{number(tasks, "pids.current"), 0, l.tightest(h.Controllers["pids"], groups["pids"], "pids.max")}
 	processor := path.Join(h.Controllers["cpu"], groups["cpu"])
 	if shares := number(processor, "cpu.shares"); shares != 0 {
 		c.Processor.Weight = shares * 100 / 1024
 	}
 	for at := groups["cpu"]; ; at = path.Dir(at) {
 		directory := path.Join(h.Controllers["cpu"], at)
-		quota := strings.TrimSpace(readText(path.Join(directory, "cpu.cfs_quota_us")))
+		quota := strings.TrimSpace(l.text(path.Join(directory, "cpu.cfs_quota_us")))
 		if n, err := strconv.ParseInt(quota, 10, 64); err == nil && n > 0 {
-			c.Processor.Quota = min(c.Processor.Quota, uint64(n)*100/max(number(directory, "cpu.cfs_period_us"), 1))
+			c.Processor.Quota = min(c.Processor.Quota, Limit(uint64(n)*100/max(number(directory, "cpu.cfs_period_us"), 1)))
 		}
 		if at == "/" || at == "." || at == "" {
 			return c
@@ -110,11 +111,24 @@ func controllerCgroup(h cgroup.Hierarchy, groups map[string]string) *Cgroup {
 	}
 }
 
+// limitFiles remembers what limit files say during one inspection: the groups
+// above those of 200 components are the same few.
+type limitFiles struct{ known sync.Map }
+
+func (l *limitFiles) text(file string) string {
+	if text, ok := l.known.Load(file); ok {
+		return text.(string)
+	}
+	text := readText(file)
+	l.known.Store(file, text)
+	return text
+}
+
 // tightest is the smallest limit of a group and all above it.
-func tightest(mount, group, file string) uint64 {
-	limit := uint64(Unlimited)
+func (l *limitFiles) tightest(mount, group, file string) Limit {
+	limit := Unlimited
 	for at := group; ; at = path.Dir(at) {
-		if text := strings.TrimSpace(readText(path.Join(mount, at, file))); text != "" {
+		if text := strings.TrimSpace(l.text(path.Join(mount, at, file))); text != "" {
 			limit = min(limit, limitValue(text))
 		}
 		if at == "/" || at == "." || at == "" {
@@ -131,7 +145,7 @@ func number(directory, file string) uint64 {
 // readText is a file of the cgroup file system; a controller that is not
 // there, and a group that goes while it is read, count as empty.
 func readText(file string) string {
-	b, err := os.ReadFile(file)
+	b, err := readFile(file)
 	if err != nil {
 		return ""
 	}

@@ -69,7 +69,7 @@ func (i *Inspector) descriptor(p *Process, pidfd, number int, own map[int]bool) 
 		return d, err
 	}
 	d.device, d.inode = st.Dev, st.Ino
-	info, err := os.ReadFile(procPath(p.PID, "fdinfo/"+strconv.Itoa(number)))
+	info, err := readFile(procPath(p.PID, "fdinfo/"+strconv.Itoa(number)))
 	if err != nil {
 		return d, err
 	}

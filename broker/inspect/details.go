@@ -48,7 +48,7 @@ func componentDetails(b *strings.Builder, r *Report, c *Component, everything bo
 	if !c.Since.IsZero() {
 		fmt.Fprintf(b, " for %s", Span(r.Time.Sub(c.Since)))
 	}
-	fmt.Fprintf(b, ", %d restarts, %d workers, %s of memory\n", c.Restarts, c.Running, bytesWords(c.Memory))
+	fmt.Fprintf(b, ", %s, %s, %s of memory\n", counted(c.Restarts, "restart"), counted(c.Running, "worker"), bytesWords(c.Memory))
 	fmt.Fprintf(b, "  runs %s, %s\n", Printable(c.Program), c.Start)
 	wallDetails(b, c.Walls, paint)
 	grantDetails(b, c, paint)
@@ -63,7 +63,7 @@ func componentDetails(b *strings.Builder, r *Report, c *Component, everything bo
 				section(b, fmt.Sprintf("worker %s, process %d (%s): %s", worker.Name, p.PID, p.Role, Printable(p.Executable)), paint)
 				processDetails(b, p, paint)
 			default:
-				fmt.Fprintf(b, "    worker %-6s process %-8d %s, %s, %d descriptors\n", worker.Name, p.PID, Printable(p.Executable), bytesWords(p.Resident), len(p.Descriptors))
+				fmt.Fprintf(b, "    worker %-6s process %-8d %s, %s, %s\n", worker.Name, p.PID, Printable(p.Executable), bytesWords(p.Resident), counted(len(p.Descriptors), "descriptor"))
 			}
 		}
 	}
@@ -169,12 +169,12 @@ func processDetails(b *strings.Builder, p *Process, paint Paint) {
 	t.Row("dumpable", p.Dumpable)
 	t.Row("environment", orNone(Printable(strings.Join(p.Environment, " "))))
 	t.Row("writable", orNone(Printable(strings.Join(p.Writable, " "))))
-	t.Row("writable and executable", orNone(Printable(strings.Join(p.Both, " ")))+fmt.Sprintf("; %d mappings of memory", p.Mappings))
+	t.Row("writable and executable", orNone(Printable(strings.Join(p.Both, " ")))+"; "+counted(p.Mappings, "mapping")+" of memory")
 	if c := p.Cgroup; c != nil {
 		t.Row("cgroup", fmt.Sprintf("v%d %s", c.Version, c.Path))
 		t.Row("", fmt.Sprintf("memory %s of %s, tasks %d of %s, processor %s, weight %d",
-			bytesWords(c.Memory.Use), limitWords(c.Memory.Limit, bytesWords), c.Tasks.Use, limitWords(c.Tasks.Limit, decimal),
-			limitWords(c.Processor.Quota, percent), c.Processor.Weight))
+			bytesWords(c.Memory.Use), c.Memory.Limit.words(bytesWords), c.Tasks.Use, c.Tasks.Limit.words(decimal),
+			c.Processor.Quota.words(percent), c.Processor.Weight))
 	}
 	b.WriteString(t.String())
 	rlimitDetails(b, p)
@@ -202,9 +202,9 @@ func rlimitDetails(b *strings.Builder, p *Process) {
 		if r.Soft == Unlimited && r.Hard == Unlimited {
 			continue
 		}
-		text := r.Name + " " + limitWords(r.Soft, decimal)
+		text := r.Name + " " + r.Soft.words(decimal)
 		if r.Hard != r.Soft {
-			text += "/" + limitWords(r.Hard, decimal)
+			text += "/" + r.Hard.words(decimal)
 		}
 		parts = append(parts, text)
 	}

@@ -204,15 +204,15 @@ func (d *drifts) cgroup(p *Process) {
 		d.add(p, "cgroup", "below "+group, p.Cgroup.Path, plan.Position{})
 	}
 	l := d.plan.Limits
-	if l.Memory != 0 && p.Cgroup.Memory.Limit > l.Memory && !optional("memory") {
-		d.add(p, "memory limit", bytesWords(l.Memory), limitWords(p.Cgroup.Memory.Limit, bytesWords), plan.Position{})
+	if l.Memory != 0 && p.Cgroup.Memory.Limit > Limit(l.Memory) && !optional("memory") {
+		d.add(p, "memory limit", bytesWords(l.Memory), p.Cgroup.Memory.Limit.words(bytesWords), plan.Position{})
 	}
 	// The worker's own init is one task more than the policy counts.
-	if l.Processes != 0 && p.Cgroup.Tasks.Limit > uint64(l.Processes)+1 && !optional("processes") {
-		d.add(p, "process limit", fmt.Sprint(l.Processes), limitWords(p.Cgroup.Tasks.Limit, decimal), plan.Position{})
+	if l.Processes != 0 && p.Cgroup.Tasks.Limit > Limit(l.Processes)+1 && !optional("processes") {
+		d.add(p, "process limit", fmt.Sprint(l.Processes), p.Cgroup.Tasks.Limit.words(decimal), plan.Position{})
 	}
-	if l.CPUQuota != 0 && p.Cgroup.Processor.Quota > uint64(l.CPUQuota) && !optional("cpu") {
-		d.add(p, "cpu-quota", fmt.Sprintf("%d%%", l.CPUQuota), limitWords(p.Cgroup.Processor.Quota, percent), plan.Position{})
+	if l.CPUQuota != 0 && p.Cgroup.Processor.Quota > Limit(l.CPUQuota) && !optional("cpu") {
+		d.add(p, "cpu-quota", fmt.Sprintf("%d%%", l.CPUQuota), p.Cgroup.Processor.Quota.words(percent), plan.Position{})
 	}
 }
 
@@ -220,18 +220,18 @@ func (d *drifts) rlimits(p *Process) {
 	l := d.plan.Limits
 	for _, planned := range []struct {
 		name  string // in /proc/PID/limits
-		value uint64
+		value Limit
 		set   bool
 	}{
-		{"core file size", l.CoreSize, true},
-		{"locked memory", l.Locked, true},
+		{"core file size", Limit(l.CoreSize), true},
+		{"locked memory", Limit(l.Locked), true},
 		{"msgqueue size", 0, true},
-		{"open files", uint64(l.OpenFiles), l.OpenFiles != 0},
-		{"file size", l.FileSize, l.FileSize != 0},
+		{"open files", Limit(l.OpenFiles), l.OpenFiles != 0},
+		{"file size", Limit(l.FileSize), l.FileSize != 0},
 	} {
 		for _, r := range p.Rlimits {
 			if planned.set && r.Name == planned.name && (r.Soft > planned.value || r.Hard > planned.value) {
-				d.add(p, "limit of "+r.Name, fmt.Sprint(planned.value), limitWords(r.Hard, decimal), plan.Position{})
+				d.add(p, "limit of "+r.Name, fmt.Sprint(planned.value), r.Hard.words(decimal), plan.Position{})
 			}
 		}
 	}

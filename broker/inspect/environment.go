@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"os"
 	"sort"
 	"strings"
 )
@@ -9,7 +8,7 @@ import (
 // environmentNames are the names in the environment that a process started
 // with. Values stay unread by anybody: secrets are kept there.
 func environmentNames(pid int) ([]string, error) {
-	b, err := os.ReadFile(procPath(pid, "environ"))
+	b, err := readFile(procPath(pid, "environ"))
 	if err != nil {
 		return nil, err
 	}

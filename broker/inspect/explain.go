@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -289,7 +288,7 @@ func (e *explainer) fifoOrigin(c *Component, d *Descriptor) string {
 // same pipe, 0 for none: what a worker made itself, nobody else has.
 func (i *Inspector) outsideHolder(a *Application, pipe string) int {
 	for _, pid := range i.pipeHolders()[pipe] {
-		b, err := os.ReadFile(procPath(pid, "cgroup"))
+		b, err := readFile(procPath(pid, "cgroup"))
 		if err == nil && !strings.Contains(string(b), "/sandbox/"+a.Name+"/") {
 			return pid
 		}

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"os"
 	"strconv"
 	"strings"
 )
@@ -23,7 +22,7 @@ type IDRange struct {
 }
 
 func readMap(pid int, file string) ([]IDRange, error) {
-	b, err := os.ReadFile(procPath(pid, file))
+	b, err := readFile(procPath(pid, file))
 	if err != nil {
 		return nil, err
 	}

@@ -9,10 +9,12 @@
 //	inspector.go    the machine that is looked at, and the look at everything
 //	application.go  one application: its components, their processes
 //	process.go      one process, Bulkhead's or not
-//	status.go namespace.go identity.go mount.go cgroup.go rlimit.go
+//	status.go namespace.go identity.go mount.go cgroup.go rlimit.go limit.go
 //	environment.go  what /proc and the cgroups say, one noun each
+//	file.go         how they are read
 //	descriptor.go   open descriptors
 //	socket.go       what kind of socket, with which peer, in which network
+//	pipe.go         who else has a pipe open
 //	explain.go      which grant a descriptor comes from
 //	filter.go       system call filters read back from the kernel
 //	evaluate.go     what such a filter does with each call
@@ -21,7 +23,8 @@
 //	drift.go        plan and kernel side by side
 //	exposure.go     a figure, its reasons and the lines that would lower it
 //	reach.go        what a compromised component could reach
-//	text.go ...     all of it for people
+//	text.go list.go details.go verification.go
+//	                all of it for people
 //
 // docs/inspect.md describes the JSON.
 package inspect

@@ -38,6 +38,8 @@ type Inspector struct {
 	boot      time.Time
 	ticks     time.Duration
 
+	limits limitFiles
+
 	pipesOnce sync.Once
 	pipes     map[string][]int // pipe -> pids
 
@@ -182,7 +184,7 @@ func procPath(pid int, file string) string {
 
 // startTime is when a process started, which with its pid says which one it is.
 func (i *Inspector) startTime(pid int) (time.Time, error) {
-	b, err := os.ReadFile(procPath(pid, "stat"))
+	b, err := readFile(procPath(pid, "stat"))
 	if err != nil {
 		return time.Time{}, err
 	}

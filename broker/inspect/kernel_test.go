@@ -82,7 +82,7 @@ func TestCgroupUnified(t *testing.T) {
 		"a/b/c/pids.current": "2\n", "a/pids.max": "10\n", "a/b/c/pids.max": "max\n",
 		"a/b/c/cpu.weight": "50\n", "a/b/cpu.max": "50000 100000\n", "a/b/c/cpu.max": "max 100000\n",
 	})
-	got := *unifiedCgroup(root, "/a/b/c")
+	got := *new(limitFiles).unified(root, "/a/b/c")
 	want := Cgroup{2, "/a/b/c", Usage{4096, 8192, 1 << 20}, Usage{2, 0, 10}, Share{50, 50}}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -99,12 +99,12 @@ func TestCgroupControllers(t *testing.T) {
 	h := cgroup.Hierarchy{Controllers: map[string]string{"memory": root + "/memory", "pids": root + "/pids", "cpu": root + "/cpu"}}
 	// Hybrid: a v2 hierarchy without controllers stands beside.
 	groups := parseCgroup("9:pids:/a/b\n4:memory:/a/b\n1:cpu,cpuacct:/a/b\n0::/elsewhere\n")
-	got := *controllerCgroup(h, groups)
+	got := *new(limitFiles).controllers(h, groups)
 	want := Cgroup{1, "/a/b", Usage{4096, 8192, 64 << 20}, Usage{3, 0, 5}, Share{25, 200}}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := *controllerCgroup(h, parseCgroup("4:memory:/a\n")); got.Memory.Limit != Unlimited {
+	if got := *new(limitFiles).controllers(h, parseCgroup("4:memory:/a\n")); got.Memory.Limit != Unlimited {
 		t.Errorf("v1's largest number is read as the limit %d", got.Memory.Limit)
 	}
 }

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +21,7 @@ type Mount struct {
 }
 
 func readMounts(pid int) ([]Mount, error) {
-	b, err := os.ReadFile(procPath(pid, "mountinfo"))
+	b, err := readFile(procPath(pid, "mountinfo"))
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 		return nil, err // of others' processes an ordinary user sees none: there is nothing to say
 	}
 	p.Namespaces = p.spaces.list(i.host)
-	if p.Cgroup, err = readCgroup(i.hierarchy, pid); err != nil {
+	if p.Cgroup, err = i.readCgroup(pid); err != nil {
 		return nil, err
 	}
 	p.place()
@@ -185,7 +185,7 @@ func dumpable(p *Process) string {
 // writableExecutable counts the mappings of memory that can be both written
 // and executed, where an attacker's code could be put.
 func writableExecutable(pid int) (int, error) {
-	b, err := os.ReadFile(procPath(pid, "maps"))
+	b, err := readFile(procPath(pid, "maps"))
 	if err != nil {
 		return 0, err
 	}

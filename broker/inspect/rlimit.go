@@ -1,24 +1,19 @@
 package inspect
 
 import (
-	"os"
 	"strconv"
 	"strings"
 )
 
-// Rlimit is a resource limit of a process (getrlimit(2)). Unlimited is the
-// largest number.
+// Rlimit is a resource limit of a process (getrlimit(2)).
 type Rlimit struct {
 	Name string `json:"name"` // as in /proc/PID/limits
-	Soft uint64 `json:"soft"`
-	Hard uint64 `json:"hard"`
+	Soft Limit  `json:"soft"`
+	Hard Limit  `json:"hard"`
 }
 
-// Unlimited is the value of a limit that is none.
-const Unlimited = ^uint64(0)
-
 func readRlimits(pid int) ([]Rlimit, error) {
-	b, err := os.ReadFile(procPath(pid, "limits"))
+	b, err := readFile(procPath(pid, "limits"))
 	if err != nil {
 		return nil, err
 	}
@@ -42,10 +37,10 @@ func parseRlimits(text string) []Rlimit {
 	return limits
 }
 
-func limitValue(s string) uint64 {
+func limitValue(s string) Limit {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
 		return Unlimited
 	}
-	return n
+	return Limit(n)
 }

@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -24,7 +23,7 @@ type procStatus struct {
 }
 
 func readStatus(pid int) (*procStatus, error) {
-	b, err := os.ReadFile(procPath(pid, "status"))
+	b, err := readFile(procPath(pid, "status"))
 	if err != nil {
 		return nil, err
 	}

@@ -130,11 +130,12 @@ func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
 func percent(n uint64) string { return decimal(n) + "%" }
 
-func limitWords(n uint64, words func(uint64) string) string {
-	if n == Unlimited {
-		return "none"
+// counted writes a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
 	}
-	return words(n)
+	return strconv.Itoa(n) + " " + thing + "s"
 }
 
 // Span writes a duration as people say it: two units at most.

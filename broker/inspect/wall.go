@@ -45,7 +45,7 @@ func limitWall(name string, u Usage, words func(uint64) string) Wall {
 	if u.Limit == Unlimited {
 		return Wall{Name: name, Detail: "none; " + words(u.Use) + " in use"}
 	}
-	return Wall{Name: name, Up: true, Detail: words(u.Use) + " of " + words(u.Limit) + " in use"}
+	return Wall{Name: name, Up: true, Detail: words(u.Use) + " of " + u.Limit.words(words) + " in use"}
 }
 
 func capabilityWords(names []string) string {

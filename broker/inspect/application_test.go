@@ -1,0 +1,426 @@
+package inspect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// sandboxCommand is the launcher that is looked at.
+func sandboxCommand(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../bin/sandbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the launcher is not built (run make build): %v", err)
+	}
+	return path
+}
+
+// run starts an application and waits until all of it is up. It is gone,
+// without a trace, when the test is over.
+func run(t *testing.T, policy string) (application string) {
+	t.Helper()
+	needRoot(t)
+	sandbox := sandboxCommand(t)
+	application = fmt.Sprintf("inspect-test-%d-%d", os.Getpid(), time.Now().UnixNano()%1e6)
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte("application: "+application+"\n"+policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	c := exec.Command(sandbox, "run", file)
+	c.Stdout, c.Stderr = output, output
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { c.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		exec.Command(sandbox, "down", application).Run()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			c.Process.Kill()
+			t.Errorf("%s did not end", application)
+		}
+		for _, left := range []string{"/run/sandbox/" + application, "/sys/fs/cgroup/memory/sandbox/" + application, "/sys/fs/cgroup/sandbox/" + application} {
+			if _, err := os.Stat(left); err == nil {
+				t.Errorf("%s is left behind", left)
+			}
+		}
+	})
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		status, err := askStatus("/run/sandbox/" + application + "/status")
+		if err == nil && status.State == "running" {
+			return application
+		}
+		select {
+		case <-ended:
+		default:
+			if time.Now().Before(deadline) {
+				continue
+			}
+		}
+		said, _ := os.ReadFile(output.Name())
+		t.Fatalf("the application does not come up: %v\n%s", err, said)
+	}
+}
+
+// policy is an application with something of everything.
+func policy(t *testing.T) string {
+	directory := t.TempDir()
+	if err := os.Mkdir(directory+"/hidden", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Its parent is the test's own, which nobody else may enter.
+	if err := os.Chmod(filepath.Dir(directory), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`
+grants:
+  http: {listen: "tcp:127.0.0.1:%d"}
+components:
+  web:
+    command: [/bin/sleep, "1000"]
+    grants: [http]
+    files: {read: [%s], hidden: [%s/hidden], temporary: [/scratch]}
+    may-start: [decode]
+    limits: {memory: 64M, processes: 4, open-files: 64}
+  decode:
+    extends: parser
+    command: [/bin/cat]
+    start: per-request
+`, freePort(t), directory, directory)
+}
+
+func freePort(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func look(t *testing.T, application string) *Report {
+	t.Helper()
+	r, err := inspector(t).Applications(Filters, application)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func component(t *testing.T, r *Report, name string) *Component {
+	t.Helper()
+	for k := range r.Applications[0].Components {
+		if c := &r.Applications[0].Components[k]; c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("there is no component %s", name)
+	return nil
+}
+
+func TestApplicationAsPlanned(t *testing.T) {
+	application := run(t, policy(t))
+	r := look(t, application)
+	for _, d := range r.Drifts() {
+		t.Errorf("drift: %s", d.String())
+	}
+	for _, problem := range r.Problems() {
+		t.Errorf("not seen: %s", problem)
+	}
+	var names []string
+	for _, c := range r.Applications[0].Components {
+		names = append(names, c.Name)
+	}
+	if want := []string{"monitor", "web", "decode", "supervisor"}; !slices.Equal(names, want) {
+		t.Errorf("components %v, want %v", names, want)
+	}
+	for _, name := range []string{"web", "supervisor"} {
+		c := component(t, r, name)
+		if down := missing(c.Walls); len(c.Walls) == 0 || len(down) > 0 {
+			t.Errorf("%s: %d walls, not up: %v", name, len(c.Walls), down)
+		}
+		if c.Exposure == nil || c.Exposure.Figure > 2 || c.Exposure.Basis != "kernel" {
+			t.Errorf("%s: exposure %+v, want below 2 from the kernel's filter", name, c.Exposure)
+		}
+		p := c.program()
+		if len(p.Seccomp.Filters) != 1 || string(p.Seccomp.Filters[0].Program) != string(c.plan.Syscalls.Program) {
+			t.Errorf("%s: the filter read back is not the plan's", name)
+		}
+		for _, d := range p.Descriptors {
+			if d.From == "" {
+				t.Errorf("%s: nothing explains %s", name, d.words())
+			}
+		}
+	}
+	web := component(t, r, "web")
+	if len(web.Grants) != 1 || web.Grants[0].Open != 1 {
+		t.Errorf("grants %+v, want http, open once", web.Grants)
+	}
+	if len(web.Workers) != 1 || web.program() == nil || web.program().Executable != "/usr/bin/sleep" && web.program().Executable != "/bin/sleep" {
+		t.Errorf("workers %+v", web.Workers)
+	}
+	if monitor := component(t, r, "monitor"); len(missing(monitor.Walls)) < 10 {
+		t.Errorf("the monitor is the host's root, but walls are said to be up: %+v", monitor.Walls)
+	}
+}
+
+func TestProcessOfAnApplication(t *testing.T) {
+	application := run(t, policy(t))
+	pid := component(t, look(t, application), "web").program().PID
+	r, err := inspector(t).Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := application + "/web/"; !strings.HasPrefix(r.Process.Of, want) || r.Process.Role != "program" {
+		t.Errorf("it is %q, %q; want %s…, program", r.Process.Of, r.Process.Role, want)
+	}
+	for _, d := range r.Process.Descriptors {
+		if d.From == "" {
+			t.Errorf("nothing explains %s", d.words())
+		}
+	}
+}
+
+// Lies in the plan: each must show as drift, and as nothing else.
+func TestPlanThatLies(t *testing.T) {
+	application := run(t, policy(t))
+	path := "/run/sandbox/" + application + "/plan"
+	truth, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lies := []struct {
+		name string
+		lie  func(*plan.Plan, *plan.Component)
+		want string // how the subject begins
+	}{
+		{"less memory", func(_ *plan.Plan, c *plan.Component) { c.Limits.Memory = 1 << 20 }, "memory limit"},
+		{"fewer processes", func(_ *plan.Plan, c *plan.Component) { c.Limits.Processes = 1 }, "process limit"},
+		{"less processor", func(_ *plan.Plan, c *plan.Component) { c.Limits.CPUQuota = 10 }, "cpu-quota"},
+		{"fewer open files", func(_ *plan.Plan, c *plan.Component) { c.Limits.OpenFiles = 32 }, "limit of open files"},
+		{"another user", func(_ *plan.Plan, c *plan.Component) { c.Hosts.UID++ }, "user"},
+		{"another group", func(_ *plan.Plan, c *plan.Component) { c.Hosts.GID++ }, "group"},
+		{"the host's network", func(_ *plan.Plan, c *plan.Component) { c.HostNetwork = true }, "network namespace"},
+		{"another filter", func(_ *plan.Plan, c *plan.Component) { c.Syscalls.Program = c.Syscalls.Program[8:] }, "system call filter"},
+		{"no grant", func(_ *plan.Plan, c *plan.Component) { c.Grants = nil }, "descriptor 3"},
+		{"another port", func(p *plan.Plan, _ *plan.Component) { p.Grants[0].Port++ }, "descriptor 3"},
+		{"another address", func(p *plan.Plan, _ *plan.Component) { p.Grants[0].Address = "127.0.0.2" }, "descriptor 3"},
+		{"another direction", func(p *plan.Plan, _ *plan.Component) { p.Grants[0].Kind = plan.GrantConnect }, "descriptor 3"},
+		{"no /proc", func(_ *plan.Plan, c *plan.Component) { c.Proc = plan.ProcNone }, "mount /proc"},
+		{"no temporary directory", func(_ *plan.Plan, c *plan.Component) {
+			c.Root = slices.DeleteFunc(c.Root, func(e plan.Entry) bool { return e.Kind == plan.EntryTemporary })
+		}, "mount /scratch"},
+		{"one more hidden", func(_ *plan.Plan, c *plan.Component) {
+			c.Root = append(c.Root, plan.Entry{Kind: plan.EntryHidden, Target: "/usr/secret", Dir: true})
+		}, "mount /usr/secret"},
+	}
+	for _, l := range lies {
+		t.Run(l.name, func(t *testing.T) {
+			p, err := plan.Decode[plan.Plan](truth)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.lie(p, planComponent(p, "web"))
+			b, err := plan.Encode(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			found := look(t, application).Drifts()
+			if len(found) == 0 {
+				t.Fatal("no drift is found")
+			}
+			for _, d := range found {
+				related := strings.HasPrefix(d.Subject, l.want) || strings.HasPrefix(d.Subject, "map of "+l.want)
+				if d.Component != "web" || !related {
+					t.Errorf("also found: %s", d.String())
+				}
+			}
+		})
+	}
+	if err := os.WriteFile(path, truth, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if found := look(t, application).Drifts(); len(found) > 0 {
+		t.Errorf("drift with the true plan again: %v", found)
+	}
+}
+
+// The kernel's side changes behind Bulkhead's back.
+func TestWallsThatFall(t *testing.T) {
+	application := run(t, policy(t))
+	p := component(t, look(t, application), "web").program()
+	expect := func(what, subject string) {
+		t.Helper()
+		found := look(t, application).Drifts()
+		if !slices.ContainsFunc(found, func(d Drift) bool { return strings.HasPrefix(d.Subject, subject) }) {
+			t.Errorf("%s: found %v", what, found)
+		}
+	}
+	directory, value, names := "/sys/fs/cgroup/memory"+p.Cgroup.Path, "-1", []string{"memory.memsw.limit_in_bytes", "memory.limit_in_bytes"}
+	if p.Cgroup.Version == 2 {
+		directory, value, names = "/sys/fs/cgroup"+p.Cgroup.Path, "max", []string{"memory.max"}
+	}
+	for _, name := range names {
+		err := os.WriteFile(filepath.Join(directory, name), []byte(value), 0)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	expect("memory without a limit", "memory limit")
+	mountInside(t, p.PID, "/scratch")
+	expect("a mount that is writable and executable", "mount /scratch")
+}
+
+// mountInside mounts a tmpfs in another process's mount namespace.
+func mountInside(t *testing.T, pid int, target string) {
+	t.Helper()
+	failed := make(chan error)
+	go func() {
+		// Never unlocked: the thread ends with its strange namespace.
+		runtime.LockOSThread()
+		failed <- func() error {
+			space, err := unix.Open(procPath(pid, "ns/mnt"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(space)
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				return err
+			}
+			if err := unix.Setns(space, unix.CLONE_NEWNS); err != nil {
+				return err
+			}
+			return unix.Mount("tmpfs", target, "tmpfs", 0, "")
+		}()
+	}()
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a person types: exit codes and formats.
+func TestCommand(t *testing.T) {
+	application := run(t, policy(t))
+	sandbox := sandboxCommand(t)
+	command := func(want int, arguments ...string) string {
+		t.Helper()
+		out, err := exec.Command(sandbox, arguments...).CombinedOutput()
+		status := 0
+		if exit, ok := err.(*exec.ExitError); ok {
+			status = exit.ExitCode()
+		}
+		if status != want {
+			t.Errorf("sandbox %s: status %d, want %d\n%s", strings.Join(arguments, " "), status, want, out)
+		}
+		return string(out)
+	}
+	if out := command(0, "inspect"); !strings.Contains(out, application) || strings.Contains(out, "\x1b") {
+		t.Errorf("inspect: %s", out)
+	}
+	command(0, "inspect", "--verify", application)
+	for _, arguments := range [][]string{{"inspect", "--json"}, {"inspect", "--json", application, "web"}, {"inspect", "--json", fmt.Sprint(os.Getpid())}} {
+		var r Report
+		if err := json.Unmarshal([]byte(command(0, arguments...)), &r); err != nil || r.Schema != Schema {
+			t.Errorf("%v: schema %q, %v", arguments, r.Schema, err)
+		}
+	}
+	if out := command(0, "inspect", application, "web"); !strings.Contains(out, "grant http") || !strings.Contains(out, "otherwise notify") {
+		t.Errorf("inspect web: %s", out)
+	}
+	if out := command(0, "inspect", application, "--blast-radius", "decode"); !strings.Contains(out, "mislead") || !strings.Contains(out, "web, which starts it") {
+		t.Errorf("blast radius: %s", out)
+	}
+	if out := command(125, "inspect", application, "nobody"); !strings.Contains(out, "it has monitor, web, decode, supervisor") {
+		t.Errorf("unknown component: %s", out)
+	}
+	if out := command(125, "inspect", "no-such-application"); !strings.Contains(out, "does not run") {
+		t.Errorf("unknown application: %s", out)
+	}
+	path := "/run/sandbox/" + application + "/plan"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b[:len(b)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := command(1, "inspect", "--verify", application); !strings.Contains(out, "not seen") {
+		t.Errorf("half a plan: %s", out)
+	}
+	if out := command(0, "inspect"); !strings.Contains(out, "not seen") {
+		t.Errorf("half a plan: %s", out)
+	}
+}
+
+// A look at many components is quick, and --watch ends when it is told to.
+func TestManyComponents(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts 200 components")
+	}
+	var b strings.Builder
+	b.WriteString("components:\n")
+	for k := range 200 {
+		fmt.Fprintf(&b, "  c%03d: {command: [/bin/sleep, \"1000\"], limits: {memory: 16M, processes: 2}}\n", k)
+	}
+	application := run(t, b.String())
+	sandbox := sandboxCommand(t)
+	best := time.Hour
+	for range 5 { // the best of five: the machine is not ours alone
+		from := time.Now()
+		out, err := exec.Command(sandbox, "inspect", "--json").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		best = min(best, time.Since(from))
+		var r Report
+		if err := json.Unmarshal(out, &r); err != nil {
+			t.Fatal(err)
+		}
+		k := slices.IndexFunc(r.Applications, func(a Application) bool { return a.Name == application })
+		if k < 0 || len(r.Applications[k].Components) != 202 {
+			t.Fatal("not all components are there")
+		}
+		for _, c := range r.Applications[k].Components {
+			if c.Name != "monitor" && len(c.Walls) == 0 {
+				t.Fatalf("%s was not looked at", c.Name)
+			}
+		}
+	}
+	t.Logf("200 components in %v", best)
+	if best > 300*time.Millisecond {
+		t.Errorf("200 components take %v, more than 300ms", best)
+	}
+	context, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(context, sandbox, "inspect", "--watch", "--interval", "200ms").Output()
+	if n := strings.Count(string(out), "APPLICATION"); n < 2 {
+		t.Errorf("in a second --watch showed %d pictures", n)
+	}
+}
