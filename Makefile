@@ -74,3 +74,62 @@ install: build ## install below PREFIX (/usr/local)
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin .cache
+
+# The tests run as root on this machine, because compartments are made by root,
+# and again in virtual machines with pure cgroup v2, as root and as an ordinary
+# user. -p 1: packages that start applications measure and clean up after
+# themselves, and must not see each other's.
+
+.PHONY: test test-here test-race test-vm
+test: setup setup-test build vet ## set up everything and run all tests
+	@[ "$$(id -u)" = 0 ] || { echo "the tests make compartments: sudo make test"; exit 1; }
+	$(MAKE) --no-print-directory test-race
+	$(MAKE) --no-print-directory test-vm
+	$(MAKE) --no-print-directory test-here
+
+test-here: build ## run the tests on this machine (root)
+	$(GO) test -json -p 1 -count=1 -timeout 20m ./... | $(GO) run ./test/report
+
+test-race: ## run the tests of the broker's own code with the race detector
+	$(GO) test -race -count=1 ./broker/supervisor ./broker/control ./broker/client/... ./broker/wire
+
+.PHONY: vet
+vet: build ## gofmt and go vet
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+
+VM_TESTS    := .cache/vm/tests
+# Those that need nothing but the kernel: what they test differs with it.
+VM_PACKAGES := sandbox sandbox/cgroup broker/wire
+test-vm: build ## run the tests in virtual machines with cgroup v2
+	rm -rf $(VM_TESTS)
+	set -e; for package in $(VM_PACKAGES); do \
+		mkdir -p $(VM_TESTS)/$$package; \
+		$(GO) test -c -o $(VM_TESTS)/$$package/$$(basename $$package).test ./$$package; \
+	done
+	test/vm/suite --kernel 6.1 --tests $(VM_TESTS) --bin bin
+
+.PHONY: demo
+demo: setup setup-demo build ## set up everything and run the example application
+	@[ "$$(id -u)" = 0 ] || { echo "the demo listens, and makes compartments: sudo make demo"; exit 1; }
+	/usr/bin/python3 examples/thumbnailer/demo
+
+.PHONY: bench bench-quick bench-check
+bench: build ## limits, peers and Bulkhead side by side (root; installs the peers; some four minutes)
+	@mkdir -p test/bench/out
+	$(GO) run ./test/bench -install -json test/bench/out/run.json -html test/bench/out/run.html
+bench-quick: build ## the same with fewer runs, in under two minutes
+	$(GO) run ./test/bench -quick
+bench-check: build ## fails when one of Bulkhead's ratios fell behind the recorded run
+	$(GO) run ./test/bench -check test/bench/record.json
+
+.PHONY: tcb
+tcb: ## print the size of the code that runs with privilege
+	@$(GO) run ./test/tcb
+
+.PHONY: fuzz
+FUZZTIME ?= 30s
+fuzz: ## fuzz every decoder for FUZZTIME each (30s)
+	@set -e; for target in $$(grep -rl '^func Fuzz' --include=*_test.go . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$target/*_test.go | sed 's/func //'); do \
+			echo "$$target $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$target; done; done
