@@ -26,6 +26,9 @@ func testInit(t testing.TB) string {
 }
 
 func TestCreate(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("compartments of an ordinary user are not supported yet: they need a delegated cgroup as their base")
+	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +82,7 @@ func TestCreate(t *testing.T) {
 			t.Fatal(err)
 		}
 		pair, _ := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-		if err := worker.Spawn(made.Control, 1, pair[1], l.Procs, false); err != nil {
+		if err := worker.Spawn(made.Control, 1, pair[1], l.Procs); err != nil {
 			t.Fatal(err)
 		}
 		unix.Close(pair[1])

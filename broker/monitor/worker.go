@@ -33,8 +33,8 @@ type work struct {
 	ended     bool         // its end has been told
 	dropped   map[int]bool // grants it gave up
 	sealed    bool
-	waiting   int // calls of it that wait elsewhere
-	counted bool // it takes one of its component's places
+	waiting   int  // calls of it that wait elsewhere
+	counted   bool // it takes one of its component's places
 	// private is set for a worker of the monitor's own, a ready command:
 	// its end is told to nobody else.
 	private func(status unix.WaitStatus, ran bool)
@@ -92,7 +92,7 @@ func (m *Monitor) prepareDescriptors(c *component) {
 
 // spawn makes a worker up to the point where it waits for its descriptors.
 // Every descriptor it opens is closed on every way out.
-func (m *Monitor) spawn(c *component, announce bool) (*work, error) {
+func (m *Monitor) spawn(c *component) (*work, error) {
 	if c.control < 0 || c.group == nil {
 		return nil, fmt.Errorf("its compartment is lost: %w", unix.EIO)
 	}
@@ -112,7 +112,7 @@ func (m *Monitor) spawn(c *component, announce bool) (*work, error) {
 		return nil, fmt.Errorf("make its socket: %w", err)
 	}
 	defer unix.Close(pair[1])
-	if err = worker.Spawn(c.control, w.id, pair[1], leaf.Procs, announce); err != nil {
+	if err = worker.Spawn(c.control, w.id, pair[1], leaf.Procs); err != nil {
 		unix.Close(pair[0])
 		leaf.Remove()
 		return nil, fmt.Errorf("ask the compartment's init for it: %w", err)
@@ -207,7 +207,7 @@ func (m *Monitor) run(c *component, r *request) (*work, error) {
 		c.ready = c.ready[1:]
 	} else {
 		var err error
-		if w, err = m.spawn(c, false); err != nil {
+		if w, err = m.spawn(c); err != nil {
 			return nil, err
 		}
 	}
@@ -232,7 +232,7 @@ func (m *Monitor) fillAhead(c *component) {
 // fillReady keeps as many workers prepared as the plan says.
 func (m *Monitor) fillReady(c *component) {
 	for len(c.ready) < c.Workers.ReadyAhead && c.workers < c.Workers.Maximum+c.Workers.ReadyAhead {
-		w, err := m.spawn(c, true)
+		w, err := m.spawn(c)
 		if err != nil {
 			return // the next request tries again and reports it
 		}

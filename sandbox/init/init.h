@@ -5,6 +5,7 @@
  *
  *   spec.c    what every worker is like, read once
  *   worker.c  one worker: the steps from the fork to the exec
+ *   orders.c  what a worker is told before it runs its program
  *   init.c    the loop
  *
  * Numbers of messages and records are shared with the Go side:
@@ -24,18 +25,15 @@ enum { CONTROL_FD = 3, SPEC_FD = 4 };
 /* Messages; the first four bytes of a packet. */
 enum {
 	MSG_HELLO = 1,    /* init -> monitor, control: u32 landlock abi */
-	MSG_SPAWN = 2,    /* monitor -> init, control: u32 worker, u32 flags; worker socket, cgroup.procs ... */
+	MSG_SPAWN = 2,    /* monitor -> init, control: u32 worker; worker socket, a file to enter each cgroup by ... */
 	MSG_SPAWNED = 3,  /* init -> monitor, control: u32 worker, u32 errno; pidfd of the worker's own init */
 	MSG_FDS = 4,      /* monitor -> worker: u32 count, u32 numbers ...; descriptors */
-	MSG_GO = 5,       /* monitor -> worker: environment strings to add, each ended by a zero byte */
-	MSG_PREPARED = 6, /* worker -> monitor, when SPAWN_ANNOUNCE was set */
+	MSG_COMMAND = 5,  /* monitor -> worker: path and arguments instead of the spec's, each ended by a zero byte */
+	MSG_GO = 6,       /* monitor -> worker: as MSG_FDS, then environment strings to add, each ended by a zero byte */
 	MSG_STARTED = 7,  /* worker -> monitor: pidfd of the program, seccomp listener */
 	MSG_FAILED = 8,   /* worker -> monitor: u32 errno, text of the step */
-	MSG_COMMAND = 10, /* monitor -> worker: path and arguments instead of the spec's, each ended by a zero byte */
 	MSG_ENDED = 9,    /* worker -> monitor: u32 wait status, u64 us of processor, u64 peak bytes */
 };
-
-enum { SPAWN_ANNOUNCE = 1 };
 
 /* Records of the spec: u16 tag, u16 zero, u32 length, then the payload. */
 enum {
@@ -100,7 +98,14 @@ int spec_read(struct spec *s, const char **what);
 
 /* Runs one worker in the child of the init; never returns. cgroups are
  * descriptors of cgroup.procs files. */
-_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count, int announce);
+_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count);
+
+/* Waits for the monitor's orders and carries them out: descriptors stand at
+ * their numbers, all others close at the exec, *socket is out of the way.
+ * Returns 0; ORDERS_NONE when the monitor closed the socket instead; -1 with
+ * errno set and *step naming what failed. */
+enum { ORDERS_NONE = 1 };
+int orders_follow(struct spec *s, int *socket, const char **step);
 
 /* Sends one packet with descriptors; returns 0 or -1. */
 int message_send(int socket, const void *data, size_t length, const int *fds, int fd_count);

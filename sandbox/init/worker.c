@@ -3,6 +3,9 @@
  * Two processes: the worker's own init (pid 1 of its pid namespace; it reaps
  * and reports) and the program (pid 2). A program cannot be pid 1 itself: pid
  * 1 ignores every signal it has no handler for, even its own abort().
+ *
+ * All walls but the filter stand before the worker waits for its orders, so
+ * that one that was prepared ahead has little left to do.
  */
 #define _GNU_SOURCE
 #include "init.h"
@@ -32,12 +35,12 @@ struct landlock_path_beneath { uint64_t access; int32_t fd; } __attribute__((pac
  * share memory until the exec, as after vfork(2). */
 struct launch {
 	struct spec *spec;
+	int socket;
 	const sigset_t *signals;  /* the mask that the program gets */
 	const char *step;         /* what failed, NULL when nothing did */
 	int error;
+	int unwanted;             /* the monitor does not need the worker after all */
 	int listener;             /* seccomp listener, -1 before there is one */
-	int highest;              /* highest passed descriptor */
-	const unsigned char *passed; /* passed[number] is set for passed ones */
 };
 
 static int fail(struct launch *l, const char *step)
@@ -107,15 +110,6 @@ static int program(void *argument)
 	if (setsid() < 0)
 		return fail(l, "start a session");
 	umask(s->umask);
-
-	/* Everything but the passed descriptors goes at the exec. All of ours
-	 * are close-on-exec already; this is the second lock on that door. */
-	for (int fd = 0; fd < l->highest; fd++)
-		if (!l->passed[fd])
-			fcntl(fd, F_SETFD, FD_CLOEXEC);
-	if (syscall(SYS_close_range, l->highest + 1, ~0U, 1 << 2 /* CLOSE_RANGE_CLOEXEC */) < 0)
-		return fail(l, "close descriptors");
-
 	/* Ids before capabilities: changing them takes CAP_SETUID. Raw calls,
 	 * because the C library's would look for threads to take along. */
 	if (s->capabilities && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
@@ -142,7 +136,16 @@ static int program(void *argument)
 	if (sigprocmask(SIG_SETMASK, l->signals, NULL) < 0)
 		return fail(l, "set the signal mask");
 
-	/* Behind Landlock, which takes a few descriptors of its own. */
+	const char *step;
+	switch (orders_follow(s, &l->socket, &step)) {
+	case -1:
+		return fail(l, step);
+	case ORDERS_NONE:
+		l->unwanted = 1;
+		return 0;
+	}
+
+	/* Behind all that takes descriptors of its own. */
 	for (int i = 0; i < s->rlimit_count; i++)
 		if (setrlimit(s->rlimits[i].resource, &s->rlimits[i].value) < 0)
 			return fail(l, "set a resource limit");
@@ -205,87 +208,6 @@ static void mount_proc(struct spec *s, int socket)
 		give_up(socket, "make /proc/sys read-only", errno);
 }
 
-/* Descriptors that the program gets, until they stand at their numbers. */
-struct passed { int fd; uint32_t number; };
-
-static int receive_passed(int socket, struct passed *passed, int count, const char *packet, long n, const int *fds, int fd_count)
-{
-	uint32_t announced;
-	if (n < 8)
-		give_up(socket, "read a descriptors message", EPROTO);
-	memcpy(&announced, packet + 4, 4);
-	if (announced != (uint32_t)fd_count || n != 8 + 4 * (long)announced || count + fd_count > MAX_PASSED)
-		give_up(socket, "read a descriptors message", EPROTO);
-	for (int i = 0; i < fd_count; i++) {
-		memcpy(&passed[count].number, packet + 8 + 4 * i, 4);
-		passed[count].fd = fds[i];
-		if (passed[count].number >= MAX_NUMBER)
-			give_up(socket, "pass a descriptor", EBADF);
-		count++;
-	}
-	return count;
-}
-
-static void add_environment(struct spec *s, int socket, char *packet, long n)
-{
-	static char text[4096];
-	if (n > 4 && packet[n - 1] != 0)
-		give_up(socket, "read the go message", EPROTO);
-	memcpy(text, packet, n);
-	for (char *p = text + 4; p < text + n; p += strlen(p) + 1) {
-		if (s->environment_count == MAX_ENVIRONMENT + MAX_ADDED_ENVIRONMENT)
-			give_up(socket, "add to the environment", E2BIG);
-		s->environment[s->environment_count++] = p;
-	}
-}
-
-/* What the monitor wants to run in the compartment beside its program, out of
- * the plan: a check of the program's health. */
-static void replace_command(struct spec *s, int socket, const char *packet, long n)
-{
-	static char text[4096];
-	if (n <= 4 || packet[n - 1] != 0)
-		give_up(socket, "read the command message", EPROTO);
-	memcpy(text, packet, n);
-	s->program = text + 4;
-	s->argument_count = 0;
-	for (char *p = text + 4; p < text + n; p += strlen(p) + 1)
-		s->arguments[s->argument_count++] = p;
-	s->arguments[s->argument_count] = NULL;
-}
-
-static void place(int socket, struct passed *passed, int count, int highest)
-{
-	/* Out of the way first: a received descriptor may stand at the number
-	 * that another one must get. */
-	for (int i = 0; i < count; i++)
-		if (passed[i].fd <= highest) {
-			int fd = fcntl(passed[i].fd, F_DUPFD_CLOEXEC, highest + 1);
-			if (fd < 0)
-				give_up(socket, "pass a descriptor", errno);
-			close(passed[i].fd);
-			passed[i].fd = fd;
-		}
-	for (int i = 0; i < count; i++) {
-		if (dup2(passed[i].fd, passed[i].number) < 0)
-			give_up(socket, "pass a descriptor", errno);
-		close(passed[i].fd);
-	}
-}
-
-/* Moves fd above highest; everything else that the worker's init needs has
- * to survive place(). */
-static int raise_above(int socket, int fd, int highest)
-{
-	if (fd > highest)
-		return fd;
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, highest + 1);
-	if (high < 0)
-		give_up(socket, "move a descriptor", errno);
-	close(fd);
-	return high;
-}
-
 static _Noreturn void reap(int socket, pid_t main_pid)
 {
 	for (;;) {
@@ -309,13 +231,9 @@ static _Noreturn void reap(int socket, pid_t main_pid)
 	}
 }
 
-_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count, int announce)
+_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count)
 {
 	static char stack[32768] __attribute__((aligned(16)));
-	static unsigned char is_passed[MAX_NUMBER];
-	static char packet[4096];
-	static struct passed passed[MAX_PASSED];
-	int passed_count = 0, highest = 2;
 
 	/* The cgroup first: whatever this process uses from here on counts.
 	 * The descriptors were opened by the monitor, whose rights the kernel
@@ -339,54 +257,22 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 			give_up(socket, t->target, errno);
 	}
 
-	if (announce) {
-		uint32_t m = MSG_PREPARED;
-		if (message_send(socket, &m, sizeof m, NULL, 0) < 0)
-			_exit(1);
-	}
-	for (;;) {
-		int fds[16], fd_count = 16;
-		long n = message_receive(socket, packet, sizeof packet, fds, &fd_count);
-		if (n == 0)
-			_exit(0); /* not needed after all */
-		if (n < 4)
-			give_up(socket, "read a message of the monitor", n < 0 ? errno : EPROTO);
-		uint32_t type;
-		memcpy(&type, packet, 4);
-		if (type == MSG_FDS) {
-			passed_count = receive_passed(socket, passed, passed_count, packet, n, fds, fd_count);
-		} else if (type == MSG_COMMAND && fd_count == 0) {
-			replace_command(s, socket, packet, n);
-		} else if (type == MSG_GO && fd_count == 0) {
-			add_environment(s, socket, packet, n);
-			break;
-		} else {
-			give_up(socket, "read a message of the monitor", EPROTO);
-		}
-	}
-
-	for (int i = 0; i < passed_count; i++) {
-		is_passed[passed[i].number] = 1;
-		if ((int)passed[i].number > highest)
-			highest = passed[i].number;
-	}
-	socket = raise_above(socket, socket, highest > OWN_FDS ? highest : OWN_FDS);
-	for (int i = 0; i < s->path_count; i++)
-		s->paths[i].fd = raise_above(socket, s->paths[i].fd, highest);
-	place(socket, passed, passed_count, highest);
-
 	sigset_t none;
 	sigemptyset(&none);
-	struct launch l = { .spec = s, .signals = &none, .listener = -1, .highest = highest, .passed = is_passed };
+	struct launch l = { .spec = s, .socket = socket, .signals = &none, .listener = -1 };
 	int pidfd = -1;
 	/* The memory and the descriptor table are shared: no page table is
 	 * copied, and the listener that the program's process makes appears
 	 * here without a message that its own filter might stop. The exec
-	 * takes it a table of its own. */
+	 * takes it a table of its own. Until then this process stands still,
+	 * and can be killed. */
 	pid_t pid = clone(program, stack + sizeof stack,
 		CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD | SIGCHLD, &l, &pidfd);
 	if (pid < 0)
 		give_up(socket, "start the program's process", errno);
+	if (l.unwanted)
+		_exit(0);
+	socket = l.socket;
 	if (l.step)
 		give_up(socket, l.step, l.error);
 

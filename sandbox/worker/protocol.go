@@ -14,19 +14,16 @@ import (
 
 // Messages, the first four bytes of a packet; see sandbox/init/init.h.
 const (
-	msgHello    = 1
-	msgSpawn    = 2
-	msgSpawned  = 3
-	msgFDs      = 4
-	msgGo       = 5
-	msgPrepared = 6
-	msgStarted  = 7
-	msgFailed   = 8
-	msgEnded    = 9
-	msgCommand  = 10
+	msgHello   = 1
+	msgSpawn   = 2
+	msgSpawned = 3
+	msgFDs     = 4
+	msgCommand = 5
+	msgGo      = 6
+	msgStarted = 7
+	msgFailed  = 8
+	msgEnded   = 9
 )
-
-const spawnAnnounce = 1
 
 // maximumFDs is how many descriptors go into one packet.
 const maximumFDs = 16
@@ -38,15 +35,11 @@ type Passed struct {
 }
 
 // Spawn asks the init of a compartment for a worker: the socket is the far
-// end of the worker's own, procs are cgroup.procs files to enter. With
-// announce the worker says when it is prepared.
-func Spawn(control int, id uint32, socket int, procs []int, announce bool) error {
-	var m [12]byte
+// end of the worker's own, procs are the files by which its cgroups are entered.
+func Spawn(control int, id uint32, socket int, procs []int) error {
+	var m [8]byte
 	binary.LittleEndian.PutUint32(m[0:], msgSpawn)
 	binary.LittleEndian.PutUint32(m[4:], id)
-	if announce {
-		binary.LittleEndian.PutUint32(m[8:], spawnAnnounce)
-	}
 	fds := append(make([]int, 0, 8), socket)
 	return send(control, m[:], append(fds, procs...))
 }
@@ -55,35 +48,37 @@ func Spawn(control int, id uint32, socket int, procs []int, announce bool) error
 // strings beside those of the plan. A command, a path and its arguments, runs
 // instead of the plan's when it is not nil.
 func Go(socket int, passed []Passed, environment, command []string) error {
-	for len(passed) > 0 {
-		n := min(len(passed), maximumFDs)
-		var m [8 + 4*maximumFDs]byte
-		var fds [maximumFDs]int
-		binary.LittleEndian.PutUint32(m[0:], msgFDs)
-		binary.LittleEndian.PutUint32(m[4:], uint32(n))
-		for i, p := range passed[:n] {
-			binary.LittleEndian.PutUint32(m[8+4*i:], uint32(p.Number))
-			fds[i] = p.FD
-		}
-		if err := send(socket, m[:8+4*n], fds[:n]); err != nil {
+	for len(passed) > maximumFDs {
+		if err := sendPassed(socket, msgFDs, passed[:maximumFDs], nil); err != nil {
 			return err
 		}
-		passed = passed[n:]
+		passed = passed[maximumFDs:]
 	}
 	if command != nil {
 		m := binary.LittleEndian.AppendUint32(make([]byte, 0, 256), msgCommand)
-		for _, argument := range command {
-			m = append(append(m, argument...), 0)
-		}
-		if err := send(socket, m, nil); err != nil {
+		if err := send(socket, appendStrings(m, command), nil); err != nil {
 			return err
 		}
 	}
-	m := binary.LittleEndian.AppendUint32(make([]byte, 0, 256), msgGo)
-	for _, e := range environment {
-		m = append(append(m, e...), 0)
+	return sendPassed(socket, msgGo, passed, environment)
+}
+
+func sendPassed(socket int, kind uint32, passed []Passed, environment []string) error {
+	m := binary.LittleEndian.AppendUint32(make([]byte, 0, 256), kind)
+	m = binary.LittleEndian.AppendUint32(m, uint32(len(passed)))
+	fds := make([]int, 0, maximumFDs)
+	for _, p := range passed {
+		m = binary.LittleEndian.AppendUint32(m, uint32(p.Number))
+		fds = append(fds, p.FD)
 	}
-	return send(socket, m, nil)
+	return send(socket, appendStrings(m, environment), fds)
+}
+
+func appendStrings(m []byte, all []string) []byte {
+	for _, s := range all {
+		m = append(append(m, s...), 0)
+	}
+	return m
 }
 
 func send(socket int, m []byte, fds []int) error {
@@ -119,13 +114,12 @@ type Kind uint8
 
 // The kinds of message.
 const (
-	Closed   Kind = iota // the other side is gone
-	Hello                // the init of the compartment is up
-	Spawned              // a worker was forked, or Errno says why not
-	Prepared             // a worker waits for Go
-	Started              // the program runs
-	Failed               // the program never ran
-	Ended                // the program ended
+	Closed  Kind = iota // the other side is gone
+	Hello               // the init of the compartment is up
+	Spawned             // a worker was forked, or Errno says why not
+	Started             // the program runs
+	Failed              // the program never ran
+	Ended               // the program ended
 )
 
 var errMalformed = errors.New("a message of the init is malformed")
@@ -194,8 +188,6 @@ func parse(b []byte, fds []int) (Message, int, error) {
 		return Message{Kind: Spawned, Worker: u32(4), Init: fds[0]}, 1, nil
 	case kind == msgSpawned && len(b) == 12 && u32(8) != 0:
 		return Message{Kind: Spawned, Worker: u32(4), Errno: syscall.Errno(u32(8)), Init: -1}, 0, nil
-	case kind == msgPrepared && len(b) == 4:
-		return Message{Kind: Prepared}, 0, nil
 	case kind == msgStarted && len(b) == 4 && len(fds) == 2:
 		return Message{Kind: Started, Program: fds[0], Listener: fds[1]}, 2, nil
 	case kind == msgFailed && len(b) >= 8:
