@@ -152,6 +152,9 @@ func (s *Supervisor) force(cause string) {
 func (s *Supervisor) moveApplication(to control.State, cause string) {
 	s.journal.add(control.Event{Kind: control.EventApplication, From: s.state, To: to, Text: cause})
 	s.state, s.cause = to, cause
+	if s.plan.Quiet {
+		return // what went wrong is said of the component
+	}
 	switch to {
 	case control.Stopped:
 		s.announce(fmt.Sprintf("ended with status %d", s.status))

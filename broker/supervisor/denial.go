@@ -62,6 +62,9 @@ func (s *Supervisor) denied(e denied) {
 		return
 	}
 	s.journal.add(event)
+	if s.plan.Quiet {
+		return
+	}
 	if passed, ok := c.quietDenials.allow(time.Now()); ok {
 		if passed > 0 {
 			s.tell(c, fmt.Sprintf("%d more kinds of denial; sandbox status lists them", passed))

@@ -112,7 +112,9 @@ func (s *Supervisor) ready(c *component) {
 	s.move(c, control.Started, "ready")
 	s.arm(c, c.backoff.stableAfter())
 	s.startWatchdog(c)
-	s.tell(c, fmt.Sprintf("ready after %s (pid %d)", round(took), c.worker.pid))
+	if !s.plan.Quiet {
+		s.tell(c, fmt.Sprintf("ready after %s (pid %d)", round(took), c.worker.pid))
+	}
 }
 
 // stop asks a component's worker to end.
@@ -187,7 +189,9 @@ func (s *Supervisor) ended(c *component, e end) {
 	c.last, c.lastAt = e, time.Now()
 	if asked {
 		s.move(c, control.Stopped, e.String())
-		s.say(c, "stopped: "+e.String())
+		if !s.plan.Quiet {
+			s.say(c, "stopped: "+e.String())
+		}
 		return
 	}
 	if !e.normal() {
@@ -219,7 +223,11 @@ func (s *Supervisor) endedForGood(c *component, to control.State, e end) {
 		s.mishap = failureStatus(e)
 	}
 	s.move(c, to, e.String())
-	s.say(c, e.String()+"; its policy does not restart it")
+	if !s.plan.Quiet {
+		s.say(c, e.String()+"; its policy does not restart it")
+	} else if e.how != wire.Exited {
+		s.say(c, e.String())
+	}
 	if c.plan.Life.Essential {
 		status := 0
 		if !e.normal() {

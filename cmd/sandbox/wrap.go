@@ -19,7 +19,7 @@ type wrapping struct {
 	read, write, execute, temporary            []string
 	listen, connect, syscalls, environment     []string
 	processes                                  int
-	hostNetwork, print                         bool
+	hostNetwork, print, verbose                bool
 	set                                        []string
 }
 
@@ -54,6 +54,7 @@ file but the program's own libraries. Its exit status is the program's.
 	f.IntVar(&w.processes, "processes", 0, "how many `TASKS` it may be at once")
 	f.BoolVar(&w.hostNetwork, "host-network", false, "share the host's network")
 	f.StringArrayVar(&w.set, "set", nil, "override a value of the policy: `KEY=VALUE`")
+	f.BoolVarP(&w.verbose, "verbose", "v", false, "tell what happens, and what the program tried and was refused")
 	f.BoolVar(&w.print, "print", false, "print the policy instead of running it")
 	return c
 }
@@ -95,6 +96,7 @@ func (w *wrapping) run(command []string) error {
 	if err != nil {
 		return failedStart(err)
 	}
+	p.Quiet = !w.verbose
 	return start(p, false)
 }
 

@@ -18,6 +18,9 @@ type Plan struct {
 	Components  []Component `json:"components"`  // referred to by index
 	Supervision Group       `json:"supervision"` // the root of the supervision tree
 	Control     Control     `json:"control"`
+	// Quiet keeps the broker from telling what goes as it should, for
+	// programs whose own output is all that anybody wants to see.
+	Quiet bool `json:"quiet,omitempty"`
 }
 
 // Position is a place in a policy file; the zero Position is "nowhere".
