@@ -7,6 +7,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CGO_ENABLED ?= 1
+# sudo has a PATH of its own, in which Go's usual place is missing; and a
+# checkout of somebody else's is none that git would tell root about.
+export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 GO        ?= go
 MUSL      ?= musl-gcc
@@ -95,7 +99,7 @@ test-race: ## run the tests of the broker's own code with the race detector
 
 .PHONY: vet
 vet: build ## gofmt and go vet
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './.cache/*')); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 
 VM_TESTS    := .cache/vm/tests
