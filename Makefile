@@ -27,8 +27,8 @@ help: ## list every target
 
 # What the build needs, and beside it what the tests and the demo use.
 PACKAGES_BUILD := gcc libc6-dev libseccomp-dev pkg-config musl-tools linux-libc-dev
-PACKAGES_TEST  := $(shell cat test/packages.txt test/*/packages.txt 2>/dev/null)
-PACKAGES_DEMO  := $(shell cat examples/*/packages.txt 2>/dev/null)
+PACKAGES_TEST  := $(shell sed 's/\#.*//' test/packages.txt test/*/packages.txt 2>/dev/null)
+PACKAGES_DEMO  := $(shell sed 's/\#.*//' examples/*/packages.txt 2>/dev/null)
 
 # install-packages LIST: says what it installs, skips what is there.
 define install-packages
