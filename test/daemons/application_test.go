@@ -353,6 +353,14 @@ func file(t *testing.T, path, content string, mode fs.FileMode) string {
 	return path
 }
 
+// replace writes a file as editors do: a new one takes the old one's name.
+func replace(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.Rename(file(t, path+".new", content, 0o644), path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // command runs a client and returns its output.
 func command(name string, arguments ...string) (string, error) {
 	b, err := exec.Command(name, arguments...).CombinedOutput()

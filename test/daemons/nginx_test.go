@@ -30,9 +30,10 @@ func nginxSettings(t *testing.T) (settings []string, port, configuration, root s
 	t.Helper()
 	port, root = freePort(t), directory(t, "root")
 	file(t, filepath.Join(root, "index.html"), "a page from a directory of the host\n", 0o644)
-	configuration = file(t, filepath.Join(directory(t, "root"), "nginx.conf"), fmt.Sprintf(nginxSite, port, root, "first"), 0o644)
+	configuration = directory(t, "root")
+	replace(t, filepath.Join(configuration, "nginx.conf"), fmt.Sprintf(nginxSite, port, root, "first"))
 	return []string{
-		"variables.port=" + port, "variables.config=" + configuration, "variables.root=" + root,
+		"variables.port=" + port, "variables.configuration=" + configuration, "variables.root=" + root,
 		"variables.logs=" + directory(t, "www-data"),
 	}, port, configuration, root
 }
@@ -63,7 +64,7 @@ func TestNginx(t *testing.T) {
 	}
 
 	master := a.worker().PID
-	file(t, configuration, fmt.Sprintf(nginxSite, port, root, "second"), 0o644)
+	replace(t, filepath.Join(configuration, "nginx.conf"), fmt.Sprintf(nginxSite, port, root, "second"))
 	a.reload()
 	curl("second", "/version")
 	if now := a.worker().PID; now != master {

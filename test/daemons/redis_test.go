@@ -20,9 +20,9 @@ func redisSettings(t *testing.T) (settings []string, port, state string) {
 	if !strings.Contains(string(debian), line) {
 		t.Fatalf("Debian's redis.conf has not the line %q", line)
 	}
-	configuration := file(t, filepath.Join(directory(t, "redis"), "redis.conf"),
-		strings.Replace(string(debian), line, "\ndir "+state+"\n", 1), 0o644)
-	return []string{"variables.port=" + port, "variables.state=" + state, "variables.config=" + configuration}, port, state
+	configuration := directory(t, "redis")
+	file(t, filepath.Join(configuration, "redis.conf"), strings.Replace(string(debian), line, "\ndir "+state+"\n", 1), 0o644)
+	return []string{"variables.port=" + port, "variables.state=" + state, "variables.configuration=" + configuration}, port, state
 }
 
 func TestRedis(t *testing.T) {
