@@ -35,6 +35,8 @@ type directory struct {
 	lock    int // descriptor of the directory, flock(2)ed
 	pipe    int // the sweeper acts when its last copy closes
 	sweeper int // pid, a child of this process
+
+	listeners []int // granted sockets; the sweeper removes only closed ones
 }
 
 // patience is how long a start waits for the sweeping of an earlier run.
@@ -188,6 +190,9 @@ func (d *directory) startSweeper(application string, sockets []string, programs 
 
 // abandon lets the sweeper do its work and waits until it is done.
 func (d *directory) abandon() {
+	for _, fd := range d.listeners {
+		unix.Close(fd)
+	}
 	if d.pipe < 0 {
 		os.Remove(d.path)
 		unix.Close(d.lock)

@@ -78,6 +78,9 @@ func (e *ErrRunning) Error() string {
 // cheapest to find; the compartments side by side, because each takes ten
 // milliseconds of mostly waiting; the exec last.
 func Launch(p *plan.Plan, programs Programs, supervisor int) error {
+	if err := nameTaken(p, supervisor); err != nil {
+		return err
+	}
 	base, err := StateDirectory()
 	if err != nil {
 		return err
@@ -97,6 +100,19 @@ func Launch(p *plan.Plan, programs Programs, supervisor int) error {
 	// Not reached after a successful exec.
 	d.abandon()
 	return err
+}
+
+// nameTaken is an error if a component has the supervisor's name: its cgroup,
+// its directory and its lines in the output would be the supervisor's.
+func nameTaken(p *plan.Plan, supervisor int) error {
+	own := p.Components[supervisor].Name
+	for i, c := range p.Components {
+		if i != supervisor && c.Name == own {
+			at := c.Position
+			return fmt.Errorf("%s:%d:%d: component %q has the name of Bulkhead's own supervisor; choose another", at.File, at.Line, at.Column, c.Name)
+		}
+	}
+	return nil
 }
 
 // buildLocked keeps sweepers of other applications from removing the cgroup
@@ -130,6 +146,7 @@ func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*hand
 			return nil, err
 		}
 		h.Listeners = append(h.Listeners, handover.Listener{Grant: i, FD: fd})
+		d.listeners = append(d.listeners, fd)
 	}
 	if h.Control, err = listenPath(filepath.Join(d.path, "control"), 0o600, -1); err != nil {
 		return nil, err
@@ -177,13 +194,21 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan) error {
 	for i := range h.Listeners {
 		keep = append(keep, &h.Listeners[i].FD)
 	}
-	// Copies that survive the exec, above the two fixed numbers.
+	// Copies that survive the exec, above the two fixed numbers. When there is
+	// no exec they have to go: the sweeper waits for the last of its pipe.
+	var copies []int
+	defer func() {
+		for _, fd := range copies {
+			unix.Close(fd)
+		}
+	}()
 	for _, fd := range keep {
 		copied, err := unix.FcntlInt(uintptr(*fd), unix.F_DUPFD, handover.PlanFD+1)
 		if err != nil {
 			return fmt.Errorf("keep a descriptor for the monitor: %w", err)
 		}
 		*fd = copied
+		copies = append(copies, copied)
 	}
 	encodedPlan, err := plan.Encode(p)
 	if err != nil {

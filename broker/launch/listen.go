@@ -102,7 +102,7 @@ func listenUnix(g *plan.Grant) (int, error) {
 		return -1, &GrantError{g, "make a socket", err}
 	}
 	err = unix.Bind(fd, &unix.SockaddrUnix{Name: g.Address})
-	if err == unix.EADDRINUSE && strings.HasPrefix(g.Address, "/") && deserted(g.Address, kind) {
+	if err == unix.EADDRINUSE && strings.HasPrefix(g.Address, "/") && deserted(g.Address) {
 		// A socket file that nobody listens on is what a power cut left.
 		if err = unix.Unlink(g.Address); err == nil {
 			err = unix.Bind(fd, &unix.SockaddrUnix{Name: g.Address})
@@ -121,9 +121,16 @@ func listenUnix(g *plan.Grant) (int, error) {
 	return fd, nil
 }
 
-// deserted says whether a path is a socket that refuses connections.
-func deserted(path string, kind int) bool {
-	fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+// deserted says whether a path is a socket that no process has any more. The
+// type has to be looked at: the kernel refuses a connection to a file that is
+// no socket in the same words. A datagram socket asks: one of another kind
+// answers EPROTOTYPE and notices nothing, also between its bind and its listen.
+func deserted(path string) bool {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return false
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}

@@ -55,6 +55,10 @@ func (m *Monitor) end() {
 
 // sweep lets the sweeper remove cgroups, sockets and the directory, and waits.
 func (m *Monitor) sweep() {
+	// It removes the files of sockets that nobody has any more.
+	for _, fd := range m.listeners {
+		unix.Close(fd)
+	}
 	unix.Close(m.handover.Sweeper)
 	pidfd, err := unix.PidfdOpen(m.handover.SweeperPid, 0)
 	if err != nil {

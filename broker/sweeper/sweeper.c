@@ -19,12 +19,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { PIPE_FD = 3, LOCK_FD = 4, PATIENCE_MS = 10000 };
+enum { PIPE_FD = 3, LOCK_FD = 4, PATIENCE_MS = 10000, SOCKET_PATIENCE_MS = 200 };
 
 static void wait_ms(long ms)
 {
@@ -135,6 +137,36 @@ static void remove_parents(const char *directory, char **groups, int count)
 	close(lock);
 }
 
+/* Whether path is a socket that no process has any more. Another program may
+ * have been there first, or have come meanwhile; a policy may name any file by
+ * mistake. A datagram socket is asked with: to a socket of another kind it
+ * gets EPROTOTYPE, without a connection that the other side would notice. */
+static int deserted(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode) || strlen(path) >= sizeof address.sun_path)
+		return 0;
+	strcpy(address.sun_path, path);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int refused = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+/* The broker's own copies of a socket may close a moment after its pipe. */
+static void remove_socket(const char *path)
+{
+	for (int waited = 0; waited <= SOCKET_PATIENCE_MS; waited += 2) {
+		if (deserted(path)) {
+			unlink(path);
+			return;
+		}
+		wait_ms(2);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	int status = 0;
@@ -166,7 +198,7 @@ int main(int argc, char **argv)
 	remove_parents(argv[1], argv + 2, argc - 2);
 	for (int i = 2; i + 1 < argc; i += 2)
 		if (!strcmp(argv[i], "-u"))
-			unlink(argv[i + 1]);
+			remove_socket(argv[i + 1]);
 	if (remove_tree(AT_FDCWD, argv[1], 0) < 0) {
 		fprintf(stderr, "sweeper: remove %s: %s\n", argv[1], strerror(errno));
 		status = 1;

@@ -126,7 +126,8 @@ grants:
 components:
 `
 
-func requestingSite(t *testing.T, a *Application) {
+// requestingSite makes what the grants name, and returns what ends it.
+func requestingSite(t *testing.T, a *Application) (end func() error) {
 	t.Helper()
 	for _, dir := range []string{"store", "books"} {
 		if err := os.MkdirAll(filepath.Join(a.Dir, dir), 0o755); err != nil {
@@ -139,7 +140,6 @@ func requestingSite(t *testing.T, a *Application) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -152,13 +152,15 @@ func requestingSite(t *testing.T, a *Application) {
 			c.Close()
 		}
 	}()
+	return l.Close
 }
 
 // Descriptors on request, by the Go client: what is granted comes, what is
 // not has an errno that says so.
 func TestDescriptorsOnRequest(t *testing.T) {
 	a := New(t, "request")
-	requestingSite(t, a)
+	end := requestingSite(t, a)
+	defer end()
 	a.Write(requesting + `
   web:
     command:
@@ -244,7 +246,7 @@ func TestDescriptorsOnRequest(t *testing.T) {
 	if info, err := os.Stat(a.Dir + "/store/a.txt"); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("a.txt: %v, %v", info, err)
 	}
-	os.Remove(a.Dir + "/db")
+	end()
 	a.Stop()
 }
 
@@ -259,7 +261,8 @@ func TestDescriptorsOnRequestFromPython(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := New(t, "python")
-	requestingSite(t, a)
+	end := requestingSite(t, a)
+	defer end()
 	module, err := os.ReadFile(client + "/bulkhead.py")
 	if err != nil {
 		t.Fatal(err)
@@ -314,6 +317,6 @@ say("other", lambda: broker.start("web"))
 		"start (Result(how=1, code=0, reason=''), 'SHOUT')",
 		"other EPERM",
 	)
-	os.Remove(a.Dir + "/db")
+	end()
 	a.Stop()
 }

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -136,6 +137,13 @@ components:
 	a.Expect(a.Out, "stays")
 	a.Signal(unix.SIGINT)
 	a.Expect(a.Err, "stops: SIGINT")
+	// A second one that comes at once is the first one's echo: timeout(1)
+	// signals its child and then the whole group.
+	a.Signal(unix.SIGINT)
+	time.Sleep(500 * time.Millisecond)
+	if len(a.Of(Program, "deaf")) != 1 {
+		t.Errorf("the echo of a signal killed it:\n%s", a.Err)
+	}
 	a.Signal(unix.SIGINT)
 	a.Wait()
 	a.ExpectNothingLeft(0)

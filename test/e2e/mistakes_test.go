@@ -1,0 +1,248 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// expectMistake runs a start that must fail: with a status from 125 to 127,
+// with one error that begins as given, and with nothing left behind.
+func expectMistake(t *testing.T, a *Application, want int, message string) {
+	t.Helper()
+	if status := a.Wait(); status != want {
+		t.Errorf("status %d, not %d", status, want)
+	}
+	pattern := regexp.MustCompile("(?m)^" + a.fill(message))
+	if !pattern.MatchString(a.Err.String()) {
+		t.Errorf("the message is not %q:\n%s", pattern, a.Err)
+	}
+	if strings.Contains(a.Err.String(), "panic") || strings.Contains(a.Err.String(), "goroutine ") {
+		t.Errorf("it panics:\n%s", a.Err)
+	}
+	a.ExpectNothingLeft(0)
+}
+
+// What stands wrongly in the file is said with its place in the file.
+func TestMistakesInPolicy(t *testing.T) {
+	long := strings.Repeat("n", 64)
+	for _, c := range []struct{ name, policy, message string }{
+		{"unknown-key", "application: {{NAME}}\ncomponents:\n  web: {command: [{{BUSYBOX}}, \"true\"], comand: [x]}\n",
+			`{{DIR}}/policy.yaml:3:\d+: unknown key "comand"`},
+		{"wrong-type", "application: {{NAME}}\ncomponents:\n  web: {command: {{BUSYBOX}}}\n",
+			`{{DIR}}/policy.yaml:3:18: `},
+		{"missing-grant", "application: {{NAME}}\ncomponents:\n  web: {command: [{{BUSYBOX}}, \"true\"], grants: [nothing]}\n",
+			`{{DIR}}/policy.yaml:3:\d+: .*nothing`},
+		{"missing-file", "application: {{NAME}}\ncomponents:\n  web: {command: [{{BUSYBOX}}, \"true\"], files: {read: [/nothing/there]}}\n",
+			`{{DIR}}/policy.yaml:3:\d+: .*/nothing/there`},
+		{"long-name", "application: {{NAME}}\ncomponents:\n  " + long + ": {command: [{{BUSYBOX}}, \"true\"]}\n",
+			`{{DIR}}/policy.yaml:3:3: `},
+		{"long-application", "application: e2e-" + long + "\ncomponents:\n  web: {command: [{{BUSYBOX}}, \"true\"]}\n",
+			`{{DIR}}/policy.yaml:1:14: `},
+		{"climbing-application", "application: ../../tmp/e2e\ncomponents:\n  web: {command: [{{BUSYBOX}}, \"true\"]}\n",
+			`{{DIR}}/policy.yaml:1:14: `},
+		{"no-yaml", "application: [\n", `{{DIR}}/policy.yaml:\d+:\d+: `},
+		{"binary", "\x7fELF\x00\x01", `{{DIR}}/policy.yaml:\d+:\d+: `},
+		{"empty", "", `{{DIR}}/policy.yaml:\d+:\d+: `},
+		{"supervisor-s-name", "application: {{NAME}}\ncomponents:\n  supervisor: {command: [{{BUSYBOX}}, \"true\"]}\n",
+			`sandbox: {{DIR}}/policy.yaml:3:3: component "supervisor"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := New(t, "mistake-"+c.name).Write(c.policy).Run()
+			expectMistake(t, a, 125, c.message)
+		})
+	}
+}
+
+func TestPolicyIsNoFile(t *testing.T) {
+	a := New(t, "no-file")
+	a.Policy = a.Dir
+	expectMistake(t, a.Run(), 125, "{{DIR}}: it is not a regular file")
+	a.Policy = a.Dir + "/missing.yaml"
+	expectMistake(t, a.Run(), 125, "{{DIR}}/missing.yaml: it does not exist")
+}
+
+const serving = `
+application: {{NAME}}
+grants:
+  http: {listen: "tcp:127.0.0.1:{{PORT}}"}
+components:
+  web: {command: [{{PROGRAM}}, program, serve, web], grants: [http]}
+`
+
+func TestPortInUse(t *testing.T) {
+	a := New(t, "port").Write(serving)
+	l, err := net.Listen("tcp4", "127.0.0.1:"+itoa(a.Port()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Run()
+	a.Wait()
+	l.Close() // not ours, so not a leftover
+	expectMistake(t, a, 125, `sandbox: {{DIR}}/policy.yaml:4:3: grant "http": listen on tcp:127.0.0.1:{{PORT}}: address already in use`)
+}
+
+// A file of another kind in a socket's place is no socket that a power cut
+// left: it stays.
+func TestFileInASocketsPlace(t *testing.T) {
+	for _, kind := range []string{"file", "directory", "symlink", "fifo"} {
+		t.Run(kind, func(t *testing.T) {
+			a := New(t, "socket-place").Write(`
+application: {{NAME}}
+grants:
+  door: {listen: "unix:{{DIR}}/door"}
+components:
+  web: {command: [{{PROGRAM}}, program, serve, web], grants: [door]}
+`)
+			door := a.Dir + "/door"
+			precious := a.File("precious", "precious")
+			err := map[string]func() error{
+				"file":      func() error { return os.WriteFile(door, []byte("precious"), 0o644) },
+				"directory": func() error { return os.Mkdir(door, 0o755) },
+				"symlink":   func() error { return os.Symlink(precious, door) },
+				"fifo":      func() error { return unix.Mkfifo(door, 0o644) },
+			}[kind]()
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectMistake(t, a.Run(), 125, `.*{{DIR}}/policy.yaml:4:\d+: .*door`)
+			for _, path := range []string{door, precious} {
+				if _, err := os.Lstat(path); err != nil {
+					t.Errorf("it was removed: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// With a private copy of the programs that has something wrong with it.
+func TestProgramsOfOursAreWrong(t *testing.T) {
+	for _, program := range []string{"monitor", "supervisor", "init", "sweeper"} {
+		for _, wrong := range []struct {
+			name string
+			do   func(string) error
+		}{
+			{"missing", os.Remove},
+			{"not executable", func(path string) error { return os.Chmod(path, 0o644) }},
+			{"empty", func(path string) error { return os.WriteFile(path, nil, 0o755) }},
+			{"a directory", func(path string) error { os.Remove(path); return os.Mkdir(path, 0o755) }},
+		} {
+			t.Run(program+" "+wrong.name, func(t *testing.T) {
+				a := New(t, "programs").Write(sleeper)
+				other := &Site{Dir: a.Dir + "/bin", Sandbox: a.Dir + "/bin/sandbox", Libexec: a.Dir + "/bin/libexec", Program: a.site.Program, Busybox: a.site.Busybox}
+				if err := os.MkdirAll(other.Libexec, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				for _, name := range []string{"sandbox", "libexec/monitor", "libexec/supervisor", "libexec/init", "libexec/sweeper"} {
+					if err := copyProgram(filepath.Join(a.site.Dir, name), filepath.Join(other.Dir, name)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				a.site = other
+				if err := wrong.do(filepath.Join(other.Libexec, program)); err != nil {
+					t.Fatal(err)
+				}
+				a.Run()
+				expectMistake(t, a, 125, ".*"+program)
+			})
+		}
+	}
+}
+
+// Something in the way of /run/sandbox/APPLICATION.
+func TestStateDirectoryInTheWay(t *testing.T) {
+	a := New(t, "state").Write(sleeper)
+	if err := os.MkdirAll("/run/sandbox", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	place := "/run/sandbox/" + a.Name
+	for _, kind := range []struct {
+		name string
+		do   func() error
+	}{
+		{"file", func() error { return os.WriteFile(place, nil, 0o644) }},
+		{"symlink", func() error { return os.Symlink(a.Dir, place) }},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			if err := kind.do(); err != nil {
+				t.Fatal(err)
+			}
+			a.Run()
+			status := a.Wait()
+			if err := os.Remove(place); err != nil {
+				t.Errorf("somebody else's %s was removed: %v", kind.name, err)
+			}
+			if status != 125 || !strings.Contains(a.Err.String(), place) {
+				t.Errorf("status %d, %s", status, a.Err)
+			}
+			if _, err := os.Stat(a.Policy); err != nil {
+				t.Errorf("what the link leads to was swept: %v", err)
+			}
+			a.ExpectNothingLeft(0)
+		})
+	}
+}
+
+// /run cannot be written: in a mount namespace of its own, where it is
+// read-only.
+func TestStateDirectoryNotWritable(t *testing.T) {
+	a := New(t, "readonly").Write(sleeper)
+	a.inMountNamespace("mount --make-rprivate / && mount -t tmpfs none /run && mount -o remount,ro /run && ")
+	expectMistake(t, a, 125, "sandbox: make the state directory /run/sandbox: .*read-only")
+}
+
+// inMountNamespace runs the policy in a mount namespace of its own that a
+// script of the shell prepares.
+func (a *Application) inMountNamespace(script string) {
+	a.t.Helper()
+	a.command = exec.Command(a.site.Busybox, "unshare", "-m", a.site.Busybox, "sh", "-c", script+"exec "+a.site.Sandbox+" run "+a.Policy)
+	a.start()
+}
+
+// A cgroup that cannot be made: cgroup file systems that are read-only, as they
+// are in many containers.
+func TestCgroupCannotBeMade(t *testing.T) {
+	a := New(t, "cgroup").Write(sleeper)
+	script := "mount --make-rprivate / && "
+	for _, line := range mounts() {
+		if strings.Contains(line, " - cgroup") {
+			script += "mount -o remount,bind,ro " + strings.Fields(line)[4] + " && "
+		}
+	}
+	a.inMountNamespace(script)
+	expectMistake(t, a, 125, `(?s)sandbox: create the compartment of component .*cgroup.*read-only`)
+	a.Run().Ready()
+	a.Stop()
+}
+
+// What is more than the parts of the broker take from one another is said, not
+// cut, and found before anything runs or undone.
+func TestPlanTooLarge(t *testing.T) {
+	var environment, words strings.Builder
+	for i := range 4000 { // of 6,000 bytes, in three components: more than 64 MiB
+		fmt.Fprintf(&environment, "A%d: *long, ", i)
+	}
+	for range 5000 {
+		words.WriteString("word, ")
+	}
+	plan := "application: {{NAME}}\nvariables: {long: &long " + strings.Repeat("x", 6000) + "}\ncomponents:\n" +
+		"  a: {command: [{{BUSYBOX}}, sleep, '1000'], environment: &all {" + environment.String() + "}}\n" +
+		"  b: {command: [{{BUSYBOX}}, sleep, '1000'], environment: *all}\n" +
+		"  c: {command: [{{BUSYBOX}}, sleep, '1000'], environment: *all}\n"
+	for _, c := range []struct{ name, policy, message string }{
+		{"plan", plan, "sandbox: encode plan: .* bytes are more than the 67108864 allowed"},
+		{"arguments", "application: {{NAME}}\ncomponents:\n  web: {command: [{{BUSYBOX}}, " + words.String() + "end]}\n", `(?s).*sandbox: create the compartment of component "web": wait for its init: it ended at once`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := New(t, "large-"+c.name).Write(c.policy).Run()
+			expectMistake(t, a, 125, c.message)
+		})
+	}
+}
