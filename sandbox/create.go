@@ -7,9 +7,11 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	// The device rules of cgroups, of which libcontainer refuses to do without.
@@ -21,6 +23,7 @@ import (
 
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/worker"
 )
 
 // Site is where compartments of one application are built.
@@ -125,7 +128,41 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	if err != nil {
 		return nil, failed("open a pidfd of its init", err)
 	}
+	if err := greeted(pair[0], pidfd); err != nil {
+		unix.Close(pidfd)
+		return nil, failed("wait for its init", err)
+	}
 	return &Compartment{Control: pair[0], Pid: pid, Pidfd: pidfd}, nil
+}
+
+// helloPatience is how long an init may take to read its spec.
+const helloPatience = 10 * time.Second
+
+// greeted waits until the init says that it is up. libcontainer knows nothing
+// of what follows its exec: a file that is no program, a spec that the init
+// does not take.
+func greeted(control, pidfd int) error {
+	poll := []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(helloPatience); ; {
+		n, err := unix.Poll(poll, int(time.Until(deadline)/time.Millisecond)+1)
+		if err != nil && err != unix.EINTR {
+			return os.NewSyscallError("poll", err)
+		}
+		if n > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("it says nothing for %v", helloPatience)
+		}
+	}
+	said, err := worker.Receive(control)
+	switch {
+	case err != nil && err != unix.EAGAIN:
+		return err
+	case err == nil && said.Kind == worker.Hello:
+		return nil
+	}
+	return errors.New("it ended at once, and says why above: a broken installation, or a component with more arguments, variables or paths than it takes")
 }
 
 // Sealed puts b into a memfd that nobody can change any more.

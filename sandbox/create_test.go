@@ -74,7 +74,6 @@ func TestCreate(t *testing.T) {
 		t.Logf("%+v %v", m, time.Since(t0))
 		return m
 	}
-	wait(made.Control)
 	for i := range 5 {
 		t0 = time.Now()
 		l, err := g.NewLeaf("w1", c.Limits)
