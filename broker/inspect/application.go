@@ -266,10 +266,8 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 			break
 		}
 		if name == "init" {
-			if depth >= Full && len(leaves[name]) > 0 {
-				if p, err := i.process(leaves[name][0], depth); err == nil {
-					c.Init = p
-				}
+			if depth >= Full {
+				c.Init = i.compartmentInit(leaves[name], depth)
 			}
 			continue
 		}
@@ -281,6 +279,17 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 	if c.Name == "supervisor" && c.Running == 0 {
 		c.Running = len(c.Workers)
 	}
+}
+
+// compartmentInit is the init among the processes of its group, where workers
+// are too for the moment after their fork.
+func (i *Inspector) compartmentInit(pids []int, depth Depth) *Process {
+	for _, pid := range pids {
+		if p, err := i.process(pid, depth); err == nil && p.Role == "compartment-init" {
+			return p
+		}
+	}
+	return nil
 }
 
 // worker looks at the processes of one leaf. Its program is the second process

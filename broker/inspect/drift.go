@@ -27,6 +27,9 @@ func (i *Inspector) drift(a *Application, c *Component, depth Depth) []Drift {
 		d.add(nil, "processes", "workers in cgroup sandbox/"+a.Name+"/"+c.Name, "none there", plan.Position{})
 	}
 	for p := range c.processes() {
+		if p.Role == "starting" {
+			continue // its walls are being built; it runs nothing of the component's yet
+		}
 		d.process(p)
 		if !p.ofInit() {
 			d.program(p)
@@ -139,8 +142,6 @@ func (d *drifts) program(p *Process) {
 }
 
 func (d *drifts) identity(p *Process) {
-	// An id that may be the compartment's root is the program's before its
-	// last step; a look at that moment is no drift.
 	for _, uid := range p.Identity.UIDs {
 		if uid != d.plan.Hosts.UID && !(d.plan.User.UID == 0 && uid == d.plan.Hosts.Init) {
 			d.add(p, "user", fmt.Sprint(d.plan.Hosts.UID), fmt.Sprint(uid), plan.Position{})
@@ -200,7 +201,7 @@ func (d *drifts) cgroup(p *Process) {
 	optional := func(name string) bool {
 		return slices.Contains(d.plan.Optional, name) || slices.Contains(d.plan.Optional, "cgroup")
 	}
-	if group := "/sandbox/" + d.application.Name + "/" + d.component.Name + "/"; !strings.Contains(p.Cgroup.Path+"/", group) {
+	if group := "/sandbox/" + d.application.Name + "/" + d.component.Name + "/"; !strings.HasPrefix(p.Cgroup.Path, group) {
 		d.add(p, "cgroup", "below "+group, p.Cgroup.Path, plan.Position{})
 	}
 	l := d.plan.Limits

@@ -77,8 +77,10 @@ func (c *Component) processes() iter.Seq[*Process] {
 	}
 }
 
-// ofInit says whether the process is one of Bulkhead's inits.
-func (p *Process) ofInit() bool { return p.Role == "worker-init" || p.Role == "compartment-init" }
+// ofInit says whether the process runs Bulkhead's init.
+func (p *Process) ofInit() bool {
+	return p.Role == "worker-init" || p.Role == "compartment-init" || p.Role == "starting"
+}
 
 // explain says of each descriptor of a component where it comes from, and
 // counts the open ones of each grant. Without the plan there is nothing to

@@ -20,7 +20,7 @@ type Process struct {
 	Parent     int    `json:"parent"`
 	Name       string `json:"name"`
 	Executable string `json:"executable"`
-	Role       string `json:"role,omitempty"` // of a Bulkhead process: program, child, worker-init, compartment-init, monitor
+	Role       string `json:"role,omitempty"` // of a Bulkhead process: program, child, starting, worker-init, compartment-init, monitor
 	// Of is the place of a Bulkhead process: APPLICATION/COMPONENT/WORKER.
 	Of       string    `json:"of,omitempty"`
 	Started  time.Time `json:"started"`
@@ -93,12 +93,16 @@ func (i *Inspector) process(pid int, depth Depth) (*Process, error) {
 }
 
 func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
+	// First: a worker that has executed its program by now has its walls too,
+	// and all that is read later shows them.
+	executable, executableError := os.Readlink(procPath(pid, "exe"))
 	s, err := readStatus(pid)
 	if err != nil {
 		return nil, err
 	}
 	p := &Process{
-		PID: pid, Parent: s.parent, Name: s.name, Threads: s.threads, Resident: s.resident,
+		Executable: executable,
+		PID:        pid, Parent: s.parent, Name: s.name, Threads: s.threads, Resident: s.resident,
 		Identity:     Identity{UIDs: s.uids, GIDs: s.gids, Groups: s.groups},
 		Capabilities: s.capabilities, NoNewPrivileges: s.noNewPrivileges,
 		Seccomp: Seccomp{Mode: seccompMode(s.seccomp), Loaded: s.filters},
@@ -117,8 +121,8 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 	if p.Cgroup, err = i.readCgroup(pid); err != nil {
 		return nil, err
 	}
+	p.read("its executable", func() error { return executableError })
 	p.place()
-	p.read("its executable", func() (err error) { p.Executable, err = os.Readlink(procPath(pid, "exe")); return })
 	p.read("its id maps", func() (err error) {
 		if p.Identity.UIDMap, err = readMap(pid, "uid_map"); err == nil {
 			p.Identity.GIDMap, err = readMap(pid, "gid_map")
@@ -200,20 +204,31 @@ func writableExecutable(pid int) (int, error) {
 
 // place reads off the cgroup what a process is to Bulkhead.
 func (p *Process) place() {
-	_, after, ok := strings.Cut(p.Cgroup.Path, "/"+cgroup.Root+"/")
+	after, ok := strings.CutPrefix(p.Cgroup.Path, "/"+cgroup.Root+"/")
 	parts := strings.Split(after, "/")
 	if !ok || len(parts) < 3 {
 		return
 	}
 	p.Of = strings.Join(parts[:3], "/")
 	switch {
-	case parts[2] == "init":
+	case parts[2] == "init" && p.InnerPID == 1:
 		p.Role = "compartment-init"
+	case parts[2] == "init":
+		p.Role = "starting" // just forked, on its way to a leaf
 	case p.InnerPID == 1:
 		p.Role = "worker-init"
-	case p.InnerPID == 2:
-		p.Role = "program"
-	default:
+	case p.InnerPID != 2:
 		p.Role = "child"
+	case p.stillInit():
+		p.Role = "starting"
+	default:
+		p.Role = "program"
 	}
+}
+
+// stillInit says that a worker's second process has not executed its program
+// yet: until then it runs what its parent, the worker's init, runs.
+func (p *Process) stillInit() bool {
+	init, err := os.Readlink(procPath(p.Parent, "exe"))
+	return err == nil && init == p.Executable
 }

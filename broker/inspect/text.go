@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -102,13 +103,14 @@ func width(s string) int {
 }
 
 // Printable makes text of a program fit for a terminal: control characters
-// could change what the administrator sees.
+// and marks that turn the direction of writing could change what the
+// administrator sees.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == utf8.RuneError {
-			return '?'
+		if r == '\t' || unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
 		}
-		return r
+		return '?'
 	}, s)
 }
 

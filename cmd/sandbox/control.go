@@ -26,10 +26,7 @@ func controlCommands() []*cobra.Command {
 // dial connects to a running application: to the control socket, or, when
 // looking is enough, to the status socket.
 func dial(application string, looking bool) (*control.Client, error) {
-	base, err := launch.StateDirectory()
-	if err != nil {
-		return nil, err
-	}
+	base := baseOf(application)
 	name := "control"
 	if looking {
 		name = "status"
@@ -40,7 +37,7 @@ func dial(application string, looking bool) (*control.Client, error) {
 	case err == nil:
 		return client, nil
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		return nil, notRunning(base, application)
+		return nil, notRunning(application)
 	case errors.Is(err, unix.ECONNREFUSED):
 		return nil, fmt.Errorf("application %q has just ended, or its supervisor has: %w", application, err)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
@@ -49,8 +46,32 @@ func dial(application string, looking bool) (*control.Client, error) {
 	return nil, fmt.Errorf("application %q: %w", application, err)
 }
 
-func notRunning(base, application string) error {
-	names, err := inspect.Running(base)
+// rootBase is where root's applications are; a policy may let a group look.
+const rootBase = "/run/sandbox"
+
+// bases are where applications may be that the caller may look at: its own
+// first.
+func bases() []string {
+	own, err := launch.StateDirectory()
+	if err != nil || own == rootBase {
+		return []string{rootBase}
+	}
+	return []string{own, rootBase}
+}
+
+// baseOf is where an application is, or where it would be.
+func baseOf(application string) string {
+	all := bases()
+	for _, base := range all {
+		if _, err := os.Stat(filepath.Join(base, application, "pid")); err == nil {
+			return base
+		}
+	}
+	return all[0]
+}
+
+func notRunning(application string) error {
+	names, err := running(nil)
 	if err != nil || len(names) == 0 {
 		return fmt.Errorf("application %q does not run; no application does", application)
 	}
@@ -117,16 +138,46 @@ func ask(application string, r control.Request, each func(control.Reply) error) 
 	return reply, nil
 }
 
+// follow asks for what is past and what is to come, until the application
+// ends. With it goes the supervisor, whether it still says so or only closes
+// the connection; neither is a failure of who followed.
+func follow(application string, r control.Request, show func(control.Reply) error) error {
+	client, err := dial(application, true)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	var shown error
+	_, err = client.Do(r, func(reply control.Reply) error {
+		shown = show(reply)
+		return shown
+	})
+	var refused control.Refused
+	switch {
+	case shown != nil:
+		return shown
+	case errors.As(err, &refused):
+		return fmt.Errorf("application %q: %s", application, refused)
+	case err != nil && !r.Follow:
+		return fmt.Errorf("application %q: %w", application, err)
+	}
+	return nil
+}
+
 // running are the applications that a command is about: the named one, or all.
 func running(arguments []string) ([]string, error) {
 	if len(arguments) > 0 {
 		return arguments[:1], nil
 	}
-	base, err := launch.StateDirectory()
-	if err != nil {
-		return nil, err
+	var names []string
+	for _, base := range bases() {
+		more, err := inspect.Running(base)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, more...)
 	}
-	return inspect.Running(base)
+	return names, nil
 }
 
 func status(application string) (*control.Status, error) {

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/control"
-	"bulkhead/broker/launch"
 )
 
 // verbs are what sandbox ctl can do, with what it does in words.
@@ -122,16 +121,12 @@ func downCommand() *cobra.Command {
 // down waits on the directory's lock: the sweeper gives it up last of all,
 // when cgroups, mounts and sockets are gone.
 func down(application string) error {
-	base, err := launch.StateDirectory()
-	if err != nil {
-		return err
-	}
 	client, err := dial(application, false)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	directory, err := os.Open(filepath.Join(base, application))
+	directory, err := os.Open(filepath.Join(baseOf(application), application))
 	if err != nil {
 		return fmt.Errorf("application %q: %w", application, err)
 	}

@@ -12,20 +12,20 @@ import (
 )
 
 func eventsCommand() *cobra.Command {
-	var follow, asJSON bool
+	var following, asJSON bool
 	var lines int
 	c := &cobra.Command{
 		Use: "events APPLICATION [COMPONENT]", GroupID: "look",
 		Short: "Show what happened to an application, each event with its cause",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(_ *cobra.Command, arguments []string) error {
-			r := control.Request{Verb: control.AskEvents, Lines: lines, Follow: follow}
+			r := control.Request{Verb: control.AskEvents, Lines: lines, Follow: following}
 			if len(arguments) > 1 {
 				r.Component = arguments[1]
 			}
 			encoder := json.NewEncoder(os.Stdout)
 			paint := outPaint()
-			_, err := ask(arguments[0], r, func(reply control.Reply) error {
+			return follow(arguments[0], r, func(reply control.Reply) error {
 				if reply.Event == nil {
 					return nil
 				}
@@ -35,10 +35,9 @@ func eventsCommand() *cobra.Command {
 				_, err := fmt.Println(eventText(reply.Event, paint))
 				return err
 			})
-			return err
 		},
 	}
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
+	c.Flags().BoolVarP(&following, "follow", "f", false, "go on with what happens from now on")
 	c.Flags().BoolVar(&asJSON, "json", false, "a line of JSON for each event")
 	c.Flags().IntVarP(&lines, "lines", "n", 1000, "how many events of the past")
 	return c

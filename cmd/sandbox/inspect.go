@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/broker/inspect"
-	"bulkhead/broker/launch"
 )
 
 // inspection is what the flags of sandbox inspect ask for.
@@ -56,9 +55,9 @@ func (n *inspection) run(arguments []string) error {
 	// A look is short: collecting what it leaves costs more than it frees.
 	debug.SetGCPercent(800)
 	for {
-		base, err := launch.StateDirectory()
-		if err != nil {
-			return err
+		base := bases()[0]
+		if len(arguments) > 0 {
+			base = baseOf(arguments[0])
 		}
 		inspector, err := inspect.New(base)
 		if err != nil {

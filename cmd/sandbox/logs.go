@@ -11,29 +11,28 @@ import (
 )
 
 func logsCommand() *cobra.Command {
-	var follow bool
+	var following bool
 	var lines int
 	c := &cobra.Command{
 		Use: "logs APPLICATION [COMPONENT]", GroupID: "look",
 		Short: "Show what components wrote",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(_ *cobra.Command, arguments []string) error {
-			r := control.Request{Verb: control.AskLogs, Lines: lines, Follow: follow}
+			r := control.Request{Verb: control.AskLogs, Lines: lines, Follow: following}
 			if len(arguments) > 1 {
 				r.Component = arguments[1]
 			}
 			terminal := colors(os.Stdout)
-			_, err := ask(arguments[0], r, func(reply control.Reply) error {
+			return follow(arguments[0], r, func(reply control.Reply) error {
 				if reply.Line == nil {
 					return nil
 				}
 				_, err := fmt.Println(lineText(reply.Line, r.Component == "", terminal))
 				return err
 			})
-			return err
 		},
 	}
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on")
+	c.Flags().BoolVarP(&following, "follow", "f", false, "go on with what is written from now on")
 	c.Flags().IntVarP(&lines, "lines", "n", 100, "how many lines of the past")
 	return c
 }

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bulkhead/broker/control"
+)
+
+// controlled is an application that runs for a test.
+type controlled struct {
+	t       *testing.T
+	sandbox string
+	name    string
+}
+
+// runApplication starts an application and waits until it is up; when the test is
+// over nothing of it is left.
+func runApplication(t *testing.T, policy string) *controlled {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root; the virtual machine runs it always")
+	}
+	sandbox, err := filepath.Abs("../../bin/sandbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(sandbox); err != nil {
+		t.Fatalf("the launcher is not built (run make build): %v", err)
+	}
+	a := &controlled{t, sandbox, fmt.Sprintf("control-test-%d-%d", os.Getpid(), time.Now().UnixNano()%1e6)}
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte("application: "+a.name+"\n"+policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(sandbox, "run", file)
+	var output bytes.Buffer
+	c.Stdout, c.Stderr = &output, &output
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { c.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		exec.Command(sandbox, "down", a.name).Run()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			c.Process.Kill()
+			t.Error("the application does not end")
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if s, err := status(a.name); err == nil && s.State == control.Running {
+			return a
+		}
+		select {
+		case <-ended:
+			t.Fatalf("the application ended:\n%s", output.String())
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the application does not come up")
+		}
+	}
+}
+
+// do runs a command, with the application's name behind its first words.
+func (a *controlled) do(want int, arguments ...string) string {
+	a.t.Helper()
+	return a.doAs(nil, want, arguments...)
+}
+
+func (a *controlled) doAs(user *syscall.Credential, want int, arguments ...string) string {
+	a.t.Helper()
+	c := exec.Command(a.sandbox, arguments...)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+	out, err := c.CombinedOutput()
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		a.t.Fatal(err)
+	}
+	if got != want {
+		a.t.Errorf("sandbox %s: status %d, want %d\n%s", strings.Join(arguments, " "), got, want, out)
+	}
+	return string(out)
+}
+
+func (a *controlled) component(name string) control.Component {
+	a.t.Helper()
+	s, err := status(a.name)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, c := range s.Components {
+		if c.Name == name {
+			return c
+		}
+	}
+	a.t.Fatalf("there is no component %s", name)
+	return control.Component{}
+}
+
+const twoComponents = `
+components:
+  talker:
+    command: [/bin/sh, -c, "echo hello; echo broken >&2; trap 'echo hung up' HUP; while :; do sleep 0.1; done"]
+    files: {execute: [/bin/sleep]}
+    limits: {processes: 4, memory: 32M}
+    reload-signal: HUP
+  quiet: {command: [/bin/sleep, "1000"], restart-delay: 1ms}
+`
+
+// eventually waits for something that another process does.
+func (a *controlled) eventually(what string, so func() bool) {
+	a.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			a.t.Errorf("%s: it does not happen", what)
+			return
+		}
+	}
+}
+
+func TestControlCommands(t *testing.T) {
+	a := runApplication(t, twoComponents)
+
+	a.eventually("logs", func() bool { return strings.Contains(a.do(0, "logs", a.name), "talker: hello") })
+	if out := a.do(0, "logs", a.name, "talker", "-n", "1"); !strings.Contains(out, "broken") || strings.Contains(out, "hello") {
+		t.Errorf("the last line of talker: %q", out)
+	}
+	if out := a.do(0, "ps", a.name); !strings.Contains(out, "talker") || !strings.Contains(out, "quiet") || strings.Contains(out, "\x1b") {
+		t.Errorf("ps: %s", out)
+	}
+	if out := a.do(0, "ps"); !strings.Contains(out, a.name) {
+		t.Errorf("ps of all: %s", out)
+	}
+	var s control.Status
+	if err := json.Unmarshal([]byte(a.do(0, "status", a.name, "--json")), &s); err != nil || s.Application != a.name {
+		t.Errorf("status --json: %v", err)
+	}
+
+	a.do(0, "ctl", "signal", a.name, "talker", "HUP")
+	a.eventually("a signal", func() bool { return strings.Contains(a.do(0, "logs", a.name), "hung up") })
+	a.do(0, "ctl", "reload", a.name, "talker")
+	a.eventually("a reload", func() bool { return strings.Count(a.do(0, "logs", a.name), "hung up") == 2 })
+	if out := a.do(125, "ctl", "reload", a.name, "quiet"); !strings.Contains(out, "no reload-signal") {
+		t.Errorf("reload without a signal: %s", out)
+	}
+
+	before := a.component("quiet").Workers[0].PID
+	a.do(0, "ctl", "restart", a.name, "quiet")
+	if c := a.component("quiet"); !c.State.Up() || c.Workers[0].PID == before {
+		t.Errorf("after the restart it is %s, pid %d, before %d", c.State, c.Workers[0].PID, before)
+	}
+	a.do(0, "ctl", "stop", a.name, "quiet")
+	if c := a.component("quiet"); c.State != control.Stopped || c.Running != 0 {
+		t.Errorf("after the stop it is %s with %d workers", c.State, c.Running)
+	}
+	a.do(0, "ctl", "pin", a.name, "quiet", "down")
+	if out := a.do(125, "ctl", "start", a.name, "quiet"); !strings.Contains(out, "pinned down") {
+		t.Errorf("start of a pinned one: %s", out)
+	}
+	a.do(0, "ctl", "unpin", a.name, "quiet")
+	a.do(0, "ctl", "start", a.name, "quiet")
+	if c := a.component("quiet"); !c.State.Up() {
+		t.Errorf("after the start it is %s", c.State)
+	}
+	a.do(0, "ctl", "destroy", a.name, "quiet")
+	if c := a.component("quiet"); c.Running != 0 {
+		t.Errorf("after the destruction it has %d workers", c.Running)
+	}
+
+	var last control.Event
+	events := a.do(0, "events", a.name, "--json")
+	for line := range strings.Lines(events) {
+		if err := json.Unmarshal([]byte(line), &last); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+	}
+	if last.Component != "quiet" {
+		t.Errorf("the last event is %+v", last)
+	}
+	for _, arguments := range [][]string{{"ctl", "pin", a.name, "quiet", "sideways"}, {"ctl", "signal", a.name, "quiet", "NOSUCH"}, {"ctl", "stop", a.name, "nobody"}, {"logs", a.name, "nobody"}} {
+		a.do(125, arguments...)
+	}
+}
+
+func TestDown(t *testing.T) {
+	a := runApplication(t, twoComponents)
+	a.do(0, "down", a.name)
+	for _, left := range []string{rootBase + "/" + a.name, "/sys/fs/cgroup/memory/sandbox/" + a.name, "/sys/fs/cgroup/sandbox/" + a.name} {
+		if _, err := os.Stat(left); err == nil {
+			t.Errorf("%s is there after down", left)
+		}
+	}
+	for _, arguments := range [][]string{{"down", a.name}, {"status", a.name}, {"logs", a.name}, {"ctl", "stop", a.name, "quiet"}} {
+		if out := a.do(125, arguments...); !strings.Contains(out, "does not run") {
+			t.Errorf("%v: %s", arguments, out)
+		}
+	}
+}
+
+func TestFollow(t *testing.T) {
+	a := runApplication(t, twoComponents)
+	for _, arguments := range [][]string{{"logs", "-f", a.name}, {"events", "-f", a.name}} {
+		var out bytes.Buffer
+		c := exec.Command(a.sandbox, arguments...)
+		c.Stdout = &out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			// The end of the application is the end of what follows it.
+			if err := c.Wait(); err != nil {
+				t.Errorf("%v: %v", arguments, err)
+			}
+			if out.Len() == 0 {
+				t.Errorf("%v: nothing was seen", arguments)
+			}
+		}()
+	}
+	time.Sleep(200 * time.Millisecond)
+	a.do(0, "down", a.name)
+}
+
+// The status is for the policy's group, control for root alone.
+func TestPermissions(t *testing.T) {
+	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
+	member := &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{4}} // adm
+	a := runApplication(t, "control: {read-group: adm}"+twoComponents)
+	if out := a.doAs(member, 0, "status", a.name); !strings.Contains(out, "talker") {
+		t.Errorf("status for the group: %s", out)
+	}
+	if out := a.doAs(nobody, 125, "status", a.name); !strings.Contains(out, "only root and the group adm may ask") {
+		t.Errorf("status for others: %s", out)
+	}
+	if out := a.doAs(member, 125, "ctl", "stop", a.name, "quiet"); !strings.Contains(out, "only root may control it") {
+		t.Errorf("control by the group: %s", out)
+	}
+	if c := a.component("quiet"); !c.State.Up() {
+		t.Error("the group stopped a component")
+	}
+}
+
+func TestDenials(t *testing.T) {
+	a := runApplication(t, `
+components:
+  curious:
+    command: [/usr/bin/python3, -c, "import socket, time\ntry: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\nexcept OSError: pass\ntime.sleep(1000)"]
+    extends: python
+    limits: {memory: 64M}
+`)
+	a.eventually("a denial", func() bool {
+		out := a.do(0, "denials", a.name)
+		return strings.Contains(out, "1× socket(AF_PACKET, SOCK_RAW, ...)") && strings.Contains(out, "to allow it: components.curious.")
+	})
+}
