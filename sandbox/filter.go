@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -60,6 +61,15 @@ var comparisons = map[plan.Comparison]seccomp.ScmpCompareOp{
 }
 
 func compileFilter(s plan.Syscalls) ([]byte, error) {
+	program, err := assemble(s)
+	if err != nil {
+		return nil, err
+	}
+	return encode(arrange(program)), nil
+}
+
+// assemble lets libseccomp make the filter.
+func assemble(s plan.Syscalls) ([]unix.SockFilter, error) {
 	byDefault, err := action(s.Default, int32(unix.EPERM))
 	if err != nil {
 		return nil, err
@@ -85,7 +95,33 @@ func compileFilter(s plan.Syscalls) ([]byte, error) {
 			return nil, fmt.Errorf("rule for %s: %w", r.Call, err)
 		}
 	}
-	return export(filter)
+	program, err := export(filter)
+	if err != nil {
+		return nil, err
+	}
+	return decode(program), nil
+}
+
+// decode reads an array of struct sock_filter, in host byte order.
+func decode(program []byte) []unix.SockFilter {
+	all := make([]unix.SockFilter, 0, len(program)/8)
+	for ; len(program) >= 8; program = program[8:] {
+		all = append(all, unix.SockFilter{
+			Code: binary.NativeEndian.Uint16(program), Jt: program[2], Jf: program[3],
+			K: binary.NativeEndian.Uint32(program[4:]),
+		})
+	}
+	return all
+}
+
+func encode(all []unix.SockFilter) []byte {
+	program := make([]byte, 0, 8*len(all))
+	for _, i := range all {
+		program = binary.NativeEndian.AppendUint16(program, i.Code)
+		program = append(program, i.Jt, i.Jf)
+		program = binary.NativeEndian.AppendUint32(program, i.K)
+	}
+	return program
 }
 
 func addRule(filter *seccomp.ScmpFilter, byDefault seccomp.ScmpAction, r plan.Rule) error {
