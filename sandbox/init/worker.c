@@ -260,14 +260,13 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 	sigset_t none;
 	sigemptyset(&none);
 	struct launch l = { .spec = s, .socket = socket, .signals = &none, .listener = -1 };
-	int pidfd = -1;
 	/* The memory and the descriptor table are shared: no page table is
 	 * copied, and the listener that the program's process makes appears
 	 * here without a message that its own filter might stop. The exec
 	 * takes it a table of its own. Until then this process stands still,
 	 * and can be killed. */
 	pid_t pid = clone(program, stack + sizeof stack,
-		CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD | SIGCHLD, &l, &pidfd);
+		CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &l);
 	if (pid < 0)
 		give_up(socket, "start the program's process", errno);
 	if (l.unwanted)
@@ -277,7 +276,12 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 		give_up(socket, l.step, l.error);
 
 	uint32_t started = MSG_STARTED;
-	int fds[2] = { pidfd, l.listener };
+	/* Not CLONE_PIDFD: its number would lie in the shared table, where the
+	 * program's process puts what the program gets. The pid cannot be
+	 * another's yet, nobody but this process waits for it. */
+	int fds[2] = { syscall(SYS_pidfd_open, pid, 0), l.listener };
+	if (fds[0] < 0)
+		give_up(socket, "open a pidfd of the program", errno);
 	if (message_send(socket, &started, sizeof started, fds, 2) < 0)
 		_exit(1);
 	/* Nothing that the program has may stay open here, or its pipes would
