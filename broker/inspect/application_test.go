@@ -205,6 +205,97 @@ func TestProcessOfAnApplication(t *testing.T) {
 	}
 }
 
+// Pipes and memory that one component gives to another it may start.
+func TestPassedDescriptors(t *testing.T) {
+	client, err := filepath.Abs("../client/python/bulkhead.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := t.TempDir()
+	for place := directory; place != "/tmp"; place = filepath.Dir(place) {
+		if err := os.Chmod(place, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	library, err := os.ReadFile(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := `
+import os, time, bulkhead
+broker = bulkhead.Broker()
+read, write = os.pipe()
+between = os.pipe()
+memory = os.memfd_create("note")
+one = broker.start("first", {0: read, 1: between[1], 5: memory})
+two = broker.start("second", {0: between[0]})
+print("started", flush=True)
+time.sleep(1000)
+`
+	for name, text := range map[string]string{"bulkhead.py": string(library), "main.py": program} {
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	application := run(t, fmt.Sprintf(`
+components:
+  main:
+    extends: python
+    command: [/usr/bin/python3, %[1]s/main.py]
+    files: {read: [%[1]s]}
+    may-start: [first, second]
+    limits: {memory: 64M}
+  first: {extends: parser, command: [/bin/cat], start: per-request}
+  second: {extends: parser, command: [/bin/cat], start: per-request, workers: {maximum: 2, ready-ahead: 1}}
+`, directory))
+	var r *Report
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if r = look(t, application); component(t, r, "second").program() != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the second worker does not start")
+		}
+	}
+	for _, d := range r.Drifts() {
+		t.Errorf("drift: %s", d.String())
+	}
+	from := map[string][]string{}
+	for _, name := range []string{"main", "first", "second"} {
+		for _, d := range component(t, r, name).program().Descriptors {
+			from[name] = append(from[name], d.From)
+		}
+	}
+	for name, want := range map[string]string{"main": "made by itself, given to first (may-start)", "first": "passed by main (may-start)", "second": "passed by main (may-start)"} {
+		if !slices.Contains(from[name], want) {
+			t.Errorf("%s: %q are explained, want among them %q", name, from[name], want)
+		}
+	}
+	// Without may-start nothing explains what crossed the wall.
+	path := "/run/sandbox/" + application + "/plan"
+	p, err := readPlan(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planComponent(p, "main").MayStart = nil
+	b, err := plan.Encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, d := range look(t, application).Drifts() {
+		found[d.Component+" "+d.Subject] = true
+	}
+	for _, want := range []string{"first descriptor 0", "first descriptor 1", "first descriptor 5", "second descriptor 0"} {
+		if !found[want] {
+			t.Errorf("%s is not found; found are %v", want, found)
+		}
+	}
+}
+
 // Lies in the plan: each must show as drift, and as nothing else.
 func TestPlanThatLies(t *testing.T) {
 	application := run(t, policy(t))

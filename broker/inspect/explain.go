@@ -129,7 +129,7 @@ func (e *explainer) origin(c *Component, p *Process, d *Descriptor) string {
 	case "pipe":
 		from = e.pipeOrigin(c, d)
 	case "anonymous":
-		from = anonymousOrigin(d)
+		from = e.anonymousOrigin(c, d)
 	default:
 		from = e.fileOrigin(c, d)
 	}
@@ -161,7 +161,13 @@ var harmless = []string{
 	"anon_inode:inotify", "anon_inode:[pidfd]", "/memfd:",
 }
 
-func anonymousOrigin(d *Descriptor) string {
+func (e *explainer) anonymousOrigin(c *Component, d *Descriptor) string {
+	// All of the others are one inode for the whole machine.
+	if strings.HasPrefix(d.Object, "/memfd:") {
+		if from, shared := e.sharedOrigin(c, d); shared {
+			return from
+		}
+	}
 	for _, prefix := range harmless {
 		if strings.HasPrefix(d.Object, prefix) {
 			return "made by itself"
@@ -260,21 +266,35 @@ func (e *explainer) pipeOrigin(c *Component, d *Descriptor) string {
 	if e.monitor[d.object()] {
 		return "output: log"
 	}
-	if d.Outside && !strings.HasPrefix(d.Object, "pipe:") {
+	if strings.HasPrefix(d.Object, "/") { // a FIFO
 		return e.fifoOrigin(c, d)
 	}
-	for _, holder := range e.holders[d.object()] {
-		if holder != c {
-			return "" // what may-start explains is left to passed
-		}
+	if from, shared := e.sharedOrigin(c, d); shared {
+		return from
 	}
 	if passer := e.passed(c, d); passer != "" {
 		return "made by itself, or " + passer
 	}
-	if pid := e.inspector.outsideHolder(e.app, d.Object); pid != 0 {
+	if e.inspector.outsideHolder(e.app, d.Object) != 0 {
 		return ""
 	}
 	return "made by itself"
+}
+
+// sharedOrigin explains what other components have open too: this one made it
+// and gave it to one that it may start. Whether it is the one that got it is
+// left to passed.
+func (e *explainer) sharedOrigin(c *Component, d *Descriptor) (from string, shared bool) {
+	for _, holder := range e.holders[d.object()] {
+		if holder == c {
+			continue
+		}
+		if slices.Contains(c.plan.MayStart, holder.Name) {
+			return "made by itself, given to " + holder.Name + " (may-start)", true
+		}
+		shared = true
+	}
+	return "", shared
 }
 
 func (e *explainer) fifoOrigin(c *Component, d *Descriptor) string {
