@@ -66,9 +66,10 @@ type Worker struct {
 // GrantUse is a grant in the hands of a component.
 type GrantUse struct {
 	Name  string `json:"name"`
-	Right string `json:"right"` // in words
-	Count uint64 `json:"count"` // descriptors handed out on request
-	Open  int    `json:"open"`  // descriptors open now; Full only
+	Right string `json:"right"`    // in words
+	Count uint64 `json:"count"`    // descriptors handed out on request
+	Start bool   `json:"at-start"` // its descriptor is there from the start
+	Open  int    `json:"open"`     // descriptors open now; Full only
 	Last  string `json:"last,omitempty"`
 }
 
@@ -204,7 +205,7 @@ func grantUses(p *plan.Plan, c *plan.Component, used []control.Grant) []GrantUse
 	for _, b := range c.Grants {
 		g := &p.Grants[b.Grant]
 		u := count[g.Name]
-		all = append(all, GrantUse{Name: g.Name, Right: grantWords(g), Count: u.Count, Last: u.Last})
+		all = append(all, GrantUse{Name: g.Name, Right: grantWords(g), Start: b.Number >= 0, Count: u.Count, Last: u.Last})
 	}
 	return all
 }
@@ -235,6 +236,9 @@ func (i *Inspector) lookAtComponents(a *Application, depth Depth) {
 			c.Drift = i.drift(a, c, depth)
 		}
 		if p := c.program(); p != nil {
+			if c.plan != nil && depth >= Full && i.kernel.Landlock > 0 {
+				p.Landlock = "asked for by the plan; the kernel does not tell whether it stands"
+			}
 			c.Walls = p.Walls
 			c.Exposure = i.expose(p, a, c)
 		}

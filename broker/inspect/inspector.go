@@ -3,6 +3,7 @@ package inspect
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -143,6 +144,9 @@ func (i *Inspector) Process(pid int) (*Report, error) {
 	p, err := i.process(pid, Filters)
 	if errors.Is(err, errGone) {
 		return nil, fmt.Errorf("there is no process %d", pid)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("inspect process %d: only its user and root may look at it: %w", pid, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("inspect process %d: %w", pid, err)

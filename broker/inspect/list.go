@@ -38,7 +38,7 @@ func listRow(r *Report, a *Application, c *Component, paint Paint) []string {
 	}
 	return []string{
 		a.Name, c.Name, stateWords(c.State, paint), up, fmt.Sprint(c.Restarts), fmt.Sprint(c.Running),
-		bytesWords(c.Memory), c.wallWords(paint), fmt.Sprint(len(c.Grants)), denialWords(c.Denied, paint), c.exposureWords(paint),
+		bytesWords(c.Memory), c.wallWords(paint), c.grantWords(), denialWords(c.Denied, paint), c.exposureWords(paint),
 	}
 }
 
@@ -59,6 +59,20 @@ func denialWords(n uint64, paint Paint) string {
 		return paint.Maybe(fmt.Sprint(n))
 	}
 	return "0"
+}
+
+// grantWords counts the grants that are in use, of all that it has.
+func (c *Component) grantWords() string {
+	if len(c.Grants) == 0 {
+		return "-"
+	}
+	used := 0
+	for _, g := range c.Grants {
+		if g.Count > 0 || g.Open > 0 || g.Start && c.Running > 0 {
+			used++
+		}
+	}
+	return fmt.Sprintf("%d/%d", used, len(c.Grants))
 }
 
 // wallWords counts the walls that are up; the monitor has none by design, for

@@ -121,7 +121,12 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 	if p.Cgroup, err = i.readCgroup(pid); err != nil {
 		return nil, err
 	}
-	p.read("its executable", func() error { return executableError })
+	switch {
+	case executableError != nil && s.resident == 0 && gone(executableError):
+		p.Executable = "[" + p.Name + "]" // a thread of the kernel's, which has none
+	case executableError != nil:
+		p.Unseen = append(p.Unseen, "its executable: "+executableError.Error())
+	}
 	p.place()
 	p.read("its id maps", func() (err error) {
 		if p.Identity.UIDMap, err = readMap(pid, "uid_map"); err == nil {

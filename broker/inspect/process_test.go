@@ -219,6 +219,21 @@ func TestProcessThatIsNone(t *testing.T) {
 	}
 }
 
+// A thread of the kernel's has no program, no memory and no descriptors.
+func TestKernelThread(t *testing.T) {
+	needRoot(t)
+	if name, _ := os.ReadFile("/proc/2/comm"); string(name) != "kthreadd\n" {
+		t.Skip("process 2 is not the kernel's: this is a pid namespace")
+	}
+	r, err := inspector(t).Process(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Process.Executable != "[kthreadd]" {
+		t.Errorf("it executes %q, not seen: %v", r.Process.Executable, r.Process.Unseen)
+	}
+}
+
 func TestEnvironmentNamesOnly(t *testing.T) {
 	needRoot(t)
 	t.Setenv("BULKHEAD_TEST_SECRET", "hunter2")
