@@ -264,11 +264,19 @@ func remains(t *testing.T, name string) []string {
 	}
 	for _, file := range glob(t, "/proc/[0-9]*/cgroup") {
 		b, err := os.ReadFile(file)
-		if err == nil && strings.Contains(string(b), "/"+cgroup.Root+"/"+name+"/") {
+		if err == nil && strings.Contains(string(b), "/"+cgroup.Root+"/"+name+"/") && !dead(filepath.Dir(file)) {
 			all = append(all, "the process "+filepath.Base(filepath.Dir(file)))
 		}
 	}
 	return all
+}
+
+// dead says of a process's directory in /proc whether it has ended and only
+// its parent has not asked how.
+func dead(process string) bool {
+	b, err := os.ReadFile(filepath.Join(process, "stat"))
+	_, state, found := strings.Cut(string(b), ") ") // proc(5)
+	return err != nil || found && strings.HasPrefix(state, "Z")
 }
 
 func mountPoints(h cgroup.Hierarchy) []string {

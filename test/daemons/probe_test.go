@@ -12,9 +12,46 @@ import (
 )
 
 // walls runs the prober in the compartment of a profile's component, in place
-// of its daemon. Whatever it tries must fail there; that each try would have
-// succeeded outside is checked first.
+// of its daemon.
 func walls(t *testing.T, profile string, set ...string) {
+	t.Helper()
+	probe(t, profile, func(prober string, tries []string) string {
+		a := launchProfile(t, profile, append(set, probing(t, profile, prober, tries),
+			"components."+profile+".restart=never")...)
+		a.end(0)
+		return a.output.String()
+	})
+}
+
+// wallsOfConnections does it for a component that has a worker for each
+// connection, which is where the prober's line comes back.
+func wallsOfConnections(t *testing.T, profile, address string, set ...string) {
+	t.Helper()
+	probe(t, profile, func(prober string, tries []string) string {
+		a := start(t, profile, append(set, probing(t, profile, prober, tries))...)
+		var said string
+		a.await("the prober's line", func() (err error) {
+			said, err = talk(address, "")
+			return err
+		})
+		a.stop()
+		return said + a.output.String()
+	})
+}
+
+// probing replaces the command of a component.
+func probing(t *testing.T, component, prober string, tries []string) string {
+	t.Helper()
+	line, err := json.Marshal(append([]string{prober}, tries...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "components." + component + ".command=" + string(line)
+}
+
+// probe has the prober run by run, and reads what it says. Whatever it tries
+// must fail; that each try would have succeeded outside is checked first.
+func probe(t *testing.T, profile string, run func(prober string, tries []string) string) {
 	t.Helper()
 	place := directory(t, "root")
 	prober := filepath.Join(place, "prober")
@@ -76,14 +113,7 @@ func walls(t *testing.T, profile string, set ...string) {
 		t.Errorf("the listener accepted %d connections from outside, not 1", accepted.Load())
 	}
 
-	line, err := json.Marshal(append([]string{prober}, tries...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := launchProfile(t, profile, append(set,
-		"components."+profile+".command="+string(line), "components."+profile+".restart=never")...)
-	a.end(0)
-	inside := results(t, a.output.String())
+	inside := results(t, run(prober, tries))
 	for _, try := range tries {
 		switch outcome, tried := inside[try]; {
 		case !tried:

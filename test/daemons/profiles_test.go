@@ -1,0 +1,37 @@
+package daemons
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A ready profile is a policy of its own, and one that another policy extends
+// under a name of its own.
+func TestEveryProfileIsAPolicyAndCanBeExtended(t *testing.T) {
+	long(t)
+	needs(t)
+	ready := 0
+	for _, path := range glob(t, "../../profiles/*.yaml") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "\napplication: ") {
+			continue // of the base family
+		}
+		ready++
+		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		extending := file(t, filepath.Join(t.TempDir(), "policy.yaml"),
+			"application: shop\ncomponents:\n  engine: {extends: "+name+"}\n", 0o644)
+		for _, policy := range []string{path, extending} {
+			if got, err := command(sandbox(t), "check", policy); err != nil {
+				t.Errorf("%s: %v: %s", name, err, got)
+			}
+		}
+	}
+	if ready < 8 {
+		t.Errorf("there are %d ready profiles", ready)
+	}
+}
