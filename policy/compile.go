@@ -61,6 +61,7 @@ func (c *compiler) compile() *plan.Plan {
 		c.unused(p, startable)
 	}
 	c.essential(p)
+	p.Logs = c.logs(p)
 	p.Supervision = c.supervision()
 	if name := c.file.Control.ReadGroup; name.IsSet() {
 		group, known := c.host.Group(name.Value)

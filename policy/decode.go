@@ -279,6 +279,15 @@ func (r *ReadySetting) decode(d *decoder, n *node, tag reflect.StructTag) {
 	d.structure(reflect.ValueOf(&r.How).Elem(), n)
 }
 
+func (l *LogSetting) decode(d *decoder, n *node, tag reflect.StructTag) {
+	l.Position = n.at
+	if n.kind == scalarNode {
+		l.Word.decode(d, n, `values:"terminal"`)
+		return
+	}
+	d.structure(reflect.ValueOf(&l.How).Elem(), n)
+}
+
 // decodeFile decodes a whole policy.
 func decodeFile(root *node, r *reporter) File {
 	var file File

@@ -23,6 +23,8 @@ const (
 	defaultDelayMaximum       = 30 * time.Second
 	defaultWorkers            = 8
 	defaultQueue              = 64
+	defaultRotate       Bytes = 10 << 20
+	defaultKeep               = 5
 	defaultStrategy           = "one-for-one"
 	defaultRestarts           = 5
 	defaultWithin             = 10 * time.Second
@@ -62,6 +64,10 @@ func Defaults() []Default {
 		{"stop-timeout", "10s", "then it is killed"},
 		{"essential", "true for the only with-application component", "an application of one is over with it"},
 		{"output", "log", ""},
+		{"logs", "terminal", ""},
+		{"logs.rotate", sizeText(uint64(defaultRotate)), "with five older files 60M on the disk at most"},
+		{"logs.keep", itoa(defaultKeep), ""},
+		{"logs.full", "wait", "nothing is lost"},
 		{"supervision.strategy", defaultStrategy, ""},
 		{"supervision.restarts", "5", ""},
 		{"supervision.within", "10s", ""},

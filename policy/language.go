@@ -28,6 +28,7 @@ type File struct {
 	Components  Map[Component]     `key:"components" needed:"true" doc:"The programs of the application, by name."`
 	Supervision SupervisionSetting `key:"supervision" doc:"Who restarts with whom, and when it is too much."`
 	Control     ControlSetting     `key:"control" doc:"Who may use the control socket."`
+	Logs        LogSetting         `key:"logs" doc:"Where the output of all components goes; the default is terminal."`
 }
 
 // Grant is a named right to one kind of descriptor.
@@ -67,6 +68,7 @@ type Component struct {
 	MayStart     []Text         `key:"may-start" kind:"name" doc:"Per-request components whose workers this one may ask for."`
 	Transparent  Flag           `key:"transparent" doc:"The program's own socket, bind and connect are answered out of its grants; the default where it has network grants."`
 	Output       Text           `key:"output" values:"log|inherit" doc:"Where output goes: the log, or the launcher's own terminal."`
+	Logs         LogSetting     `key:"logs" doc:"Where its log goes: terminal, or {file: PATH} with its bounds; what is left out is as in the application's logs:."`
 	Optional     []Text         `key:"optional" values:"landlock|cgroup|memory|swap|processes|cpu|io" doc:"Walls that may be missing where the kernel cannot build them."`
 	Restart      Text           `key:"restart" values:"always|on-failure|never" doc:"After which ends it is started again."`
 	RestartDelay Duration       `key:"restart-delay" doc:"Before the first restart; it doubles each time."`
@@ -126,6 +128,23 @@ type SupervisionSetting struct {
 	Within   Duration                `key:"within" doc:"… in this time, and the group fails."`
 	Members  []Text                  `key:"members" kind:"name" doc:"Components of this group, in order of start."`
 	Groups   Map[SupervisionSetting] `key:"groups" doc:"Groups inside this one, by name."`
+}
+
+// LogSetting is the word terminal, or a map.
+type LogSetting struct {
+	Position plan.Position
+	Word     Text
+	How      LogFile
+}
+
+// LogFile is a file for output, and its bounds.
+type LogFile struct {
+	Position plan.Position
+	File     Text     `key:"file" kind:"path" doc:"The file. Each line begins with the time, in UTC."`
+	Rotate   Size     `key:"rotate" doc:"A larger file is renamed to FILE.1, that to FILE.2 and so on; the default is 10M."`
+	Age      Duration `key:"age" doc:"An older one too."`
+	Keep     Number   `key:"keep" min:"0" max:"1000" doc:"How many renamed files stay; the default is 5."`
+	Full     Text     `key:"full" values:"wait|drop" doc:"On a full disk components wait until there is room (the default), or lines are dropped and counted."`
 }
 
 // ControlSetting says who may use the control socket.

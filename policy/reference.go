@@ -9,7 +9,7 @@ import (
 
 // ReferenceParts are the names of the tables that WriteReference writes.
 func ReferenceParts() []string {
-	return []string{"file", "grant", "component", "files", "limits", "workers", "supervision", "syscall condition", "defaults", "groups", "lint"}
+	return []string{"file", "grant", "component", "files", "limits", "workers", "logs", "supervision", "syscall condition", "defaults", "groups", "lint"}
 }
 
 // WriteReference writes one table of docs/policy.md, from the types that the
@@ -29,6 +29,8 @@ func WriteReference(w io.Writer, part string) error {
 		keyTable(out, reflect.TypeFor[LimitSettings]())
 	case "workers":
 		keyTable(out, reflect.TypeFor[WorkerSettings]())
+	case "logs":
+		keyTable(out, reflect.TypeFor[LogFile]())
 	case "supervision":
 		keyTable(out, reflect.TypeFor[SupervisionSetting]())
 	case "syscall condition":
@@ -93,10 +95,10 @@ func valueWord(t reflect.Type, tag reflect.StructTag) string {
 	case reflect.TypeFor[Octal]():
 		return "octal: `0640`"
 	case reflect.TypeFor[Duration]():
-		return "time: `500ms`, `2s`, `5m`, `1h`"
+		return "time: `500ms`, `2s`, `5m`, `1h`, `7d`"
 	case reflect.TypeFor[Environment]():
 		return "map or list"
-	case reflect.TypeFor[ReadySetting]():
+	case reflect.TypeFor[ReadySetting](), reflect.TypeFor[LogSetting]():
 		return "word or map"
 	case reflect.TypeFor[[]PathUse](), reflect.TypeFor[[]TemporaryUse]():
 		return "list of paths"

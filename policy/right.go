@@ -87,6 +87,9 @@ func (l *rightList) program() {
 		l.add("program", "may-start "+name, "may start workers of "+name, l.source.MayStart[i].Position)
 	}
 	l.add("program", "directory", "starts in "+c.Directory, l.source.Directory.Position).detail = true
+	if c.Log != "" {
+		l.log()
+	}
 	if c.Output == plan.OutputInherit {
 		l.add("program", "output", "has the launcher's own terminal or files as input and output", l.source.Output.Position)
 	}

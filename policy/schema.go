@@ -116,7 +116,7 @@ func (v *Value[T]) schema(tag reflect.StructTag) jsonObject {
 		// What 077 is depends on the reader's version of YAML.
 		return either(jsonObject{"type": "integer", "minimum": 0}, textSchema(`^0[o0-7]*$`))
 	case time.Duration:
-		return textSchema(`^([0-9.]+(ns|us|µs|ms|s|m|h))+$`)
+		return textSchema(`^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^[0-9]+d$`)
 	}
 	if values := tag.Get("values"); values != "" {
 		return either(jsonObject{"enum": strings.Split(values, "|")}, jsonObject{"type": "string", "pattern": variablePattern})
@@ -163,6 +163,10 @@ func (e *Environment) schema(reflect.StructTag) jsonObject {
 	return either(
 		jsonObject{"type": "object", "propertyNames": name, "additionalProperties": either(new(Text).schema(""), source)},
 		listSchema(jsonObject{"type": "string", "pattern": name["pattern"]}, ""))
+}
+
+func (l *LogSetting) schema(reflect.StructTag) jsonObject {
+	return either(jsonObject{"enum": []string{"terminal"}}, structSchema(reflect.TypeFor[LogFile]()))
 }
 
 func (r *ReadySetting) schema(reflect.StructTag) jsonObject {

@@ -236,16 +236,17 @@ func parseBits(n *node) (bits Bits, wrong, hint string) {
 	return Bits(value), "", ""
 }
 
-// parseDuration reads 500ms, 2s, 5m, 1h.
+// parseDuration reads 500ms, 2s, 5m, 1h, 7d.
 func parseDuration(text string) (duration time.Duration, wrong, hint string) {
-	hint = "write 500ms, 2s, 5m or 1h"
+	hint = "write 500ms, 2s, 5m, 1h or 7d"
+	days, isDays := strings.CutSuffix(text, "d")
+	if n, err := strconv.Atoi(days); isDays && err == nil && n > 0 && n <= 366 {
+		text = strconv.Itoa(24*n) + "h"
+	}
 	duration, err := time.ParseDuration(text)
 	if err != nil {
 		if _, errNumber := strconv.Atoi(text); errNumber == nil {
-			return 0, fmt.Sprintf("the time %s has no unit", text), fmt.Sprintf("write %ss for seconds, or ms, m, h", text)
-		}
-		if days, errDays := strconv.Atoi(strings.TrimSuffix(text, "d")); errDays == nil && days > 0 && days < 366 {
-			hint = fmt.Sprintf("write %dh", days*24)
+			return 0, fmt.Sprintf("the time %s has no unit", text), fmt.Sprintf("write %ss for seconds, or ms, m, h, d", text)
 		}
 		return 0, fmt.Sprintf("%q is not a time", brief(text)), hint
 	}

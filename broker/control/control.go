@@ -117,6 +117,7 @@ type Status struct {
 	Groups      []Group     `json:"groups,omitempty"`
 	Denials     []Denial    `json:"denials,omitempty"`
 	MoreDenials uint64      `json:"more-denials,omitempty"` // that found no place in Denials
+	Logs        []Log       `json:"logs,omitempty"`
 }
 
 // Component is one component of a Status.
@@ -177,6 +178,13 @@ type Denial struct {
 	Allow     string    `json:"allow"` // "components.web.syscalls: [socket]"
 	Count     uint64    `json:"count"`
 	Last      time.Time `json:"last"`
+}
+
+// Log is a file that the output of components goes to.
+type Log struct {
+	File    string `json:"file"`
+	Full    bool   `json:"full,omitempty"`    // it cannot be written at the moment
+	Dropped uint64 `json:"dropped,omitempty"` // lines, where the policy drops them
 }
 
 // Group is a node of the supervision tree.

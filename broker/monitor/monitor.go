@@ -20,6 +20,7 @@
 //	supervisor.go  the table of what the supervisor may ask
 //	denial.go      what is told of refusals and of descriptors handed out
 //	ready.go       how the supervisor finds out whether a component is ready
+//	log.go         the log files of the plan
 //	notify.go      sd_notify(3)
 //	rebuild.go     a new compartment for one whose init died
 //	store.go descriptors that outlive a worker

@@ -93,6 +93,7 @@ func init() {
 		wire.Rebuild:      (*Monitor).commandRebuild,
 		wire.Hold:         (*Monitor).commandHold,
 		wire.Probe:        (*Monitor).commandProbe,
+		wire.OpenLog:      (*Monitor).commandOpenLog,
 	}
 }
 

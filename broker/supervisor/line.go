@@ -48,16 +48,31 @@ func (o *output) line(s *stream, text []byte, broken bool) {
 			Time: now, Component: name, Stream: s.number, Text: string(text), Broken: broken,
 		}})
 	}
-	o.page = o.prefix(o.page, s.component)
-	if o.terminal {
-		o.page = visible(o.page, text, o.colour)
-	} else {
-		o.page = append(o.page, text...)
+	page := s.sink.page
+	switch {
+	case s.sink.log != nil:
+		page = append(s.sink.stamp(page, now, o.names[s.component]), text...)
+	case o.terminal:
+		page = visible(o.prefix(page, s.component), text, o.colour)
+	default:
+		page = append(o.prefix(page, s.component), text...)
 	}
-	o.page = append(o.page, '\n')
-	if len(o.page) >= pageBytes {
-		o.flush()
+	s.sink.page = append(page, '\n')
+	if len(s.sink.page) >= pageBytes {
+		s.sink.flush()
 	}
+}
+
+// logTime is how lines of a log file begin. The broker makes the time, so
+// that no component can forge it, and sorts as text.
+const logTime = "2006-01-02T15:04:05.000000Z "
+
+func (s *sink) stamp(b []byte, now time.Time, name string) []byte {
+	b = now.UTC().AppendFormat(b, logTime)
+	if s.named {
+		b = append(append(b, name...), ": "...)
+	}
+	return b
 }
 
 // palette are the colours of names, of those that are readable on black and

@@ -52,7 +52,11 @@ type (
 		component uint32
 		why       string
 	}
-	queued      struct{ component, length uint32 }
+	queued    struct{ component, length uint32 }
+	logOpened struct {
+		log uint32
+		fd  int
+	}
 	monitorGone struct{ err error }
 )
 
@@ -69,7 +73,7 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.Op != wire.OutputPipe && len(fds) != 0 {
+	if h.Op != wire.OutputPipe && h.Op != wire.LogFile && len(fds) != 0 {
 		return nil, wire.ErrFDs
 	}
 	var m any
@@ -123,6 +127,11 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	case h.Op == wire.Queued:
 		e := queued{component: b.U32(), length: b.U32()}
 		component, m = e.component, e
+	case h.Op == wire.LogFile:
+		if len(fds) != 1 {
+			return nil, wire.ErrFDs
+		}
+		m = logOpened{log: b.U32(), fd: fds[0]}
 	default:
 		return nil, errKind
 	}

@@ -19,6 +19,12 @@ type note struct {
 // say queues a line of the broker and never waits; what finds no room is
 // counted.
 func (o *output) say(text string, drain int) {
+	if drain >= 0 && o.sinks[drain].log != nil {
+		o.tidy(drain)
+		if drain = -1; text == "" {
+			return
+		}
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.dropped > 0 {
@@ -50,8 +56,8 @@ func (o *output) run(stop <-chan struct{}) {
 }
 
 func (o *output) write(n note) {
-	o.turn <- struct{}{}
-	defer func() { <-o.turn }()
+	o.lines.turn <- struct{}{}
+	defer func() { <-o.lines.turn }()
 	if n.drain >= 0 {
 		o.drain(n.drain)
 	}
@@ -69,7 +75,11 @@ func (o *output) write(n note) {
 func (o *output) settle(limit time.Duration) {
 	end := time.NewTimer(limit)
 	defer end.Stop()
+	o.settleLogs(limit / 2)
 	for component := range o.names {
+		if o.sinks[component].log != nil {
+			continue
+		}
 		select {
 		case o.queue <- note{drain: component}:
 		case <-end.C:
@@ -85,5 +95,40 @@ func (o *output) settle(limit time.Duration) {
 	select {
 	case <-last.done:
 	case <-end.C:
+	}
+}
+
+// settleLogs drains everybody who has a log file. A disk that stays full
+// costs what was written last, and that is said.
+func (o *output) settleLogs(limit time.Duration) {
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	var waiting []chan struct{}
+	var logs []*logFile
+	for component, s := range o.sinks {
+		if s.log == nil {
+			continue
+		}
+		done := make(chan struct{})
+		waiting, logs = append(waiting, done), append(logs, s.log)
+		go func() {
+			s.turn <- struct{}{}
+			o.drain(component)
+			<-s.turn
+			close(done)
+		}()
+	}
+	late := make(map[*logFile]bool)
+	for i, done := range waiting {
+		if late[logs[i]] {
+			continue
+		}
+		select {
+		case <-done:
+		case <-end.C:
+			end.Reset(0) // the others have had the same time
+			late[logs[i]] = true
+			o.say("sandbox: log "+logs[i].path+": cannot be written, and what its components wrote last is lost", -1)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ const (
 	drainChunks = 64       // read at most from a pipe at once when its worker has ended
 )
 
-// output brings the lines of all components to one place, in turns.
+// output brings the lines of each component to its sink, in turns.
 //
 // Each pipe has a goroutine that waits until there is something to read,
 // then waits for its turn, reads one chunk, writes its lines and passes the
@@ -30,8 +31,7 @@ const (
 // its own write(2). Nothing is kept here but one chunk and the beginnings of
 // lines. The life cycle never waits for any of this.
 type output struct {
-	turn  chan struct{}
-	lines io.Writer // components' lines, standard error included
+	lines *sink     // the launcher's output: lines of components, standard error included
 	notes io.Writer // the broker's own
 	// terminal is set when lines is one: then names have colour (unless
 	// plain) and control characters of components are made visible, because
@@ -41,12 +41,9 @@ type output struct {
 	width    int
 
 	names []string
+	sinks []*sink // by component
 	rings []ring
 	feeds feeds
-
-	// What belongs to whoever has the turn, like the streams' own fields.
-	chunk []byte
-	page  []byte
 
 	queue chan note
 
@@ -55,8 +52,29 @@ type output struct {
 	dropped int         // notes that found no room
 }
 
+// sink is a place that lines go to. One that is stuck, because nobody reads
+// there or the disk is full, holds up nobody who writes to another.
+type sink struct {
+	turn chan struct{}
+	to   io.Writer
+	log  *logFile // that to is, or nil
+	// named says whether the lines of a log need their component's name.
+	named bool
+	// tidying says of each component whether tidy is under way.
+	tidying map[int]*atomic.Bool
+
+	// What belongs to whoever has the turn, like the streams' own fields.
+	chunk []byte
+	page  []byte
+}
+
+func newSink(to io.Writer) *sink {
+	return &sink{turn: make(chan struct{}, 1), to: to, chunk: make([]byte, chunkBytes)}
+}
+
 // stream is one pipe of a component.
 type stream struct {
+	sink      *sink
 	component int
 	number    int
 	fd        int
@@ -68,24 +86,34 @@ type stream struct {
 
 func newOutput(lines, notes io.Writer, names []string) *output {
 	o := &output{
-		turn:    make(chan struct{}, 1),
-		lines:   lines,
+		lines:   newSink(lines),
 		notes:   notes,
 		names:   names,
 		rings:   make([]ring, len(names)),
 		streams: make([][]*stream, len(names)),
-		chunk:   make([]byte, chunkBytes),
 		queue:   make(chan note, notesWaiting),
 	}
 	for _, name := range names {
 		o.width = max(o.width, len(name))
+		o.sinks = append(o.sinks, o.lines)
 	}
 	return o
 }
 
+// toLog sends the lines of some components to a log file.
+func (o *output) toLog(log *logFile, components ...int) {
+	s := newSink(log)
+	s.log, s.named = log, len(components) > 1
+	s.tidying = make(map[int]*atomic.Bool)
+	for _, component := range components {
+		o.sinks[component] = s
+		s.tidying[component] = new(atomic.Bool)
+	}
+}
+
 // follow starts to read a pipe, which output owns from then on.
 func (o *output) follow(component, number, fd int) error {
-	s := &stream{component: component, number: number, fd: fd}
+	s := &stream{sink: o.sinks[component], component: component, number: number, fd: fd}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return err
@@ -107,15 +135,15 @@ func (o *output) follow(component, number, fd int) error {
 func (o *output) pump(s *stream) {
 	for {
 		err := s.raw.Read(readable)
-		o.turn <- struct{}{}
+		s.sink.turn <- struct{}{}
 		more := err == nil && o.read(s)
 		if !more && !s.closed {
 			o.finish(s)
 			s.closed = true
 			s.file.Close()
 		}
-		o.flush()
-		<-o.turn
+		s.sink.flush()
+		<-s.sink.turn
 		if !more {
 			return
 		}
@@ -135,14 +163,14 @@ func (o *output) read(s *stream) bool {
 	if s.closed {
 		return false
 	}
-	n, err := unix.Read(s.fd, o.chunk)
+	n, err := unix.Read(s.fd, s.sink.chunk)
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return true
 	}
 	if err != nil || n <= 0 {
 		return false
 	}
-	o.split(s, o.chunk[:n])
+	o.split(s, s.sink.chunk[:n])
 	return true
 }
 
@@ -157,11 +185,11 @@ func (o *output) drain(component int) {
 			if s.closed || !readable(uintptr(s.fd)) || !o.read(s) {
 				break
 			}
-			o.flush()
+			s.sink.flush()
 		}
 		o.finish(s)
 	}
-	o.flush()
+	o.sinks[component].flush()
 }
 
 func (o *output) finish(s *stream) {
@@ -173,11 +201,26 @@ func (o *output) finish(s *stream) {
 
 // flush writes the page. The lines' reader may be gone; then they are kept
 // in the rings only, and the components run on.
-func (o *output) flush() {
-	if len(o.page) > 0 {
-		o.lines.Write(o.page)
-		o.page = o.page[:0]
+func (s *sink) flush() {
+	if len(s.page) > 0 {
+		s.to.Write(s.page)
+		s.page = s.page[:0]
 	}
+}
+
+// tidy drains a component that has a log file, once it is its turn: nothing
+// else has to come after its last lines, so nobody waits for a full disk.
+func (o *output) tidy(component int) {
+	s := o.sinks[component]
+	if s.tidying[component].Swap(true) {
+		return
+	}
+	go func() {
+		s.turn <- struct{}{}
+		s.tidying[component].Store(false)
+		o.drain(component)
+		<-s.turn
+	}()
 }
 
 // last returns at most n of the newest lines of one component, or of all in

@@ -144,7 +144,7 @@ func TestStuckReader(t *testing.T) {
 	m := newPeer(t, application(with("web", nil)))
 	stuck := make(chan struct{})
 	defer close(stuck)
-	m.app.output.lines = writer(func([]byte) { <-stuck })
+	m.app.output.lines.to = writer(func([]byte) { <-stuck })
 	pipe := m.pipe("web", 1)
 	go func() {
 		for {
@@ -174,7 +174,7 @@ func TestStuckReader(t *testing.T) {
 func TestLastWords(t *testing.T) {
 	m := newPeer(t, application(with("web", nil)))
 	var both safeBuffer
-	m.app.output.lines, m.app.output.notes = &both, &both
+	m.app.output.lines.to, m.app.output.notes = &both, &both
 	pipe := m.pipe("web", 2)
 	m.run()
 	m.untilState("web", control.Started)

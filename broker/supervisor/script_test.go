@@ -39,6 +39,8 @@ type script struct {
 	deaf   map[string]bool          // components that only SIGKILL ends
 	probes map[string]int           // how often Probe fails
 	lost   map[string]bool          // components that have no compartment
+
+	refuseLogs syscall.Errno // the answer to OpenLog
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -115,6 +117,9 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		if m.probes[name]--; m.probes[name] >= 0 {
 			status = unix.ECONNREFUSED
 		}
+	case wire.OpenLog:
+		m.log = append(m.log, fmt.Sprintf("log %d %d", fields[0], fields[1]))
+		status = m.refuseLogs
 	case wire.Finish:
 		m.status = int(fields[0])
 	case wire.Rebuild:

@@ -25,6 +25,7 @@ func (s *Supervisor) report() *control.Status {
 		Started:     s.started,
 		Now:         time.Now(),
 		MoreDenials: s.denials.more,
+		Logs:        s.reportLogs(),
 	}
 	for _, c := range s.components {
 		r.Components = append(r.Components, s.reportComponent(c))

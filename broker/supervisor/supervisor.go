@@ -29,6 +29,8 @@ type Supervisor struct {
 	journal    journal
 	denials    denials
 	waiters    []*waiter
+	logs       []*logFile
+	unopened   int // of logs
 
 	state    control.State // of the application
 	cause    string
@@ -83,6 +85,7 @@ func newSupervisor(p *plan.Plan, m monitor, o *output) *Supervisor {
 			s.root.members = append(s.root.members, c)
 		}
 	}
+	s.makeLogs()
 	return s
 }
 
@@ -114,6 +117,7 @@ func (s *Supervisor) call(op wire.Op, then func(reply), fields ...uint32) {
 // reported.
 func (s *Supervisor) loop() (int, error) {
 	defer close(s.over)
+	s.openLogs()
 	s.reconcile()
 	for !s.finished {
 		event := <-s.events
@@ -160,6 +164,12 @@ func (s *Supervisor) handle(event any) bool {
 		c := s.components[e.component]
 		c.queue = e.length
 		s.journal.tell(control.Event{Kind: control.EventQueue, Component: c.plan.Name, Text: fmt.Sprintf("%d requests wait", e.length)})
+		return false
+	case rotateLog:
+		s.rotateLog(e)
+		return false
+	case logOpened:
+		s.logOpened(e)
 		return false
 	case stopAsked:
 		s.stopAsked(e)
@@ -257,7 +267,7 @@ func (s *Supervisor) needed(c *component) bool {
 }
 
 func (s *Supervisor) mayStart(c *component) bool {
-	return c.wanted && !c.active() && !c.waiting && !c.held() && c.pinned != pinnedDown && len(c.waitsFor()) == 0
+	return s.unopened == 0 && c.wanted && !c.active() && !c.waiting && !c.held() && c.pinned != pinnedDown && len(c.waitsFor()) == 0
 }
 
 // mayStop says whether a component that goes down may do so now: those that

@@ -50,6 +50,9 @@ func statusText(s *control.Status, paint inspect.Paint) string {
 			fmt.Sprint(c.Restarts), fmt.Sprint(c.Denied), inspect.Printable(whyText(c, s.Now)))
 	}
 	b.WriteString(t.String())
+	for _, l := range s.Logs {
+		logTrouble(&b, l, paint)
+	}
 	for k := range s.Components {
 		lastWords(&b, &s.Components[k], paint)
 	}
@@ -101,6 +104,16 @@ func whyText(c *control.Component, now time.Time) string {
 		parts = append(parts, fmt.Sprintf("%d workers so far, %d ended badly", c.Total, c.Abnormal))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// logTrouble is what is wrong with a log file.
+func logTrouble(b *strings.Builder, l control.Log, paint inspect.Paint) {
+	if l.Full {
+		fmt.Fprintf(b, "  log %s: %s\n", l.File, paint.Bad("cannot be written"))
+	}
+	if l.Dropped > 0 {
+		fmt.Fprintf(b, "  log %s: %s\n", l.File, paint.Bad(fmt.Sprintf("%d lines were dropped", l.Dropped)))
+	}
 }
 
 // lastWords are the last lines of a component that failed.

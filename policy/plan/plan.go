@@ -13,9 +13,10 @@ import "time"
 // Plan is one application.
 type Plan struct {
 	Application string      `json:"application"`
-	Source      string      `json:"source"`      // policy file, as messages should name it
-	Grants      []Grant     `json:"grants"`      // referred to by index
-	Components  []Component `json:"components"`  // referred to by index
+	Source      string      `json:"source"`     // policy file, as messages should name it
+	Grants      []Grant     `json:"grants"`     // referred to by index
+	Components  []Component `json:"components"` // referred to by index
+	Logs        []Log       `json:"logs,omitempty"`
 	Supervision Group       `json:"supervision"` // the root of the supervision tree
 	Control     Control     `json:"control"`
 	// Quiet keeps the broker from telling what goes as it should, for
@@ -43,6 +44,7 @@ type Component struct {
 	Umask       uint32   `json:"umask"`
 	User        User     `json:"user"`
 	Output      Output   `json:"output"`
+	Log         string   `json:"log,omitempty"` // Path of one of Plan.Logs, "": the launcher's output
 
 	// When it runs.
 	Start    Start    `json:"start"`
@@ -109,6 +111,16 @@ const (
 	OutputLog     Output = iota + 1 // pipes that the supervisor reads
 	OutputInherit                   // what the launcher itself has, standard input included
 )
+
+// Log is a file that the output of components goes to.
+type Log struct {
+	Path     string        `json:"path"`
+	Rotate   uint64        `json:"rotate"`         // bytes; then a new one begins
+	Age      time.Duration `json:"age,omitempty"`  // then too; zero: however old
+	Keep     int           `json:"keep"`           // older files beside it
+	Drop     bool          `json:"drop,omitempty"` // on a full disk lines are lost and counted; else their writers wait
+	Position Position      `json:"position"`
+}
 
 // Workers bounds how many workers a component has at once.
 type Workers struct {

@@ -1,0 +1,99 @@
+package monitor
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+// logMode is that of log files: what components write may be secret.
+const logMode = 0o640
+
+// commandOpenLog opens a log file of the plan for the supervisor, who has no
+// file system, after making room for a new one where that is asked for. A
+// disk may be slow, so it does not happen on the loop.
+func (m *Monitor) commandOpenLog(h wire.Header, b *wire.Body) (uint32, error) {
+	index, rotate := b.U32(), b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	if int(index) >= len(m.plan.Logs) || rotate > 1 {
+		return 0, unix.EINVAL
+	}
+	go func() {
+		fd, err := openLog(&m.plan.Logs[index], rotate == 1)
+		m.loop.post(func() {
+			if err == nil {
+				m.tell(wire.LogFile, func(b *wire.Message) { b.U32(index) }, fd)
+				unix.Close(fd)
+			}
+			m.replySupervisor(h, 0, err)
+		})
+	}()
+	return 0, errLater
+}
+
+// openLog opens a log file to append to. Its directory is resolved once, and
+// no symbolic link in it is followed: a log in a directory that somebody else
+// may write to leads nowhere else.
+func openLog(l *plan.Log, rotate bool) (int, error) {
+	failed := func(doing string, err error) (int, error) {
+		return -1, fmt.Errorf("%s:%d: %s the log %s: %w", l.Position.File, l.Position.Line, doing, l.Path, err)
+	}
+	directory, name := filepath.Split(l.Path)
+	at, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed("open the directory of", err)
+	}
+	defer unix.Close(at)
+	if rotate {
+		if err := rotateLog(at, name, l.Keep); err != nil {
+			return failed("rotate", err)
+		}
+	}
+	fd, err := unix.Openat(at, name, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, logMode)
+	if err != nil {
+		return failed("open", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return failed("open", unix.EINVAL)
+	}
+	return fd, nil
+}
+
+// rotateLog renames FILE to FILE.1, that to FILE.2 and so on, and removes
+// what is beyond keep, also what an earlier policy kept.
+func rotateLog(at int, name string, keep int) error {
+	for n := keep; ; n++ {
+		if err := unix.Unlinkat(at, numbered(name, n), 0); err != nil {
+			if err == unix.ENOENT && n > keep {
+				break
+			}
+			if err != unix.ENOENT {
+				return err
+			}
+		}
+	}
+	for n := keep; n > 0; n-- {
+		err := unix.Renameat(at, numbered(name, n-1), at, numbered(name, n))
+		if err != nil && err != unix.ENOENT {
+			return err
+		}
+	}
+	return nil
+}
+
+// numbered is the name of the nth older file; the 0th is the present one.
+func numbered(name string, n int) string {
+	if n == 0 {
+		return name
+	}
+	return name + "." + strconv.Itoa(n)
+}

@@ -1,0 +1,171 @@
+// Package life runs the built bin/sandbox as root and looks at what its
+// supervisor does for an application: logs, health, ends, starts on demand.
+// Applications are named sup2-…; nothing of them is left.
+package life
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
+
+// patience bounds everything that must come about by itself.
+const patience = 20 * time.Second
+
+// Application is one run of bin/sandbox.
+type Application struct {
+	Name string // sup2-…
+	Dir  string // for files and sockets
+	Said *Said
+
+	t       *testing.T
+	command *exec.Cmd
+	ended   chan struct{}
+}
+
+// Said is what a process has written so far.
+type Said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write keeps b.
+func (s *Said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *Said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// New prepares an application; the test is skipped where it cannot run.
+func New(t *testing.T, name string) *Application {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, which builds compartments")
+	}
+	if _, err := os.Stat(filepath.Join(*binDirectory, "sandbox")); err != nil {
+		t.Skipf("needs make build: %v", err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "sup2-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a := &Application{Name: "sup2-" + name, Dir: dir, Said: &Said{}, t: t}
+	t.Cleanup(func() {
+		if a.command != nil {
+			a.Signal(unix.SIGTERM)
+			a.Wait()
+		}
+		if t.Failed() {
+			t.Logf("%s said:\n%s", a.Name, a.Said)
+		}
+		os.RemoveAll(dir)
+	})
+	return a
+}
+
+// Policy writes a policy and returns its path. {{NAME}} and {{DIR}} stand for
+// what this application has; {{SH}} is the beginning of a component that runs a shell script.
+func (a *Application) Policy(text string) string {
+	a.t.Helper()
+	text = strings.NewReplacer("{{NAME}}", a.Name, "{{DIR}}", a.Dir,
+		"{{SH}}", "files: {execute: [/bin/busybox], write: ["+a.Dir+"]}, user: root, command: [/bin/busybox, sh, -c, ").Replace(text)
+	return a.File("policy.yaml", text)
+}
+
+// File writes a file and returns its path.
+func (a *Application) File(name, text string) string {
+	a.t.Helper()
+	path := filepath.Join(a.Dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+	return path
+}
+
+// Run starts the application of a policy.
+func (a *Application) Run(policy string) *Application {
+	a.t.Helper()
+	return a.Start(nil, "run", a.Policy(policy))
+}
+
+// Start starts bin/sandbox in the foreground.
+func (a *Application) Start(environment []string, arguments ...string) *Application {
+	a.t.Helper()
+	a.command = exec.Command(filepath.Join(*binDirectory, "sandbox"), arguments...)
+	a.command.Stdout, a.command.Stderr = a.Said, a.Said
+	a.command.Env = append(os.Environ(), environment...)
+	a.command.WaitDelay = time.Second
+	if err := a.command.Start(); err != nil {
+		a.t.Fatal(err)
+	}
+	a.ended = make(chan struct{})
+	go func() {
+		a.command.Wait()
+		close(a.ended)
+	}()
+	return a
+}
+
+// Signal signals what Start started.
+func (a *Application) Signal(s unix.Signal) { a.command.Process.Signal(s) }
+
+// Wait returns its exit status.
+func (a *Application) Wait() int {
+	a.t.Helper()
+	select {
+	case <-a.ended:
+	case <-time.After(patience):
+		a.t.Errorf("%s did not end within %v", a.Name, patience)
+		a.Signal(unix.SIGKILL)
+		<-a.ended
+	}
+	return a.command.ProcessState.ExitCode()
+}
+
+// Expect waits until it has said text.
+func (a *Application) Expect(text string) {
+	a.t.Helper()
+	a.Until("said "+text, func() bool { return strings.Contains(a.Said.String(), text) })
+}
+
+// Until waits for a condition.
+func (a *Application) Until(what string, is func() bool) {
+	a.t.Helper()
+	for end := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			a.t.Fatalf("not so within %v: %s", patience, what)
+		}
+	}
+}
+
+// Sandbox runs another command of bin/sandbox to its end.
+func (a *Application) Sandbox(arguments ...string) string {
+	a.t.Helper()
+	b, _ := exec.Command(filepath.Join(*binDirectory, "sandbox"), arguments...).CombinedOutput()
+	return string(b)
+}
+
+// Read is the content of a file of Dir, "" when it is not there.
+func (a *Application) Read(name string) string {
+	b, _ := os.ReadFile(filepath.Join(a.Dir, name))
+	return string(b)
+}
