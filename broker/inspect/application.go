@@ -23,8 +23,7 @@ type Application struct {
 	Policy     string      `json:"policy"`
 	State      string      `json:"state"`
 	Started    time.Time   `json:"started"`
-	Components []Component `json:"components"` // the monitor and the supervisor among them
-	Drift      []Drift     `json:"drift,omitempty"`
+	Components []Component `json:"components"`         // the monitor and the supervisor among them
 	Problems   []string    `json:"problems,omitempty"` // what could not be looked at
 
 	plan   *plan.Plan // nil when the inspector may not read it

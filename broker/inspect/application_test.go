@@ -88,12 +88,8 @@ func run(t *testing.T, policy string) (application string) {
 
 // policy is an application with something of everything.
 func policy(t *testing.T) string {
-	directory := t.TempDir()
+	directory := openDirectory(t)
 	if err := os.Mkdir(directory+"/hidden", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	// Its parent is the test's own, which nobody else may enter.
-	if err := os.Chmod(filepath.Dir(directory), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf(`
@@ -111,6 +107,18 @@ components:
     command: [/bin/cat]
     start: per-request
 `, freePort(t), directory, directory)
+}
+
+// openDirectory is a directory that every user may enter, unlike the test's own.
+func openDirectory(t *testing.T) string {
+	t.Helper()
+	directory := t.TempDir()
+	for _, place := range []string{directory, filepath.Dir(directory)} {
+		if err := os.Chmod(place, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return directory
 }
 
 func freePort(t *testing.T) int {
@@ -211,12 +219,10 @@ func TestPassedDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	directory := t.TempDir()
-	for place := directory; place != "/tmp"; place = filepath.Dir(place) {
-		if err := os.Chmod(place, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Skip("the client of this test is in Python, which is not here")
 	}
+	directory := openDirectory(t)
 	library, err := os.ReadFile(client)
 	if err != nil {
 		t.Fatal(err)

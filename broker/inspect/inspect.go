@@ -15,15 +15,17 @@
 //	descriptor.go   open descriptors
 //	socket.go       what kind of socket, with which peer, in which network
 //	pipe.go         who else has a pipe open
-//	explain.go      which grant a descriptor comes from
+//	explain.go grant.go
+//	                which grant a descriptor comes from
 //	filter.go       system call filters read back from the kernel
 //	evaluate.go     what such a filter does with each call
 //	calls.go        that as a list a person can read
 //	wall.go         the walls, up or not
-//	drift.go        plan and kernel side by side
+//	drift.go mountdrift.go
+//	                plan and kernel side by side
 //	exposure.go     a figure, its reasons and the lines that would lower it
 //	reach.go        what a compromised component could reach
-//	text.go list.go details.go verification.go
+//	list.go details.go verification.go paint.go table.go text.go
 //	                all of it for people
 //
 // docs/inspect.md describes the JSON.
@@ -55,7 +57,6 @@ type Kernel struct {
 func (r *Report) Drifts() []Drift {
 	var all []Drift
 	for i := range r.Applications {
-		all = append(all, r.Applications[i].Drift...)
 		for k := range r.Applications[i].Components {
 			all = append(all, r.Applications[i].Components[k].Drift...)
 		}

@@ -47,9 +47,6 @@ func Verification(r *Report, paint Paint) string {
 		for _, problem := range a.Problems {
 			say("", "not seen: "+problem)
 		}
-		for d := range a.Drift {
-			say("", a.Drift[d].String())
-		}
 		for c := range a.Components {
 			for d := range a.Components[c].Drift {
 				say(a.Components[c].Name, a.Components[c].Drift[d].String())

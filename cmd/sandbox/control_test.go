@@ -256,6 +256,9 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestDenials(t *testing.T) {
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Skip("what is denied in this test is asked in Python, which is not here")
+	}
 	a := runApplication(t, `
 components:
   curious:
