@@ -318,7 +318,48 @@ type Life struct {
 	Watchdog     time.Duration `json:"watchdog,omitempty"`
 	After        []string      `json:"after,omitempty"`     // components that are ready before it starts
 	Essential    bool          `json:"essential,omitempty"` // its end ends the application, with its status
+	Health       Health        `json:"health"`
+	OnExit       []Exit        `json:"on-exit,omitempty"` // ends for which Restart does not decide
 }
+
+// HealthKind says how a component shows that it works.
+type HealthKind uint8
+
+// The health checks; zero is none.
+const (
+	HealthConnect HealthKind = iota + 1 // the socket of grant Health.Grant accepts a connection
+	HealthHTTP                          // a request there is answered with a status from 200 to 399
+	HealthCommand                       // Health.Command ends with 0
+)
+
+// Health is what a component that is ready must show again and again.
+type Health struct {
+	Kind     HealthKind    `json:"kind,omitempty"`
+	Grant    int           `json:"grant,omitempty"`
+	Path     string        `json:"path,omitempty"` // of the request
+	Command  []string      `json:"command,omitempty"`
+	Interval time.Duration `json:"interval,omitempty"` // between the end of one check and the next
+	Timeout  time.Duration `json:"timeout,omitempty"`  // of one check
+	Failures int           `json:"failures,omitempty"` // so many in a row, and it is restarted
+}
+
+// Exit is one way in which a program may end, and what follows.
+type Exit struct {
+	Signal bool       `json:"signal,omitempty"` // Code is a signal that killed it, else its exit status
+	Code   uint32     `json:"code"`
+	Action ExitAction `json:"action"`
+}
+
+// ExitAction is what follows the end of a program.
+type ExitAction uint8
+
+// The exit actions.
+const (
+	ExitRestart         ExitAction = iota + 1 // it is started again, as after a failure
+	ExitStop                                  // it is done
+	ExitFail                                  // it has failed for good
+	ExitStopApplication                       // everything is stopped; the application's status is its own
+)
 
 // Ready is how a component shows that it is ready.
 type Ready struct {
