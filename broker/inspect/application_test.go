@@ -224,6 +224,9 @@ func TestPassedDescriptors(t *testing.T) {
 	}
 	directory := openDirectory(t)
 	library, err := os.ReadFile(client)
+	if os.IsNotExist(err) {
+		t.Skip("the client is not here: the package is alone in this machine")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -480,6 +483,9 @@ func TestCommand(t *testing.T) {
 func TestManyComponents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts 200 components")
+	}
+	if b, _ := os.ReadFile("/proc/cpuinfo"); strings.Contains(string(b), "QEMU") {
+		t.Skip("times on an emulated processor say nothing")
 	}
 	var b strings.Builder
 	b.WriteString("components:\n")
