@@ -1,8 +1,8 @@
 package docs
 
 import (
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -28,35 +28,43 @@ type block struct {
 
 var fence = regexp.MustCompile("(?ms)^```([a-z ]*)\n(.*?)^```$")
 
-// pages are all Markdown files that belong to the project.
+// pages are all Markdown files of the checkout.
 func pages(t *testing.T) []page {
 	t.Helper()
-	list := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md")
-	list.Dir = root
-	out, err := list.Output()
-	if err != nil {
-		t.Fatalf("list the pages: %v", err)
-	}
 	var all []page
-	for path := range strings.FieldsSeq(string(out)) {
-		text, err := os.ReadFile(filepath.Join(root, path))
-		if os.IsNotExist(err) {
-			continue // removed, and not yet committed
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "bin"):
+			return fs.SkipDir
+		case entry.IsDir() || filepath.Ext(path) != ".md":
+			return nil
 		}
+		text, err := os.ReadFile(path)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		p := page{path: path, text: string(text)}
-		for _, at := range fence.FindAllStringSubmatchIndex(p.text, -1) {
-			p.blocks = append(p.blocks, block{
-				kind: p.text[at[2]:at[3]], text: p.text[at[4]:at[5]],
-				line: strings.Count(p.text[:at[4]], "\n") + 1,
-			})
-		}
-		all = append(all, p)
+		relative, err := filepath.Rel(root, path)
+		all = append(all, newPage(relative, string(text)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if len(all) < 8 {
 		t.Fatalf("only %d pages were found", len(all))
 	}
 	return all
+}
+
+func newPage(path, text string) page {
+	p := page{path: path, text: text}
+	for _, at := range fence.FindAllStringSubmatchIndex(text, -1) {
+		p.blocks = append(p.blocks, block{
+			kind: text[at[2]:at[3]], text: text[at[4]:at[5]],
+			line: strings.Count(text[:at[4]], "\n") + 1,
+		})
+	}
+	return p
 }
