@@ -214,10 +214,17 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 		m.respond(w, n, 0) // "whatever address": it has none, and needs none
 		return
 	}
-	index, ok := m.listening(w, address, socketType(mine))
+	kind := socketType(mine)
+	index, ok := m.listening(w, address, kind)
+	if !ok && kind == unix.SOCK_DGRAM && address.ip.IsUnspecified() && m.asks(w) {
+		// A resolver's question from a port of its choice: it gets one of the
+		// kernel's choice, as unpredictable, when it connects.
+		m.respond(w, n, 0)
+		return
+	}
 	listener, bound := m.listeners[index]
 	if !ok || !bound {
-		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "listen " + address.text(socketType(mine))})
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "listen " + address.text(kind)})
 		m.respond(w, n, unix.EACCES)
 		return
 	}
@@ -331,6 +338,16 @@ func (m *Monitor) listening(w *work, a address, socket int) (int, bool) {
 		}
 	}
 	return found, count == 1
+}
+
+// asks says whether a component is granted a connection over UDP.
+func (m *Monitor) asks(w *work) bool {
+	for _, b := range w.component.Grants {
+		if g := &m.plan.Grants[b.Grant]; g.Kind == plan.GrantConnect && g.Network == "udp" && !w.dropped[b.Grant] {
+			return true
+		}
+	}
+	return false
 }
 
 // match finds the grant for an address.
