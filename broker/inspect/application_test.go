@@ -213,8 +213,8 @@ func TestProcessOfAnApplication(t *testing.T) {
 	}
 }
 
-// Pipes and memory that one component gives to another it may start.
-func TestPassedDescriptors(t *testing.T) {
+// What a component asks for, connects to, and gives to another it may start.
+func TestDescriptorsOnRequest(t *testing.T) {
 	client, err := filepath.Abs("../client/python/bulkhead.py")
 	if err != nil {
 		t.Fatal(err)
@@ -230,9 +230,17 @@ func TestPassedDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
 	program := `
-import os, time, bulkhead
+import os, socket, sys, time, bulkhead
 broker = bulkhead.Broker()
+thumb = broker.open("store", "thumb", os.O_RDWR | os.O_CREAT)
+asked = broker.connect("db")
+connected = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 read, write = os.pipe()
 between = os.pipe()
 memory = os.memfd_create("note")
@@ -247,16 +255,20 @@ time.sleep(1000)
 		}
 	}
 	application := run(t, fmt.Sprintf(`
+grants:
+  store: {directory: %[2]s, access: read-write}
+  db: {connect: "tcp:127.0.0.1:%[3]d"}
 components:
   main:
     extends: python
-    command: [/usr/bin/python3, %[1]s/main.py]
+    command: [/usr/bin/python3, %[1]s/main.py, "%[3]d"]
+    grants: [store, {db: {at-start: false}}]
     files: {read: [%[1]s]}
     may-start: [first, second]
     limits: {memory: 64M}
   first: {extends: parser, command: [/bin/cat], start: per-request}
   second: {extends: parser, command: [/bin/cat], start: per-request, workers: {maximum: 2, ready-ahead: 1}}
-`, directory))
+`, directory, openDirectory(t), server.Addr().(*net.TCPAddr).Port))
 	var r *Report
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if r = look(t, application); component(t, r, "second").program() != nil {
@@ -275,9 +287,17 @@ components:
 			from[name] = append(from[name], d.From)
 		}
 	}
-	for name, want := range map[string]string{"main": "made by itself, given to first (may-start)", "first": "passed by main (may-start)", "second": "passed by main (may-start)"} {
-		if !slices.Contains(from[name], want) {
-			t.Errorf("%s: %q are explained, want among them %q", name, from[name], want)
+	for _, want := range [][2]string{
+		{"main", "made by itself, given to first (may-start)"}, {"main", "grant db"}, {"main", "grant store: /"},
+		{"first", "passed by main (may-start)"}, {"second", "passed by main (may-start)"},
+	} {
+		if !slices.ContainsFunc(from[want[0]], func(s string) bool { return strings.HasPrefix(s, want[1]) }) {
+			t.Errorf("%s: %q are explained, want among them %q", want[0], from[want[0]], want[1])
+		}
+	}
+	for _, g := range component(t, r, "main").Grants {
+		if want := map[string]int{"store": 1, "db": 2}[g.Name]; g.Open != want {
+			t.Errorf("grant %s is open %d times, want %d", g.Name, g.Open, want)
 		}
 	}
 	// Without may-start nothing explains what crossed the wall.
@@ -287,6 +307,10 @@ components:
 		t.Fatal(err)
 	}
 	planComponent(p, "main").MayStart = nil
+	for k := range p.Grants {
+		p.Grants[k].Access &^= plan.Write
+		p.Grants[k].Port++
+	}
 	b, err := plan.Encode(p)
 	if err != nil {
 		t.Fatal(err)
@@ -297,6 +321,15 @@ components:
 	found := map[string]bool{}
 	for _, d := range look(t, application).Drifts() {
 		found[d.Component+" "+d.Subject] = true
+	}
+	unexplained := 0
+	for subject := range found {
+		if strings.HasPrefix(subject, "main descriptor") {
+			unexplained++
+		}
+	}
+	if unexplained < 3 {
+		t.Errorf("of main's file and two connections %d are found: %v", unexplained, found)
 	}
 	for _, want := range []string{"first descriptor 0", "first descriptor 1", "first descriptor 5", "second descriptor 0"} {
 		if !found[want] {
