@@ -31,10 +31,12 @@ func StateDirectory() (string, error) {
 
 // directory is an application's directory, locked.
 type directory struct {
-	path    string
-	lock    int // descriptor of the directory, flock(2)ed
-	pipe    int // the sweeper acts when its last copy closes
-	sweeper int // pid, a child of this process
+	path      string
+	hierarchy cgroup.Hierarchy
+	group     string // the application's cgroup, below the hierarchies' roots
+	lock      int    // descriptor of the directory, flock(2)ed
+	pipe      int    // the sweeper acts when its last copy closes
+	sweeper   int    // pid, a child of this process
 
 	listeners []int // granted sockets; the sweeper removes only closed ones
 }
@@ -46,6 +48,14 @@ const patience = 15 * time.Second
 // the power failed or its sweeper was killed too, is swept first.
 func claim(base, application string, programs Programs) (*directory, error) {
 	path := filepath.Join(base, application)
+	hierarchy, err := cgroup.Find()
+	if err != nil {
+		return nil, err
+	}
+	above, err := hierarchy.Base()
+	if err != nil {
+		return nil, fmt.Errorf("find a place for the application's cgroups: %w", err)
+	}
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return nil, fmt.Errorf("make the state directory %s: %w", base, err)
 	}
@@ -55,9 +65,15 @@ func claim(base, application string, programs Programs) (*directory, error) {
 		case err != nil:
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		case d != nil && !stale:
+			d.hierarchy, d.group = hierarchy, cgroup.Application(above, application)
+			if err := hierarchy.Leave(above); err != nil {
+				d.abandon()
+				return nil, err
+			}
 			return d, nil
 		case d != nil:
-			err := d.sweep(application, programs)
+			d.hierarchy, d.group = hierarchy, cgroup.Application(above, application)
+			err := d.sweep(programs)
 			if err != nil {
 				return nil, err
 			}
@@ -118,8 +134,8 @@ func tryClaim(path string) (d *directory, stale bool, err error) {
 }
 
 // sweep removes what an earlier run left, the directory included.
-func (d *directory) sweep(application string, programs Programs) error {
-	if err := d.startSweeper(application, nil, programs); err != nil {
+func (d *directory) sweep(programs Programs) error {
+	if err := d.startSweeper(nil, programs); err != nil {
 		return err
 	}
 	d.abandon()
@@ -128,12 +144,31 @@ func (d *directory) sweep(application string, programs Programs) error {
 
 // protect starts the sweeper and says who runs the application.
 func (d *directory) protect(p *plan.Plan, programs Programs) error {
-	if err := d.startSweeper(p.Application, socketPaths(p), programs); err != nil {
+	if err := d.startSweeper(socketPaths(p), programs); err != nil {
 		return err
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
 	if err := os.WriteFile(filepath.Join(d.path, "pid"), []byte(pid), 0o644); err != nil {
 		return fmt.Errorf("write the broker's pid: %w", err)
+	}
+	return d.useMemory()
+}
+
+// useMemory puts a file system in memory where the roots of compartments will
+// be, if they would be on a disk: they are some fifty files and directories
+// each, and on ext4 making and removing them took half of a start's processor
+// time. The sweeper takes it away again. On most machines /run is in memory.
+func (d *directory) useMemory() error {
+	var there unix.Statfs_t
+	if err := unix.Fstatfs(d.lock, &there); err != nil || there.Type == unix.TMPFS_MAGIC || os.Geteuid() != 0 {
+		return nil // it works on a disk too
+	}
+	root := filepath.Join(d.path, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", root, err)
+	}
+	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=64m"); err != nil {
+		return fmt.Errorf("mount a file system in memory on %s: %w", root, err)
 	}
 	return nil
 }
@@ -149,11 +184,7 @@ func socketPaths(p *plan.Plan) []string {
 	return paths
 }
 
-func (d *directory) startSweeper(application string, sockets []string, programs Programs) error {
-	hierarchy, err := cgroup.Find()
-	if err != nil {
-		return err
-	}
+func (d *directory) startSweeper(sockets []string, programs Programs) error {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make the sweeper's pipe: %w", err)
@@ -166,7 +197,7 @@ func (d *directory) startSweeper(application string, sockets []string, programs 
 	lockFile := os.NewFile(uintptr(lock), "lock")
 	defer lockFile.Close()
 	command := exec.Command(programs.Sweeper, d.path)
-	for _, group := range hierarchy.Directories(cgroup.Root + "/" + application) {
+	for _, group := range d.hierarchy.Directories(d.group) {
 		command.Args = append(command.Args, "-g", group)
 	}
 	for _, path := range sockets {

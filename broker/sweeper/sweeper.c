@@ -6,7 +6,8 @@
  * Descriptor 3 is a pipe whose other end only the broker has, descriptor 4 is
  * DIRECTORY, locked; the lock goes when both the broker and the sweeper are
  * gone, so that the next broker finds a clean place. Processes are ended by
- * their cgroups; the order is: processes, cgroups, sockets, directory.
+ * their cgroups; the order is: processes, cgroups, sockets, the mount below the
+ * directory, the directory.
  * Exits with 0 when nothing is left, with 1 otherwise.
  */
 #define _GNU_SOURCE
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -199,6 +201,10 @@ int main(int argc, char **argv)
 	for (int i = 2; i + 1 < argc; i += 2)
 		if (!strcmp(argv[i], "-u"))
 			remove_socket(argv[i + 1]);
+	/* Where the state directory is on a disk the launcher covers this with
+	 * a file system in memory; otherwise nothing is mounted there. */
+	snprintf(path, sizeof path, "%s/root", argv[1]);
+	umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 	if (remove_tree(AT_FDCWD, argv[1], 0) < 0) {
 		fprintf(stderr, "sweeper: remove %s: %s\n", argv[1], strerror(errno));
 		status = 1;

@@ -40,7 +40,8 @@ var (
 )
 
 func openWorkshop(ctx context.Context) (*workshop, error) {
-	dir, err := os.MkdirTemp("", "bench-")
+	// Not in /tmp: the compartments of sandbox wrap have a /tmp of their own.
+	dir, err := os.MkdirTemp("/var/tmp", "bench-")
 	if err != nil {
 		return nil, err
 	}

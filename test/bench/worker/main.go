@@ -50,7 +50,7 @@ func run() error {
 			return err
 		}
 	}
-	dir, err := os.MkdirTemp("", "bench-worker-")
+	dir, err := os.MkdirTemp("/var/tmp", "bench-worker-")
 	if err != nil {
 		return err
 	}
