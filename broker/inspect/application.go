@@ -250,8 +250,8 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 		return
 	}
 	group := filepath.Join(cgroup.Root, a.Name, c.Name)
-	c.Memory = groupMemory(i.hierarchy, group)
-	leaves, err := processes(i.hierarchy, group)
+	c.Memory = i.groupMemory(group)
+	leaves, err := i.processes(group)
 	if err != nil {
 		return // drift says so where there should be one
 	}

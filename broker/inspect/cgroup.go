@@ -152,14 +152,19 @@ func readText(file string) string {
 	return string(b)
 }
 
-// processes are the pids in a group of this machine, by its own leaves:
-// leaf name -> pids.
-func processes(h cgroup.Hierarchy, group string) (map[string][]int, error) {
-	mount := h.Unified
+// memoryDirectory is where a group, or a file of it, is in the hierarchy of the
+// memory controller, which every compartment has.
+func (i *Inspector) memoryDirectory(group string) string {
+	mount := i.hierarchy.Unified
 	if mount == "" {
-		mount = h.Controllers["memory"]
+		mount = i.hierarchy.Controllers["memory"]
 	}
-	directory := path.Join(mount, group)
+	return path.Join(mount, group)
+}
+
+// processes are the pids in a component's group, by its leaves.
+func (i *Inspector) processes(group string) (map[string][]int, error) {
+	directory := i.memoryDirectory(group)
 	entries, err := os.ReadDir(directory)
 	if err != nil {
 		return nil, err
@@ -178,9 +183,10 @@ func processes(h cgroup.Hierarchy, group string) (map[string][]int, error) {
 }
 
 // groupMemory is what all processes of a group use together, in bytes.
-func groupMemory(h cgroup.Hierarchy, group string) uint64 {
-	if h.Unified != "" {
-		return number(path.Join(h.Unified, group), "memory.current")
+func (i *Inspector) groupMemory(group string) uint64 {
+	file := "memory.usage_in_bytes"
+	if i.hierarchy.Unified != "" {
+		file = "memory.current"
 	}
-	return number(path.Join(h.Controllers["memory"], group), "memory.usage_in_bytes")
+	return number(i.memoryDirectory(group), file)
 }

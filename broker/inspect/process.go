@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,6 +97,7 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 	// First: a worker that has executed its program by now has its walls too,
 	// and all that is read later shows them.
 	executable, executableError := os.Readlink(procPath(pid, "exe"))
+	binary := binaryOf(pid)
 	s, err := readStatus(pid)
 	if err != nil {
 		return nil, err
@@ -127,7 +129,7 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 	case executableError != nil:
 		p.Unseen = append(p.Unseen, "its executable: "+executableError.Error())
 	}
-	p.place()
+	i.place(p, binary)
 	p.read("its id maps", func() (err error) {
 		if p.Identity.UIDMap, err = readMap(pid, "uid_map"); err == nil {
 			p.Identity.GIDMap, err = readMap(pid, "gid_map")
@@ -207,33 +209,55 @@ func writableExecutable(pid int) (int, error) {
 	return count, nil
 }
 
-// place reads off the cgroup what a process is to Bulkhead.
-func (p *Process) place() {
+// binaryOf is the file that a process executes; nothing where that cannot be
+// seen.
+func binaryOf(pid int) object {
+	var st unix.Stat_t
+	if unix.Stat(procPath(pid, "exe"), &st) != nil {
+		return object{}
+	}
+	return object{st.Dev, st.Ino}
+}
+
+// place reads off the cgroup what a process is to Bulkhead. Its pid alone does
+// not say which ones are Bulkhead's inits: a program may make pid namespaces
+// of its own. The file that it executes does, which no compartment has.
+func (i *Inspector) place(p *Process, binary object) {
 	after, ok := strings.CutPrefix(p.Cgroup.Path, "/"+cgroup.Root+"/")
 	parts := strings.Split(after, "/")
 	if !ok || len(parts) < 3 {
 		return
 	}
 	p.Of = strings.Join(parts[:3], "/")
-	switch {
+	switch init := i.initBinary(parts[0], parts[1]); {
+	case binary != init || init == object{}:
+		p.Role = "child"
+		if p.InnerPID == 2 {
+			p.Role = "program"
+		}
 	case parts[2] == "init" && p.InnerPID == 1:
 		p.Role = "compartment-init"
-	case parts[2] == "init":
-		p.Role = "starting" // just forked, on its way to a leaf
 	case p.InnerPID == 1:
 		p.Role = "worker-init"
-	case p.InnerPID != 2:
-		p.Role = "child"
-	case p.stillInit():
-		p.Role = "starting"
 	default:
-		p.Role = "program"
+		p.Role = "starting" // forked, and on its way to its program
 	}
 }
 
-// stillInit says that a worker's second process has not executed its program
-// yet: until then it runs what its parent, the worker's init, runs.
-func (p *Process) stillInit() bool {
-	init, err := os.Readlink(procPath(p.Parent, "exe"))
-	return err == nil && init == p.Executable
+// initBinary is what the init of a component's compartment executes.
+func (i *Inspector) initBinary(application, component string) object {
+	group := cgroup.Root + "/" + application + "/" + component
+	if known, ok := i.inits.Load(group); ok {
+		return known.(object)
+	}
+	var found object
+	for field := range strings.FieldsSeq(readText(i.memoryDirectory(group + "/init/cgroup.procs"))) {
+		pid, _ := strconv.Atoi(field)
+		if s, err := readStatus(pid); err == nil && len(s.inner) > 0 && s.inner[len(s.inner)-1] == 1 {
+			found = binaryOf(pid)
+			break
+		}
+	}
+	i.inits.Store(group, found)
+	return found
 }
