@@ -56,12 +56,8 @@ var firstCell = regexp.MustCompile(`(?m)^\| (.*?) \|`)
 // listed are the names in the first cells of the tables.
 func listed(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "docs/dependencies.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var names []string
-	for _, cell := range firstCell.FindAllStringSubmatch(string(text), -1) {
+	for _, cell := range firstCell.FindAllStringSubmatch(read(t, "docs/dependencies.md"), -1) {
 		for _, name := range code.FindAllString(cell[1], -1) {
 			names = append(names, strings.Trim(name, "`"))
 		}
@@ -91,11 +87,7 @@ func TestPackages(t *testing.T) {
 			wanted = append(wanted, strings.Fields(line)...)
 		}
 	}
-	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	build := regexp.MustCompile(`(?m)^PACKAGES_BUILD *:= *(.*)$`).FindStringSubmatch(string(makefile))
+	build := regexp.MustCompile(`(?m)^PACKAGES_BUILD *:= *(.*)$`).FindStringSubmatch(read(t, "Makefile"))
 	if build == nil {
 		t.Fatal("the Makefile has no PACKAGES_BUILD")
 	}
