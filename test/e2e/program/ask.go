@@ -107,6 +107,7 @@ var requests = map[string]func(*client.Broker, []string) string{
 	"start":  start,
 	"many":   many,
 	"cancel": cancel,
+	"load":   load,
 	"opens":  opens,
 	"sleep": func(_ *client.Broker, a []string) string {
 		d, _ := time.ParseDuration(a[0])
@@ -248,6 +249,30 @@ func many(b *client.Broker, a []string) string {
 	}
 	group.Wait()
 	return tally(counts)
+}
+
+// load keeps N workers of COMPONENT coming without end, whatever becomes of
+// them.
+func load(b *client.Broker, a []string) string {
+	n, _ := strconv.Atoi(a[1])
+	var group sync.WaitGroup
+	for range n {
+		group.Go(func() {
+			for {
+				w, err := b.Start(a[0], nil)
+				if errors.Is(err, client.ErrGone) {
+					return
+				}
+				if err != nil {
+					time.Sleep(5 * time.Millisecond)
+					continue
+				}
+				wait(w)
+			}
+		})
+	}
+	group.Wait()
+	return "over"
 }
 
 // opens opens GRANT PATH N times, one after the other.

@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loaded is an application in which there is always something going on: a
+// front end that starts workers without end, a server, and one that takes its
+// time to stop.
+const loaded = `
+application: {{NAME}}
+grants:
+  door: {listen: "unix:{{DIR}}/door"}
+components:
+  web:  {command: [{{PROGRAM}}, program, ask, load work 3], may-start: [work], restart: always}
+  work: {command: [{{BUSYBOX}}, "true"], start: per-request, workers: {maximum: 4, queue: 8}}
+  door: {command: [{{PROGRAM}}, program, serve, door], grants: [door], restart: always}
+  slow: {command: [{{PROGRAM}}, program, stubborn], stop-timeout: 400ms, restart: always}
+supervision: {restarts: 100, within: 10s}
+`
+
+// survive is what holds after every fault: either the application ends by
+// itself, or it can be stopped; it is over in time; nothing is left.
+func (a *Application) survive() {
+	a.t.Helper()
+	select {
+	case <-a.ended:
+	case <-time.After(200 * time.Millisecond):
+		a.Signal(unix.SIGTERM)
+	}
+	a.Wait()
+	a.ExpectNothingLeft(patience)
+}
+
+// worksAgain is the other half: the next start works.
+func (a *Application) worksAgain() {
+	a.t.Helper()
+	a.Run().Ready()
+	if answer := talk(a.t, "unix", a.Dir+"/door", "you"); answer != "door heard you" {
+		a.t.Errorf("the next start's door answers %q", answer)
+	}
+	if status := a.Stop(); status != 0 {
+		a.t.Errorf("the next start ended with status %d", status)
+	}
+}
+
+// victim is a process by what it is.
+type victim struct {
+	role      Role
+	component string
+}
+
+func (v victim) String() string { return strings.TrimSpace(string(v.role) + " " + v.component) }
+
+// moments are the named steps of a run; each brings the application there.
+var moments = []struct {
+	name  string
+	reach func(*Application)
+}{
+	{"in the middle of the build", func(a *Application) {
+		a.eventually("a compartment is being built", func() bool { return !a.running() || len(a.Groups()) > 0 })
+	}},
+	{"right after the exec", func(a *Application) {
+		a.eventually("it is the monitor", func() bool { return !a.running() || len(a.Of(Monitor, "")) > 0 })
+	}},
+	{"when it is ready", func(a *Application) { a.Ready() }},
+	{"under load", func(a *Application) {
+		a.Ready()
+		a.eventually("workers come and go", func() bool { return len(a.Of(WorkerInit, "work")) > 0 })
+	}},
+	{"while it stops", func(a *Application) {
+		a.Ready()
+		a.Signal(unix.SIGTERM)
+		a.Expect(a.Err, "stops: SIGTERM")
+	}},
+}
+
+var victims = []victim{
+	{Launcher, ""}, {Monitor, ""}, {Sweeper, ""}, {Supervisor, ""},
+	{CompartmentInit, "supervisor"}, {CompartmentInit, "web"}, {CompartmentInit, "work"},
+	{WorkerInit, "supervisor"}, {WorkerInit, "web"}, {WorkerInit, "work"}, {Program, "web"}, {Program, "slow"},
+}
+
+// Each process of the application is killed at each step at which it is there.
+func TestKillEachAtEachStep(t *testing.T) {
+	hits := map[string]bool{}
+	for _, m := range moments {
+		for _, v := range victims {
+			t.Run(m.name+", "+v.String(), func(t *testing.T) {
+				a := New(t, "step").Write(loaded).Run()
+				m.reach(a)
+				// Some live for a moment only: looked for as long as this step lasts.
+				for end := time.Now().Add(300 * time.Millisecond); a.running() && time.Now().Before(end); {
+					if found := a.Of(v.role, v.component); len(found) > 0 {
+						a.note()
+						if found[0].Kill(unix.SIGKILL) == nil {
+							hits[m.name+", "+v.String()] = true
+						}
+						break
+					}
+				}
+				a.survive()
+				if !t.Failed() {
+					a.worksAgain()
+				}
+			})
+		}
+	}
+	// What must have been hit, or the test tests nothing.
+	for _, must := range []string{
+		"in the middle of the build, launcher", "in the middle of the build, sweeper",
+		"right after the exec, monitor", "right after the exec, compartment's init supervisor",
+		"when it is ready, monitor", "when it is ready, supervisor", "when it is ready, sweeper",
+		"when it is ready, compartment's init web", "when it is ready, worker's init web", "when it is ready, program web",
+		"under load, monitor", "under load, worker's init work", "under load, compartment's init work",
+		"while it stops, monitor", "while it stops, supervisor", "while it stops, sweeper", "while it stops, compartment's init supervisor",
+	} {
+		if !hits[must] && !t.Failed() {
+			t.Errorf("nothing was hit %s", must)
+		}
+	}
+}
+
+// A program that is killed is started again, and nobody else notices.
+func TestKilledProgramIsStartedAgain(t *testing.T) {
+	a := New(t, "again").Write(loaded).Run().Ready()
+	for _, role := range []Role{Program, WorkerInit} {
+		others := fmt.Sprint(a.Of(Program, "slow"), a.Of(CompartmentInit, ""), a.Of(Supervisor, ""))
+		old := a.Of(role, "door")[0]
+		old.Kill(unix.SIGKILL)
+		a.eventually("the door is served again", func() bool {
+			now := a.Of(Program, "door")
+			return len(now) == 1 && now[0].Worker != old.Worker
+		})
+		if answer := talk(t, "unix", a.Dir+"/door", "you"); answer != "door heard you" {
+			t.Errorf("after the kill of the %s the door answers %q", role, answer)
+		}
+		if now := fmt.Sprint(a.Of(Program, "slow"), a.Of(CompartmentInit, ""), a.Of(Supervisor, "")); now != others {
+			t.Errorf("others were\n%s\nand are\n%s", others, now)
+		}
+	}
+	if status := a.Stop(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+}
+
+// A compartment whose init is killed is lost with all its workers; the others
+// go on.
+func TestKilledCompartmentIsBuiltAgain(t *testing.T) {
+	a := New(t, "rebuild").Write(loaded).Run().Ready()
+	others := fmt.Sprint(a.Of(Program, "slow"), a.Of(Supervisor, ""))
+	old := a.Of(CompartmentInit, "door")[0]
+	old.Kill(unix.SIGKILL)
+	a.eventually("the door is served again, from another compartment", func() bool {
+		now := a.Of(CompartmentInit, "door")
+		return len(now) == 1 && now[0].Pid != old.Pid && len(a.Of(Program, "door")) == 1
+	})
+	if answer := talk(t, "unix", a.Dir+"/door", "you"); answer != "door heard you" {
+		t.Errorf("the door answers %q", answer)
+	}
+	if now := fmt.Sprint(a.Of(Program, "slow"), a.Of(Supervisor, "")); now != others {
+		t.Errorf("others were\n%s\nand are\n%s", others, now)
+	}
+	if status := a.Stop(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+}
+
+// A monitor that hangs can still be killed, and that is all it takes.
+func TestStoppedMonitorIsKilled(t *testing.T) {
+	a := New(t, "stopped").Write(loaded).Run().Ready()
+	a.Signal(unix.SIGSTOP)
+	time.Sleep(200 * time.Millisecond)
+	a.note()
+	a.Signal(unix.SIGKILL)
+	a.Wait()
+	a.ExpectNothingLeft(patience)
+	a.worksAgain()
+}
+
+// The whole process group is killed, as by a terminal that goes away or an
+// impatient service manager; then the sweeper is alone.
+func TestKilledProcessGroup(t *testing.T) {
+	a := New(t, "group").Write(loaded).Run().Ready()
+	for _, p := range a.Processes() {
+		if p.Role != Sweeper {
+			p.Kill(unix.SIGKILL)
+		}
+	}
+	a.Wait()
+	a.ExpectNothingLeft(patience)
+	a.worksAgain()
+}
+
+// Random processes at random moments; the seed says which.
+func TestRandomFaults(t *testing.T) {
+	n := *faultCount
+	if n == 0 {
+		if n = 200; testing.Short() {
+			n = 20
+		}
+	}
+	const lanes = 4
+	for lane := range lanes {
+		t.Run(fmt.Sprintf("lane %d", lane), func(t *testing.T) {
+			t.Parallel()
+			own, err := newSite(*binDirectory) // programs are known by their paths
+			defer own.remove()
+			if err != nil {
+				t.Fatal(err)
+			}
+			random := rand.New(rand.NewPCG(*faultSeed, uint64(lane)))
+			kinds := map[Role]int{}
+			a := New(t, fmt.Sprintf("random-%d", lane))
+			a.site = own
+			a.Write(loaded)
+			for i := range n / lanes {
+				delay := time.Duration(random.IntN(400)) * time.Millisecond
+				two := random.IntN(4) == 0
+				a.Run()
+				time.Sleep(delay)
+				all := a.Processes()
+				for k := 0; k < 2 && len(all) > 0 && (k == 0 || two); k++ {
+					p := all[random.IntN(len(all))]
+					if k > 0 && p.Role == Sweeper {
+						break // with another: that is a power cut, see TestStaleState
+					}
+					a.note()
+					p.Kill(unix.SIGKILL)
+					kinds[p.Role]++
+					if p.Role == Sweeper {
+						break
+					}
+				}
+				a.survive()
+				if t.Failed() {
+					t.Fatalf("fault %d of lane %d (-seed %d -faults %d)", i, lane, *faultSeed, n)
+				}
+			}
+			a.worksAgain()
+			t.Logf("killed: %v", kinds)
+		})
+	}
+}
