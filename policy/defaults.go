@@ -8,26 +8,29 @@ import (
 
 // What a policy means by saying nothing. The reference prints this table.
 const (
-	defaultMemory       Bytes = 512 << 20
-	defaultProcesses          = 64
-	defaultOpenFiles          = 1024
-	defaultUmask        Bits  = 0o077
-	defaultDirectory          = "/"
-	defaultTemporary    Bytes = 16 << 20
-	defaultFileMode     Bits  = 0o600
-	defaultBacklog            = 511
-	defaultStopSignal         = "SIGTERM"
-	defaultStopTimeout        = 10 * time.Second
-	defaultReadyTimeout       = 60 * time.Second
-	defaultDelay              = 100 * time.Millisecond
-	defaultDelayMaximum       = 30 * time.Second
-	defaultWorkers            = 8
-	defaultQueue              = 64
-	defaultRotate       Bytes = 10 << 20
-	defaultKeep               = 5
-	defaultStrategy           = "one-for-one"
-	defaultRestarts           = 5
-	defaultWithin             = 10 * time.Second
+	defaultMemory         Bytes = 512 << 20
+	defaultProcesses            = 64
+	defaultOpenFiles            = 1024
+	defaultUmask          Bits  = 0o077
+	defaultDirectory            = "/"
+	defaultTemporary      Bytes = 16 << 20
+	defaultFileMode       Bits  = 0o600
+	defaultBacklog              = 511
+	defaultStopSignal           = "SIGTERM"
+	defaultStopTimeout          = 10 * time.Second
+	defaultReadyTimeout         = 60 * time.Second
+	defaultHealthInterval       = 10 * time.Second
+	defaultHealthTimeout        = 3 * time.Second
+	defaultHealthFailures       = 3
+	defaultDelay                = 100 * time.Millisecond
+	defaultDelayMaximum         = 30 * time.Second
+	defaultWorkers              = 8
+	defaultQueue                = 64
+	defaultRotate         Bytes = 10 << 20
+	defaultKeep                 = 5
+	defaultStrategy             = "one-for-one"
+	defaultRestarts             = 5
+	defaultWithin               = 10 * time.Second
 )
 
 // Default is one row of the table of defaults.
@@ -62,6 +65,9 @@ func Defaults() []Default {
 		{"ready-timeout", "1m", ""},
 		{"stop-signal", defaultStopSignal, ""},
 		{"stop-timeout", "10s", "then it is killed"},
+		{"health.interval", "10s", ""},
+		{"health.timeout", "3s", ""},
+		{"health.failures", itoa(defaultHealthFailures), "one may be chance"},
 		{"essential", "true for the only with-application component", "an application of one is over with it"},
 		{"output", "log", ""},
 		{"logs", "terminal", ""},

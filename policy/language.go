@@ -80,6 +80,8 @@ type Component struct {
 	StopTimeout  Duration       `key:"stop-timeout" doc:"How long it may take to end before it is killed."`
 	ReloadSignal Text           `key:"reload-signal" kind:"signal" doc:"What asks it to read its configuration again."`
 	Watchdog     Duration       `key:"watchdog" doc:"It is restarted when it does not say WATCHDOG=1 for this long."`
+	Health       HealthSetting  `key:"health" doc:"What it must show again and again, or it is restarted."`
+	OnExit       Map[Text]      `key:"on-exit" values:"restart|stop|fail|stop-application" doc:"What follows an exit status (0 to 255) or a signal (SIGNAME) that killed it, where restart: is not to decide."`
 	Essential    Flag           `key:"essential" doc:"When it ends for good, the application ends with its status."`
 }
 
@@ -289,6 +291,18 @@ type EnvironmentVariable struct {
 type EnvironmentSource struct {
 	FromFile Text `key:"from-file" kind:"path" doc:"The file's content, without a newline at its end, is the value."`
 	Inherit  Flag `key:"inherit" doc:"The value is the launcher's own."`
+}
+
+// HealthSetting is one kind of check and its bounds.
+type HealthSetting struct {
+	Position plan.Position
+	Connect  Text     `key:"connect" kind:"name" doc:"The socket of this listening grant accepts a connection."`
+	HTTP     Text     `key:"http" kind:"name" doc:"A GET request to this listening grant is answered with a status from 200 to 399."`
+	Path     Text     `key:"path" doc:"Of the request; the default is /."`
+	Command  []Text   `key:"command" whole:"true" doc:"A program that ends with 0 as long as the component works."`
+	Interval Duration `key:"interval" doc:"From one check to the next; the default is 10s."`
+	Timeout  Duration `key:"timeout" doc:"How long one check may take; the default is 3s."`
+	Failures Number   `key:"failures" min:"1" max:"1000" doc:"So many in a row, and it is restarted; the default is 3."`
 }
 
 // ReadySetting is a word or a map with one key.

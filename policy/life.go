@@ -1,6 +1,10 @@
 package policy
 
-import "bulkhead/policy/plan"
+import (
+	"slices"
+
+	"bulkhead/policy/plan"
+)
 
 // life says when the component's worker is ready, ends and starts again.
 func (c *componentCompiler) life(component *plan.Component) plan.Life {
@@ -12,7 +16,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		for _, key := range []struct {
 			name string
 			at   plan.Position
-		}{{"restart", s.Restart.Position}, {"essential", s.Essential.Position}, {"watchdog", s.Watchdog.Position}, {"ready", s.Ready.Position}} {
+		}{{"restart", s.Restart.Position}, {"essential", s.Essential.Position}, {"watchdog", s.Watchdog.Position}, {"ready", s.Ready.Position}, {"health", s.Health.Position}, {"on-exit", s.OnExit.Position}} {
 			if key.at.Line > 0 {
 				c.mistake(key.at, "remove it, or write start: with-application", "%s: is for components that start with the application", key.name)
 			}
@@ -33,6 +37,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		After:        texts(s.After),
 		Essential:    s.Essential.Value,
 	}
+	life.Health, life.OnExit = c.health(component), c.onExit()
 	if s.ReloadSignal.IsSet() {
 		life.ReloadSignal, _ = signalNumber(s.ReloadSignal.Value)
 	}
@@ -60,16 +65,7 @@ func (c *componentCompiler) ready(component *plan.Component) plan.Ready {
 			}
 		}
 	case how.Connect.IsSet():
-		ready.Kind = plan.ReadyConnect
-		found := false
-		for _, binding := range component.Grants {
-			if c.grants[binding.Grant].Name == how.Connect.Value {
-				ready.Grant, found = binding.Grant, c.grants[binding.Grant].Kind == plan.GrantListen
-			}
-		}
-		if !found {
-			c.mistake(how.Connect.Position, "name a listening grant of this component", "the component has no listening grant %q", how.Connect.Value)
-		}
+		ready.Kind, ready.Grant = plan.ReadyConnect, c.listening(component, how.Connect, "tcp", "unix")
 	case len(how.Command) > 0:
 		ready.Kind, ready.Command = plan.ReadyCommand, texts(how.Command)
 		if wrong, hint := checkPath(ready.Command[0]); wrong != "" {
@@ -77,6 +73,20 @@ func (c *componentCompiler) ready(component *plan.Component) plan.Ready {
 		}
 	}
 	return ready
+}
+
+// listening finds a listening grant that the component has.
+func (c *componentCompiler) listening(component *plan.Component, name Text, networks ...string) int {
+	for _, binding := range component.Grants {
+		if g := &c.grants[binding.Grant]; g.Name == name.Value && g.Kind == plan.GrantListen {
+			if !slices.Contains(networks, g.Network) {
+				c.mistake(name.Position, "name a tcp: or unix: grant", "%q has no connections", name.Value)
+			}
+			return binding.Grant
+		}
+	}
+	c.mistake(name.Position, "name a listening grant of this component", "the component has no listening grant %q", name.Value)
+	return 0
 }
 
 // essential: an application of one component is over when that one is.

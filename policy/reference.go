@@ -9,7 +9,7 @@ import (
 
 // ReferenceParts are the names of the tables that WriteReference writes.
 func ReferenceParts() []string {
-	return []string{"file", "grant", "component", "files", "limits", "workers", "logs", "supervision", "syscall condition", "defaults", "groups", "lint"}
+	return []string{"file", "grant", "component", "files", "limits", "workers", "health", "logs", "supervision", "syscall condition", "defaults", "groups", "lint"}
 }
 
 // WriteReference writes one table of docs/policy.md, from the types that the
@@ -29,6 +29,8 @@ func WriteReference(w io.Writer, part string) error {
 		keyTable(out, reflect.TypeFor[LimitSettings]())
 	case "workers":
 		keyTable(out, reflect.TypeFor[WorkerSettings]())
+	case "health":
+		keyTable(out, reflect.TypeFor[HealthSetting]())
 	case "logs":
 		keyTable(out, reflect.TypeFor[LogFile]())
 	case "supervision":
@@ -73,8 +75,11 @@ func keyTable(out *wordWriter, t reflect.Type) {
 func valueWord(t reflect.Type, tag reflect.StructTag) string {
 	if values := tag.Get("values"); values != "" {
 		words := "`" + strings.ReplaceAll(values, "|", "`, `") + "`"
-		if t.Kind() == reflect.Slice {
+		switch {
+		case t.Kind() == reflect.Slice:
 			return "list of " + words
+		case t == reflect.TypeFor[Map[Text]]():
+			return "map to " + words
 		}
 		return words
 	}

@@ -336,6 +336,8 @@ func (l *rightList) life() {
 	if life.Watchdog > 0 {
 		say("is restarted when it does not say WATCHDOG=1 for "+durationText(life.Watchdog), s.Watchdog.Position)
 	}
+	l.health(say)
+	l.onExit(say)
 	if life.Essential {
 		say("is essential: the application ends with it", s.Essential.Position)
 	}

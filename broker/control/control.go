@@ -134,6 +134,7 @@ type Component struct {
 	Pinned    string     `json:"pinned,omitempty"` // up, down
 	Released  bool       `json:"released,omitempty"`
 	Says      string     `json:"says,omitempty"` // its own STATUS= text
+	Health    string     `json:"health,omitempty"`
 	Restarts  int        `json:"restarts"`
 	RestartAt *time.Time `json:"restart-at,omitempty"`
 	LastEnd   string     `json:"last-end,omitempty"` // in words
@@ -223,6 +224,7 @@ const (
 	EventDenied      EventKind = "denied"
 	EventGranted     EventKind = "granted" // told to followers, not kept
 	EventQueue       EventKind = "queue"   // told to followers, not kept
+	EventHealth      EventKind = "health"  // a health check failed
 	EventSays        EventKind = "says"    // a component's own status text
 )
 

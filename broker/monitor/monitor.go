@@ -20,6 +20,7 @@
 //	supervisor.go  the table of what the supervisor may ask
 //	denial.go      what is told of refusals and of descriptors handed out
 //	ready.go       how the supervisor finds out whether a component is ready
+//	health.go      … and whether it still works
 //	log.go         the log files of the plan
 //	notify.go      sd_notify(3)
 //	rebuild.go     a new compartment for one whose init died
@@ -90,6 +91,7 @@ type component struct {
 	doors       []*door
 	held        bool // the supervisor wants no workers of it
 	probing     bool // its ready command runs
+	checking    bool // a health check of it is under way
 	building    bool // its compartment is being built again
 	notifier    int  // socket of sd_notify(3), -1 without one
 }

@@ -52,7 +52,7 @@ func (m *Monitor) commandProbe(h wire.Header, b *wire.Body) (uint32, error) {
 			return 0, unix.EINVAL
 		}
 		go func() {
-			accepted := accepts(g, listener)
+			accepted := accepts(g, listener, probePatience)
 			m.loop.post(func() { m.probed(h, accepted) })
 		}()
 	case plan.ReadyCommand:
@@ -74,13 +74,13 @@ func (m *Monitor) probed(h wire.Header, ready bool) {
 // accepts connects to a granted socket and says whether somebody took the
 // connection. A mere connect says nothing: the socket has been listening since
 // the application started, and the kernel completes connections by itself.
-func accepts(g *plan.Grant, listener int) bool {
+func accepts(g *plan.Grant, listener int, patience time.Duration) bool {
 	fd, errno := connect(g)
 	if errno != 0 {
 		return false
 	}
 	defer unix.Close(fd)
-	for deadline := time.Now().Add(probePatience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if waiting(g, listener) == 0 {
 			return true
 		}
@@ -111,20 +111,31 @@ func (m *Monitor) probeByCommand(c *component, h wire.Header) error {
 	if c.probing {
 		return unix.EBUSY
 	}
-	w, err := m.run(c, &request{command: c.Life.Ready.Command})
+	err := m.runPrivate(c, c.Life.Ready.Command, c.Life.Ready.Timeout, func(well bool) {
+		c.probing = false
+		m.probed(h, well)
+	})
 	if err != nil {
 		return fmt.Errorf("run its ready command: %w", err)
 	}
 	c.probing = true
+	return errLater
+}
+
+// runPrivate runs a command of the monitor's own in a component's compartment
+// and says whether it ended with 0 in time.
+func (m *Monitor) runPrivate(c *component, command []string, limit time.Duration, then func(well bool)) error {
+	w, err := m.run(c, &request{command: command})
+	if err != nil {
+		return err
+	}
 	m.release(w) // it takes nobody's place
 	w.private = func(status unix.WaitStatus, ran bool) {
-		c.probing = false
-		m.probed(h, ran && status.Exited() && status.ExitStatus() == 0)
+		then(ran && status.Exited() && status.ExitStatus() == 0)
 	}
-	if w.deadline == nil {
-		w.deadline = m.loop.after(c.Life.Ready.Timeout, func() { m.kill(w, "its ready command took too long") })
-	}
-	return errLater
+	m.loop.stop(w.deadline)
+	w.deadline = m.loop.after(limit, func() { m.kill(w, "its time is over") })
+	return nil
 }
 
 // makeReadyPipe makes the pipe on which a program says by a newline that it is

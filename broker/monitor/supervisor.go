@@ -94,6 +94,7 @@ func init() {
 		wire.Hold:         (*Monitor).commandHold,
 		wire.Probe:        (*Monitor).commandProbe,
 		wire.OpenLog:      (*Monitor).commandOpenLog,
+		wire.Check:        (*Monitor).commandCheck,
 	}
 }
 

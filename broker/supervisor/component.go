@@ -48,6 +48,7 @@ type component struct {
 	watchdog  *time.Timer
 	watchdogs uint64
 	probe     probe
+	health    health
 
 	// What is told about it.
 	says      string

@@ -15,7 +15,7 @@
 //	starting  started   it is ready, as its policy's `ready` shows it
 //	started   running   it has been ready for 10 s, or for as long as it waited to restart: its failures are forgotten
 //	starting  stopping  it is not wanted any more, restarts with others, or was not ready in time
-//	started   stopping  it is not wanted any more, restarts with others, or missed its watchdog
+//	started   stopping  it is not wanted any more, restarts with others, missed its watchdog or failed its health checks
 //	running   stopping  the same
 //	stopping  stopped   its worker has ended as it was asked to
 //	stopping  failed    its worker has ended, and it was stopped because it failed
@@ -26,6 +26,10 @@
 //	started   stopped   the same
 //	running   stopped   the same
 //	failed    stopped   it was about to start again, and is not wanted any more
+//
+// Where a policy's on-exit names the exit status or signal that a worker
+// ended by itself with, that decides instead: it is failed and starts again,
+// stopped, failed for good, or the application stops.
 //
 // A component in state failed or stopped may be about to start again: Status
 // shows when (restart-at) or for whom it waits (waits-for). Components whose

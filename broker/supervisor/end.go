@@ -29,9 +29,10 @@ type end struct {
 	step   string // NotRun: what was tried
 	reason string // in the monitor's words, or ""
 	never  bool   // our own verdict, in reason, whatever how and code say
+	fine   bool   // its policy calls it a normal end
 }
 
-func (e end) normal() bool { return e.how == wire.Exited && e.code == 0 && !e.never }
+func (e end) normal() bool { return (e.fine || e.how == wire.Exited && e.code == 0) && !e.never }
 
 // status is the exit status that says how the worker ended.
 func (e end) status() int {

@@ -112,6 +112,7 @@ func (s *Supervisor) ready(c *component) {
 	s.move(c, control.Started, "ready")
 	s.arm(c, c.backoff.stableAfter())
 	s.startWatchdog(c)
+	s.startHealth(c)
 	if !s.plan.Quiet {
 		s.tell(c, fmt.Sprintf("ready after %s (pid %d)", round(took), c.worker.pid))
 	}
@@ -209,12 +210,48 @@ func (s *Supervisor) ended(c *component, e end) {
 		s.end(e.status(), fmt.Sprintf("component %s cannot start", c.plan.Name))
 		return
 	}
+	if action := c.onExit(e); action != 0 {
+		s.actOn(c, action, e, ran)
+		return
+	}
 	restart := c.plan.Life.Restart
 	if restart != plan.RestartAlways && (restart != plan.RestartOnFailure || e.normal()) {
 		s.endedForGood(c, to, e)
 		return
 	}
 	s.restart(c, to, e, ran)
+}
+
+// onExit is what the policy wants after an end of this kind, 0 when it leaves
+// that to restart: so it does where the supervisor itself made an end of it.
+func (c *component) onExit(e end) plan.ExitAction {
+	for _, exit := range c.plan.Life.OnExit {
+		if !e.never && exit.Code == e.code && (exit.Signal && e.how == wire.Signaled || !exit.Signal && e.how == wire.Exited) {
+			return exit.Action
+		}
+	}
+	return 0
+}
+
+// actOn does what on-exit says.
+func (s *Supervisor) actOn(c *component, action plan.ExitAction, e end, ran time.Duration) {
+	switch action {
+	case plan.ExitRestart:
+		s.restart(c, control.Failed, e, ran)
+	case plan.ExitStop:
+		e.fine = true
+		c.last = e
+		s.endedForGood(c, control.Stopped, e)
+	case plan.ExitFail:
+		e.reason, e.never = e.String()+", which its policy calls a failure for good", true
+		c.last = e
+		s.endedForGood(c, control.Failed, e)
+	case plan.ExitStopApplication:
+		c.wanted, c.done = false, true
+		s.move(c, control.Stopped, e.String())
+		s.say(c, e.String()+"; its policy stops the application")
+		s.end(e.status(), fmt.Sprintf("component %s has ended", c.plan.Name))
+	}
 }
 
 func (s *Supervisor) endedForGood(c *component, to control.State, e end) {

@@ -52,7 +52,11 @@ type (
 		component uint32
 		why       string
 	}
-	queued    struct{ component, length uint32 }
+	queued       struct{ component, length uint32 }
+	healthSocket struct {
+		component uint32
+		fd        int
+	}
 	logOpened struct {
 		log uint32
 		fd  int
@@ -73,7 +77,7 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.Op != wire.OutputPipe && h.Op != wire.LogFile && len(fds) != 0 {
+	if len(fds) != 0 && h.Op != wire.OutputPipe && h.Op != wire.LogFile && h.Op != wire.HealthSocket {
 		return nil, wire.ErrFDs
 	}
 	var m any
@@ -126,6 +130,12 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 		component, m = e.component, e
 	case h.Op == wire.Queued:
 		e := queued{component: b.U32(), length: b.U32()}
+		component, m = e.component, e
+	case h.Op == wire.HealthSocket:
+		if len(fds) != 1 {
+			return nil, wire.ErrFDs
+		}
+		e := healthSocket{component: b.U32(), fd: fds[0]}
 		component, m = e.component, e
 	case h.Op == wire.LogFile:
 		if len(fds) != 1 {

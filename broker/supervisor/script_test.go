@@ -40,7 +40,8 @@ type script struct {
 	probes map[string]int           // how often Probe fails
 	lost   map[string]bool          // components that have no compartment
 
-	refuseLogs syscall.Errno // the answer to OpenLog
+	checks     map[string]int // how often Check fails
+	refuseLogs syscall.Errno  // the answer to OpenLog
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -55,7 +56,7 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 		m := &script{
 			t: t, status: -1, workers: make(map[string]uint32), names: make(map[uint32]string),
 			alive: make(map[uint32]bool), refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
-			probes: make(map[string]int), lost: make(map[string]bool),
+			probes: make(map[string]int), checks: make(map[string]int), lost: make(map[string]bool),
 		}
 		names := make([]string, len(p.Components))
 		for i := range p.Components {
@@ -117,6 +118,12 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		if m.probes[name]--; m.probes[name] >= 0 {
 			status = unix.ECONNREFUSED
 		}
+	case wire.Check:
+		name := m.app.plan.Components[fields[0]].Name
+		m.checks[name]--
+		if m.checks[name] >= 0 {
+			status = unix.ETIMEDOUT
+		}
 	case wire.OpenLog:
 		m.log = append(m.log, fmt.Sprintf("log %d %d", fields[0], fields[1]))
 		status = m.refuseLogs
@@ -130,7 +137,11 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		m.log = append(m.log, fmt.Sprintf("%d %s", op, m.app.plan.Components[fields[0]].Name))
 	}
 	go func() {
-		m.app.post(reply{id: id, status: status})
+		r := reply{id: id, status: status}
+		if status != 0 {
+			r.reason = status.Error()
+		}
+		m.app.post(r)
 		if then != nil {
 			m.app.post(then)
 		}

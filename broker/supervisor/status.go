@@ -52,7 +52,8 @@ func (s *Supervisor) reportComponent(c *component) control.Component {
 		Restarts: c.restarts, Running: c.running, Total: c.total, Abnormal: c.abnormal,
 		Queue: int(c.queue), Processor: c.processor, Peak: c.peak,
 		Grants: append([]control.Grant(nil), c.grants...), Denied: c.denied,
-		Lines: s.output.rings[c.index].last(statusLines, c.plan.Name),
+		Health: c.health.String(),
+		Lines:  s.output.rings[c.index].last(statusLines, c.plan.Name),
 	}
 	for i := range r.Lines {
 		if line := &r.Lines[i]; len(line.Text) > statusLineBytes {

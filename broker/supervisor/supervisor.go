@@ -165,6 +165,14 @@ func (s *Supervisor) handle(event any) bool {
 		c.queue = e.length
 		s.journal.tell(control.Event{Kind: control.EventQueue, Component: c.plan.Name, Text: fmt.Sprintf("%d requests wait", e.length)})
 		return false
+	case healthTick:
+		s.check(e)
+		return false
+	case healthSocket:
+		s.healthSocket(e)
+		return false
+	case checked:
+		s.checked(e)
 	case rotateLog:
 		s.rotateLog(e)
 		return false

@@ -61,6 +61,7 @@ const (
 	Hold            Op = 68 // supervisor: u32 component, u32 held (1, 0): held, no worker of it starts except by StartWorker
 	Probe           Op = 69 // supervisor: u32 component: tries once what shows its readiness (connect, command); status 0 when it is ready
 	OpenLog         Op = 70 // supervisor: u32 log of the plan, u32 rotate (1: it is renamed first, 0): LogFile comes before the Reply
+	Check           Op = 71 // supervisor: u32 component: tries once whether it is healthy (connect, command); for http HealthSocket comes before the Reply
 	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from
 	WorkerStarted   Op = 81 // monitor: u32 worker, u32 component, u32 pid on the host, u32 worker that asked (0: the supervisor)
 	WorkerFailed    Op = 82 // monitor: u32 worker, u32 component, u32 errno, string step: its program never ran
@@ -72,6 +73,7 @@ const (
 	CompartmentLost Op = 88 // monitor: u32 component, string why: its init died
 	Queued          Op = 89 // monitor: u32 component, u32 length of its queue of requests
 	LogFile         Op = 90 // monitor: u32 log of the plan, 1 descriptor to append to
+	HealthSocket    Op = 91 // monitor: u32 component, 1 descriptor connected to the grant of its health check
 )
 
 // How a worker ended, in Start's Event and WorkerEnded.

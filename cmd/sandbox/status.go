@@ -85,6 +85,9 @@ func whyText(c *control.Component, now time.Time) string {
 	if c.Says != "" {
 		parts = append(parts, fmt.Sprintf("says %q", c.Says))
 	}
+	if c.Health != "" && c.Health != "healthy" {
+		parts = append(parts, c.Health)
+	}
 	if len(c.WaitsFor) > 0 {
 		parts = append(parts, "waits for "+joined(c.WaitsFor))
 	}

@@ -169,3 +169,6 @@ func (a *Application) Read(name string) string {
 	b, _ := os.ReadFile(filepath.Join(a.Dir, name))
 	return string(b)
 }
+
+// Remove removes a file of Dir.
+func (a *Application) Remove(name string) { os.Remove(filepath.Join(a.Dir, name)) }

@@ -1,0 +1,81 @@
+package monitor
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+// commandCheck tries once whether a component works, in the way that the plan
+// says. A connection for HTTP is only made here: the supervisor speaks on it.
+func (m *Monitor) commandCheck(h wire.Header, b *wire.Body) (uint32, error) {
+	index := b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	if int(index) >= len(m.components) {
+		return 0, unix.EINVAL
+	}
+	c := m.components[index]
+	health := &c.Life.Health
+	if c.checking {
+		return 0, fmt.Errorf("the check before hangs still: %w", unix.EBUSY)
+	}
+	switch health.Kind {
+	case plan.HealthConnect:
+		listener, bound := m.listeners[health.Grant]
+		if !bound {
+			return 0, unix.EINVAL
+		}
+		m.checkAside(c, h, func() (int, error) {
+			if !accepts(&m.plan.Grants[health.Grant], listener, health.Timeout) {
+				return -1, fmt.Errorf("its socket accepts no connection: %w", unix.ETIMEDOUT)
+			}
+			return -1, nil
+		})
+	case plan.HealthHTTP:
+		m.checkAside(c, h, func() (int, error) {
+			fd, errno := connect(&m.plan.Grants[health.Grant])
+			if errno != 0 {
+				return -1, fmt.Errorf("connect to its socket: %w", errno)
+			}
+			return fd, nil
+		})
+	case plan.HealthCommand:
+		err := m.runPrivate(c, health.Command, health.Timeout, func(well bool) {
+			c.checking = false
+			err := error(nil)
+			if !well {
+				err = fmt.Errorf("its health command did not end with 0 in time: %w", unix.EAGAIN)
+			}
+			m.replySupervisor(h, 0, err)
+		})
+		if err != nil {
+			return 0, fmt.Errorf("run its health command: %w", err)
+		}
+		c.checking = true
+	default:
+		return 0, unix.EINVAL
+	}
+	return 0, errLater
+}
+
+// checkAside tries what may take its time away from the loop. What it
+// connected goes to the supervisor.
+func (m *Monitor) checkAside(c *component, h wire.Header, try func() (fd int, err error)) {
+	c.checking = true
+	go func() {
+		fd, err := try()
+		m.loop.post(func() {
+			c.checking = false
+			if fd >= 0 {
+				m.tell(wire.HealthSocket, func(b *wire.Message) { b.U32(uint32(c.index)) }, fd)
+				unix.Close(fd)
+			}
+			m.replySupervisor(h, 0, err)
+		})
+	}()
+}
