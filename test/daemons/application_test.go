@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -189,27 +190,32 @@ func (a *application) worker() control.Worker {
 	return control.Worker{}
 }
 
-// denials checks that the daemon was refused what is expected and nothing
-// else. Each expected text is the beginning of what was tried.
-func (a *application) denials(expected ...string) {
+// denials checks that the daemon was refused nothing but what it does well
+// without; each of those is the beginning of what was tried.
+func (a *application) denials(harmless ...string) {
 	a.t.Helper()
-	seen := map[string]bool{}
-	for _, d := range a.ask(control.Request{Verb: control.AskStatus}).Status.Denials {
-		found := false
-		for _, e := range expected {
-			if strings.HasPrefix(d.Tried, e) {
-				found, seen[e] = true, true
-			}
-		}
-		if !found {
+	for _, d := range a.refused() {
+		if !slices.ContainsFunc(harmless, func(h string) bool { return strings.HasPrefix(d.Tried, h) }) {
 			a.t.Errorf("%s was refused %s (%s, %d times); to allow it: %s", a.component, d.Tried, d.Answer, d.Count, d.Allow)
 		}
 	}
-	for _, e := range expected {
-		if !seen[e] {
-			a.t.Errorf("%s was not refused %q: is the expectation out of date?", a.component, e)
+}
+
+// denial waits until the application reports that something was refused.
+func (a *application) denial(tried string) {
+	a.t.Helper()
+	a.await("the denial of "+tried, func() error {
+		all := a.refused()
+		if !slices.ContainsFunc(all, func(d control.Denial) bool { return strings.HasPrefix(d.Tried, tried) }) {
+			return fmt.Errorf("there are only %v", all)
 		}
-	}
+		return nil
+	})
+}
+
+func (a *application) refused() []control.Denial {
+	a.t.Helper()
+	return a.ask(control.Request{Verb: control.AskStatus}).Status.Denials
 }
 
 // stop ends the application as an administrator would, and checks that nothing
