@@ -22,7 +22,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
-	"bulkhead/sandbox/cgroup"
 	"bulkhead/sandbox/worker"
 )
 
@@ -30,6 +29,7 @@ import (
 type Site struct {
 	Application string
 	Directory   string // /run/sandbox/APPLICATION
+	Group       string // the application's cgroup, below the hierarchies' roots
 	Init        string // path of the compartment's init, a static program
 	// Messages receives what an init says when it dies, normally nothing.
 	Messages *os.File
@@ -43,11 +43,6 @@ type Compartment struct {
 	// Pid is the init's, in the caller's pid namespace; Pidfd is sure.
 	Pid   int
 	Pidfd int
-}
-
-// Group is the cgroup of a component's leaves.
-func Group(application, component string) string {
-	return filepath.Join(cgroup.Root, application, component)
 }
 
 // Create builds the compartment of c and starts its init. It undoes itself
@@ -198,6 +193,16 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		// the monitor.
 		namespaces = append(namespaces, configs.Namespace{Type: configs.NEWNET})
 	}
+	users := mapping(c.Hosts.Init, c.User.UID, c.Hosts.UID, nil, nil)
+	groups := mapping(c.Hosts.Init, c.User.GID, c.Hosts.GID, c.User.Groups, c.Hosts.Groups)
+	ordinary := os.Geteuid() != 0
+	if ordinary {
+		// An ordinary user may map one id, its own (user_namespaces(7)):
+		// the init and the worker are the same user, told apart by
+		// capabilities.
+		users = mapping(c.Hosts.UID, 0, c.Hosts.UID, nil, nil)
+		groups = mapping(c.Hosts.GID, 0, c.Hosts.GID, nil, nil)
+	}
 	keep := append(append([]string(nil), initCapabilities...), c.Capabilities...)
 	return &configs.Config{
 		Rootfs:     root,
@@ -210,8 +215,10 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		},
 		NoNewPrivileges: true,
 		NoNewKeyring:    false,
-		UIDMappings:     mapping(c.Hosts.Init, c.User.UID, c.Hosts.UID, nil, nil),
-		GIDMappings:     mapping(c.Hosts.Init, c.User.GID, c.Hosts.GID, c.User.Groups, c.Hosts.Groups),
+		UIDMappings:     users,
+		GIDMappings:     groups,
+		RootlessEUID:    ordinary,
+		RootlessCgroups: ordinary,
 		RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
 		// Counted for each user namespace (namespaces(7), inotify(7)): what
 		// no cgroup limits.
@@ -221,7 +228,10 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 			"user.max_inotify_watches":   "8192",
 		},
 		Cgroups: &cgroups.Cgroup{
-			Path: "/" + filepath.Join(Group(site.Application, c.Name), "init"),
+			// The device rules take CAP_BPF on cgroup v2: an ordinary user
+			// does without this second wall.
+			Rootless: ordinary,
+			Path:     filepath.Join(site.Group, c.Name, "init"),
 			Resources: &cgroups.Resources{
 				// The init forks workers, which move to leaves with limits
 				// of their own. It is tiny: this bounds what a flaw in it

@@ -1,9 +1,13 @@
 package sandbox
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,90 +18,255 @@ import (
 	"bulkhead/sandbox/worker"
 )
 
-func testInit(t testing.TB) string {
-	path, err := filepath.Abs("../bin/libexec/init")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("the init of compartments is not built (run make build): %v", err)
-	}
-	return path
+// built is a compartment with busybox in it, for whoever runs the test.
+type built struct {
+	*testing.T
+	component *plan.Component
+	made      *Compartment
+	group     *cgroup.Group
 }
 
-func TestCreate(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("compartments of an ordinary user are not supported yet: they need a delegated cgroup as their base")
+func newBuilt(t *testing.T, change func(*plan.Component)) *built {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if errors.Is(err, cgroup.ErrNone) {
+			t.Skip(err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	initPath, err := filepath.Abs("../bin/libexec/init")
+	must(err)
+	if _, err := os.Stat(initPath); err != nil {
+		t.Fatalf("the init of compartments is not built (run make build): %v", err)
 	}
 	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(err)
+	hierarchy, err := cgroup.Find()
+	must(err)
+	base, err := hierarchy.Base()
+	must(err)
+	must(hierarchy.Leave(base))
+	application := fmt.Sprintf("create-test-%d", os.Getpid())
+	group := cgroup.Application(base, application)
+
 	c := plan.Component{
-		Name: "test", Program: "/bin/busybox", Arguments: []string{"busybox", "sh", "-c", "id; ls -l / /proc /dev; cat /proc/self/status | grep -E 'Cap|Secc|NoNew'; cat /proc/self/cgroup; mount; exit 7"},
-		Directory: "/", Umask: 0o77, User: plan.User{UID: 1000, GID: 1000},
-		Hosts: plan.HostIDs{Init: 1900000000, UID: 1900000001, GID: 1900000001}, Proc: plan.ProcOwn, Hostname: "test",
+		Name: "test", Program: "/bin/busybox", Arguments: []string{"busybox"}, Directory: "/", Umask: 0o77, Hostname: "compartment",
+		User:  plan.User{UID: 1000, GID: 1000},
+		Hosts: plan.HostIDs{Init: 1900000000, UID: 1900000001, GID: 1900000002},
+		Proc:  plan.ProcOwn,
 		Root: []plan.Entry{
 			{Kind: plan.EntryBind, Source: busybox, Target: "/bin/busybox", Access: plan.Read | plan.Execute},
 			{Kind: plan.EntryDevice, Source: "/dev/null", Target: "/dev/null", Access: plan.Read | plan.Write},
-			{Kind: plan.EntryTemporary, Target: "/tmp", Size: 1 << 20, Mode: 0o1777},
+			{Kind: plan.EntryTemporary, Target: "/tmp", Size: 1 << 20, Mode: 0o700},
 		},
-		Syscalls: plan.Syscalls{Default: plan.Allow, Rules: []plan.Rule{{Call: "ptrace", Action: plan.Refuse}}},
+		Syscalls: plan.Syscalls{Default: plan.Allow, Rules: []plan.Rule{{Call: "ptrace", Action: plan.Errno, Errno: int32(unix.EPERM)}}},
 		Limits:   plan.Limits{Memory: 64 << 20, Processes: 10, OpenFiles: 64},
 	}
-	p := &plan.Plan{Application: "create-test", Components: []plan.Component{c}}
+	if os.Geteuid() != 0 {
+		c.User = plan.User{}
+		c.Hosts = plan.HostIDs{Init: uint32(os.Getuid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
+	}
+	if change != nil {
+		change(&c)
+	}
+	p := &plan.Plan{Application: application, Components: []plan.Component{c}}
+	must(CompileFilters(p))
+	// Not t.TempDir: a compartment's root must be reachable for its user.
+	directory, err := os.MkdirTemp("", application)
+	must(err)
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	must(os.Chmod(directory, 0o755))
+	site := Site{Application: application, Directory: directory, Group: group, Init: initPath, Messages: os.Stderr}
+	made, err := Create(site, &p.Components[0])
+	must(err)
+	b := &built{T: t, component: &p.Components[0], made: made}
+	t.Cleanup(func() { b.remove(hierarchy, group) })
+	b.group, err = cgroup.Open(hierarchy, group+"/test", c.Limits)
+	must(err)
+	return b
+}
+
+// remove ends the compartment, which is its init's socket closing, and removes
+// what the sweeper would.
+func (b *built) remove(hierarchy cgroup.Hierarchy, group string) {
+	unix.Close(b.made.Control)
+	ended := []unix.PollFd{{Fd: int32(b.made.Pidfd), Events: unix.POLLIN}}
+	if n, _ := unix.Poll(ended, 10000); n != 1 {
+		b.Error("the init lives on without the monitor")
+	}
+	unix.Wait4(b.made.Pid, nil, 0, nil)
+	for _, directory := range hierarchy.Directories(group) {
+		for _, part := range []string{"test/init", "test", "", ".."} {
+			for range 100 {
+				if err := unix.Rmdir(filepath.Join(directory, part)); err != unix.EBUSY || part == ".." {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if _, err := os.Stat(directory); err == nil {
+			b.Errorf("the cgroup %s is left", directory)
+		}
+	}
+}
+
+func (b *built) hear(socket int) worker.Message {
+	b.Helper()
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(socket), Events: unix.POLLIN}}, 30000); n != 1 {
+		b.Fatalf("an init says nothing: %v", err)
+	}
+	said, err := worker.Receive(socket)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return said
+}
+
+// run runs busybox with a script in a worker and returns what it wrote and how
+// it ended.
+func (b *built) run(script string) (string, worker.Message) {
+	b.Helper()
+	leaf, err := b.group.NewLeaf("w1", b.component.Limits)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		for range 1000 {
+			if leaf.Remove() == nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		b.Error("the worker's cgroup stays busy")
+	}()
+	defer leaf.CloseProcs()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	if err := worker.Spawn(b.made.Control, 1, pair[1], leaf.Procs); err != nil {
+		b.Fatal(err)
+	}
+	unix.Close(pair[1])
+	read, write, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer null.Close()
+	passed := []worker.Passed{{FD: int(null.Fd()), Number: 0}, {FD: int(write.Fd()), Number: 1}, {FD: int(write.Fd()), Number: 2}}
+	if err := worker.Go(pair[0], passed, []string{"GIVEN=yes"}, []string{"/bin/busybox", "sh", "-c", script}); err != nil {
+		b.Fatal(err)
+	}
+	write.Close()
+	spawned := b.hear(b.made.Control)
+	if spawned.Kind != worker.Spawned || spawned.Errno != 0 {
+		b.Fatalf("the init did not fork a worker: %+v", spawned)
+	}
+	defer unix.Close(spawned.Init)
+	said := b.hear(pair[0])
+	if said.Kind == worker.Started {
+		defer unix.Close(said.Program)
+		defer unix.Close(said.Listener)
+		said = b.hear(pair[0])
+	}
+	output, err := io.ReadAll(read)
+	read.Close()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(output), said
+}
+
+func TestWallsOfAWorker(t *testing.T) {
+	b := newBuilt(t, nil)
+	output, said := b.run(`
+cd /; echo root: *
+echo proc: /proc/[0-9]*
+echo pid: $$
+echo host: $(hostname)
+echo given: $GIVEN
+cat /proc/self/status
+cat /proc/self/cgroup
+echo x > /tmp/mine && echo temporary: written
+echo x > /bin/busybox || echo program: read-only
+echo x > /new || echo root: read-only
+echo files: $(ulimit -n)
+exit 7`)
+	if said.Kind != worker.Ended || !said.Status.Exited() || said.Status.ExitStatus() != 7 {
+		t.Errorf("it ended as %+v", said)
+	}
+	for _, want := range []string{
+		"root: bin dev proc run tmp\n", "proc: /proc/1 /proc/2\n", "pid: 2\n", "host: compartment\n", "given: yes\n",
+		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
+		"CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000",
+		"NoNewPrivs:\t1", "Seccomp:\t2", "0::/\n", "temporary: written", "program: read-only", "root: read-only", "files: 64\n",
+	} {
+		if !strings.Contains(output, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(output)
+	}
+}
+
+// Nothing of one worker is there for the next.
+func TestWorkersShareNothing(t *testing.T) {
+	b := newBuilt(t, nil)
+	if output, said := b.run("echo x > /tmp/left && (sleep 100 &) && echo done"); output != "done\n" || said.Status != 0 {
+		t.Fatalf("the first wrote %q and ended as %+v", output, said)
+	}
+	if output, _ := b.run("ls -A /tmp; echo processes: /proc/[0-9]*"); output != "processes: /proc/1 /proc/2\n" {
+		t.Errorf("the second finds %q", output)
+	}
+}
+
+func TestProgramThatCannotRun(t *testing.T) {
+	b := newBuilt(t, func(c *plan.Component) { c.Directory = "/nowhere" })
+	if _, said := b.run("true"); said.Kind != worker.Failed || said.Errno != unix.ENOENT || said.Step != "change to the working directory" {
+		t.Errorf("without its working directory: %+v", said)
+	}
+}
+
+// A wall that cannot be built stops the start and leaves nothing.
+func TestCreateUndoesItself(t *testing.T) {
+	c := plan.Component{
+		Name: "test", Program: "/bin/busybox", Arguments: []string{"busybox"}, Directory: "/",
+		Hosts:    plan.HostIDs{Init: uint32(os.Getuid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
+		Syscalls: plan.Syscalls{Default: plan.Allow, Rules: []plan.Rule{{Call: "ptrace", Action: plan.Refuse}}},
+		Root:     []plan.Entry{{Kind: plan.EntryBind, Source: "/nonexistent", Target: "/bin/busybox"}},
+	}
+	p := &plan.Plan{Application: "create-test-undo", Components: []plan.Component{c}}
 	if err := CompileFilters(p); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	os.Chmod(filepath.Dir(dir), 0o755)
-	t0 := time.Now()
-	made, err := Create(Site{"create-test", dir, testInit(t), os.Stderr}, &p.Components[0])
+	hierarchy, err := cgroup.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log("create", time.Since(t0))
-	h, err := cgroup.Find()
-	if err != nil {
+	base, err := hierarchy.Base()
+	if errors.Is(err, cgroup.ErrNone) {
+		t.Skip(err)
+	} else if err != nil {
 		t.Fatal(err)
 	}
-	g, err := cgroup.Open(h, Group("create-test", "test"), c.Limits)
-	if err != nil {
-		t.Fatal(err)
+	group := cgroup.Application(base, "create-test-undo")
+	_, err = Create(Site{Application: "create-test-undo", Directory: t.TempDir(), Group: group, Init: "../bin/libexec/init", Messages: os.Stderr}, &p.Components[0])
+	if err == nil || !strings.Contains(err.Error(), `component "test"`) || !strings.Contains(err.Error(), "/nonexistent") {
+		t.Errorf("the error is %v", err)
 	}
-	wait := func(fd int) worker.Message {
-		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
-		m, err := worker.Receive(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%+v %v", m, time.Since(t0))
-		return m
-	}
-	for i := range 5 {
-		t0 = time.Now()
-		l, err := g.NewLeaf("w1", c.Limits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pair, _ := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-		if err := worker.Spawn(made.Control, 1, pair[1], l.Procs); err != nil {
-			t.Fatal(err)
-		}
-		unix.Close(pair[1])
-		out := os.Stdout
-		if i > 0 {
-			out, _ = os.Open("/dev/null")
-		}
-		worker.Go(pair[0], []worker.Passed{{FD: int(out.Fd()), Number: 1}, {FD: 2, Number: 2}}, []string{"A=b"}, nil)
-		wait(made.Control)
-		wait(pair[0])
-		wait(pair[0])
-		t.Log(time.Since(t0))
-		l.CloseProcs()
-		for l.Remove() == unix.EBUSY {
-			time.Sleep(time.Millisecond)
+	for _, directory := range hierarchy.Directories(group) {
+		os.Remove(filepath.Join(directory, "test"))
+		os.Remove(directory)
+		if _, err := os.Stat(directory); err == nil {
+			t.Errorf("the cgroup %s is left", directory)
 		}
 	}
-	unix.Close(made.Control)
 }

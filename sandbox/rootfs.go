@@ -87,6 +87,10 @@ func makeDirectories(root, path string, owner int, made map[string]bool) error {
 	if err := os.Mkdir(at, 0o755); err != nil && !os.IsExist(err) {
 		return fmt.Errorf("make %s in the compartment's root: %w", path, err)
 	}
+	if os.Geteuid() != 0 {
+		made[path] = true // it is the ordinary user's, as it has to be
+		return nil
+	}
 	if err := os.Chown(at, owner, owner); err != nil {
 		return fmt.Errorf("give %s to the compartment: %w", path, err)
 	}

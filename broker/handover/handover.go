@@ -25,6 +25,7 @@ const BuildCommand = "build-compartment"
 // Handover is everything that the monitor inherits beside the plan.
 type Handover struct {
 	Directory    string // /run/sandbox/APPLICATION
+	Group        string // the application's cgroup, below the hierarchies' roots
 	Builder      string // path of the program that builds a compartment again
 	Init         string // path of the compartments' init
 	Supervisor   int    // index of the supervisor among the components

@@ -16,7 +16,7 @@ import (
 // Build is the builder that the monitor starts when the init of a compartment
 // has died: it builds that compartment again, hands its init over on
 // descriptor 3 and is done. The plan is on descriptor 4.
-func Build(component int, directory, libexec string) error {
+func Build(component int, directory, group, libexec string) error {
 	b, err := handover.ReadFile(handover.PlanFD, plan.MaximumSize)
 	if err != nil {
 		return fmt.Errorf("read the plan: %w", err)
@@ -29,7 +29,7 @@ func Build(component int, directory, libexec string) error {
 		return fmt.Errorf("build compartment %d: the plan has %d", component, len(p.Components))
 	}
 	site := sandbox.Site{
-		Application: p.Application, Directory: directory,
+		Application: p.Application, Directory: directory, Group: group,
 		Init: filepath.Join(libexec, "init"), Messages: os.Stderr,
 	}
 	made, err := sandbox.Create(site, &p.Components[component])

@@ -132,7 +132,7 @@ func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, d
 // build makes everything that the monitor takes over.
 func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*handover.Handover, error) {
 	h := &handover.Handover{
-		Directory: d.path, Builder: programs.Sandbox, Init: programs.Init, Supervisor: supervisor,
+		Directory: d.path, Group: d.group, Builder: programs.Sandbox, Init: programs.Init, Supervisor: supervisor,
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
 	}
 	var err error
@@ -157,12 +157,12 @@ func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*hand
 	if err := sandbox.CompileFilters(p); err != nil {
 		return nil, err
 	}
-	h.Compartments, err = compartments(p, programs, d.path)
+	h.Compartments, err = compartments(p, programs, d)
 	return h, err
 }
 
-func compartments(p *plan.Plan, programs Programs, directory string) ([]handover.Compartment, error) {
-	site := sandbox.Site{Application: p.Application, Directory: directory, Init: programs.Init, Messages: os.Stderr}
+func compartments(p *plan.Plan, programs Programs, d *directory) ([]handover.Compartment, error) {
+	site := sandbox.Site{Application: p.Application, Directory: d.path, Group: d.group, Init: programs.Init, Messages: os.Stderr}
 	made := make([]handover.Compartment, len(p.Components))
 	failed := make([]error, len(p.Components))
 	var wait sync.WaitGroup

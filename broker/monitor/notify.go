@@ -12,7 +12,6 @@ import (
 
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
-	"bulkhead/sandbox/cgroup"
 )
 
 // notifyPath is where a compartment sees the socket of sd_notify(3).
@@ -102,7 +101,7 @@ func (m *Monitor) senderOf(c *component, sender *unix.Ucred) *work {
 	if err != nil {
 		return nil
 	}
-	prefix := "/" + cgroup.Root + "/" + m.plan.Application + "/" + c.Name + "/w"
+	prefix := m.handover.Group + "/" + c.Name + "/w"
 	for line := range strings.Lines(string(b)) {
 		_, after, ok := strings.Cut(line, prefix)
 		if !ok {

@@ -76,7 +76,7 @@ func (m *Monitor) build(index int) (handover.Compartment, error) {
 	}
 	planFile := os.NewFile(uintptr(planCopy), "plan")
 	process, err := os.StartProcess(m.handover.Builder,
-		[]string{m.handover.Builder, handover.BuildCommand, strconv.Itoa(index), m.handover.Directory, filepath.Dir(m.handover.Init)},
+		[]string{m.handover.Builder, handover.BuildCommand, strconv.Itoa(index), m.handover.Directory, m.handover.Group, filepath.Dir(m.handover.Init)},
 		&os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, far, planFile}})
 	far.Close()
 	planFile.Close()

@@ -14,13 +14,13 @@ import (
 // has died.
 func buildCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: handover.BuildCommand, Hidden: true, Args: cobra.ExactArgs(3),
+		Use: handover.BuildCommand, Hidden: true, Args: cobra.ExactArgs(4),
 		RunE: func(_ *cobra.Command, arguments []string) error {
 			component, err := strconv.Atoi(arguments[0])
 			if err != nil {
 				return fmt.Errorf("read the component's number: %w", err)
 			}
-			return launch.Build(component, arguments[1], arguments[2])
+			return launch.Build(component, arguments[1], arguments[2], arguments[3])
 		},
 	}
 }
