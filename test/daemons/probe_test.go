@@ -5,6 +5,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,7 +17,7 @@ import (
 func walls(t *testing.T, profile string, set ...string) {
 	t.Helper()
 	probe(t, profile, func(prober string, tries []string) string {
-		a := launchProfile(t, profile, append(set, probing(t, profile, prober, tries),
+		a := launchProfile(t, profile, append(probing(t, set, profile, prober, tries),
 			"components."+profile+".restart=never")...)
 		a.end(0)
 		return a.output.String()
@@ -28,7 +29,7 @@ func walls(t *testing.T, profile string, set ...string) {
 func wallsOfConnections(t *testing.T, profile, address string, set ...string) {
 	t.Helper()
 	probe(t, profile, func(prober string, tries []string) string {
-		a := start(t, profile, append(set, probing(t, profile, prober, tries))...)
+		a := start(t, profile, probing(t, set, profile, prober, tries)...)
 		var said string
 		a.await("the prober's line", func() (err error) {
 			said, err = talk(address, "")
@@ -39,14 +40,15 @@ func wallsOfConnections(t *testing.T, profile, address string, set ...string) {
 	})
 }
 
-// probing replaces the command of a component.
-func probing(t *testing.T, component, prober string, tries []string) string {
+// probing adds to set what replaces the command of a component.
+func probing(t *testing.T, set []string, component, prober string, tries []string) []string {
 	t.Helper()
 	line, err := json.Marshal(append([]string{prober}, tries...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return "components." + component + ".command=" + string(line)
+	return append(slices.Clone(set), "components."+component+".command="+string(line),
+		"components."+component+".limits.processes=32") // a Go program has more threads than some daemons
 }
 
 // probe has the prober run by run, and reads what it says. Whatever it tries
@@ -54,12 +56,7 @@ func probing(t *testing.T, component, prober string, tries []string) string {
 func probe(t *testing.T, profile string, run func(prober string, tries []string) string) {
 	t.Helper()
 	place := directory(t, "root")
-	prober := filepath.Join(place, "prober")
-	build := exec.Command("go", "build", "-o", prober, "./prober")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if b, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the prober: %v: %s", err, b)
-	}
+	prober := buildProber(t, place)
 
 	neighbour := exec.Command("/bin/sleep", "60")
 	if err := neighbour.Start(); err != nil {
@@ -127,6 +124,56 @@ func probe(t *testing.T, profile string, run func(prober string, tries []string)
 	if accepted.Load() != 1 {
 		t.Errorf("the compartment of %s reached a listener that is not granted", profile)
 	}
+}
+
+func buildProber(t *testing.T, place string) string {
+	t.Helper()
+	prober := filepath.Join(place, "prober")
+	build := exec.Command("go", "build", "-o", prober, "./prober")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if b, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the prober: %v: %s", err, b)
+	}
+	return prober
+}
+
+// What a policy opens the prober finds open: it is the walls that stop it, and
+// not something that it lacks in a compartment.
+func TestProberFindsWhatIsOpen(t *testing.T) {
+	needs(t, "redis-server")
+	place, written := directory(t, "root"), directory(t, "redis")
+	prober := buildProber(t, place)
+	public := file(t, filepath.Join(place, "public"), "everybody may read this\n", 0o644)
+	granted, port := acceptingAddress(t), freePort(t)
+	tries := []string{
+		"read=" + public, "write=" + filepath.Join(written, "new"), "connect=" + granted,
+		"listen=127.0.0.1:" + port, "execute=/bin/sh", "see=1",
+	}
+	settings, _, _ := redisSettings(t)
+	settings = append(probing(t, settings, "redis", prober, tries),
+		"variables.port="+port, // the later one wins
+		"grants.elsewhere.connect=tcp:"+granted, "components.redis.grants=[elsewhere]",
+		"components.redis.files.read=["+public+"]", "components.redis.files.write=["+written+"]",
+		"components.redis.files.execute=[/bin/sh]", "components.redis.restart=never")
+	a := launchProfile(t, "redis", settings...)
+	a.end(0)
+	inside := results(t, a.output.String())
+	for _, try := range tries {
+		if inside[try] != "done" {
+			t.Errorf("%s: %q, though the policy allows it", try, inside[try])
+		}
+	}
+}
+
+// acceptingAddress is the address of a listener; the kernel accepts for it.
+func acceptingAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
 }
 
 // results finds the prober's line.
