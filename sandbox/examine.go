@@ -71,9 +71,12 @@ func examineCgroups() Finding {
 		f.Detail = err.Error()
 		return f
 	}
-	where := h.Unified
-	switch {
-	case h.Unified != "":
+	if h.Unified == "" {
+		f.Enforced, f.Detail = true, "v1 at "+h.Controllers["memory"]
+		if h.Beside != "" {
+			f.Detail += ", beside v2 without controllers"
+		}
+	} else {
 		b, err := os.ReadFile(h.Unified + "/cgroup.controllers")
 		f.Detail = "v2 at " + h.Unified + ": " + strings.TrimSpace(string(b))
 		f.Enforced = err == nil
@@ -82,16 +85,13 @@ func examineCgroups() Finding {
 				f.Enforced, f.Advice = false, "the controller "+controller+" is missing: see cgroup_disable on the kernel's command line"
 			}
 		}
-	default:
-		where = h.Controllers["memory"]
-		f.Enforced, f.Detail = true, "v1 at "+where
-		if h.Beside != "" {
-			f.Detail += ", beside v2 without controllers"
-		}
 	}
-	if f.Enforced && unix.Access(where, unix.W_OK) != nil {
-		f.Enforced = false
-		f.Advice = "this user may not make groups in " + where + ": run as root, or under a service manager that delegates a group (Delegate=yes)"
+	base, err := h.Base()
+	switch {
+	case err != nil:
+		f.Enforced, f.Advice = false, err.Error()
+	case base != "":
+		f.Detail += ", delegated: " + base
 	}
 	return f
 }

@@ -16,7 +16,7 @@ import (
 	"bulkhead/policy/plan"
 )
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root; the virtual machine runs it always (make test-vm)")

@@ -210,6 +210,20 @@ func (l *Leaf) Peak() uint64 {
 }
 
 // number reads a file that holds one number; zero when there is none.
+// Processes returns the processes of the leaf, by the caller's pids: a moment
+// later there may be others.
+func (l *Leaf) Processes() []int {
+	var b [16 << 10]byte
+	n := l.read(memory, "cgroup.procs", b[:])
+	var all []int
+	for line := range bytes.Lines(b[:n]) {
+		if pid, err := strconv.Atoi(string(bytes.TrimSpace(line))); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
 func (l *Leaf) number(controller int, file string) uint64 {
 	var b [64]byte
 	n := l.read(controller, file, b[:])
