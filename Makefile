@@ -104,7 +104,7 @@ vet: build ## gofmt and go vet
 
 VM_TESTS    := .cache/vm/tests
 # Those that need nothing but the kernel: what they test differs with it.
-VM_PACKAGES := sandbox sandbox/cgroup broker/wire
+VM_PACKAGES := sandbox sandbox/cgroup sandbox/worker broker/wire broker/monitor
 test-vm: build ## run the tests in virtual machines with cgroup v2
 	rm -rf $(VM_TESTS)
 	set -e; for package in $(VM_PACKAGES); do \
