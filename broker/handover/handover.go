@@ -31,11 +31,12 @@ type Handover struct {
 	Supervisor   int    // index of the supervisor among the components
 	Compartments []Compartment
 	Listeners    []Listener
-	Lock         int // the application's lock, held as long as it is open
-	Sweeper      int // a pipe; the sweeper acts when its last copy closes
-	SweeperPid   int // a child of the monitor
-	Control      int // listening socket for control
-	Status       int // listening socket for those who may only look
+	Lock         int      // the application's lock, held as long as it is open
+	Sweeper      int      // a pipe; the sweeper acts when its last copy closes
+	SweeperPid   int      // a child of the monitor
+	Sweep        []string // the sweeper's program and arguments, to start another
+	Control      int      // listening socket for control
+	Status       int      // listening socket for those who may only look
 }
 
 // Compartment is a compartment that the launcher built.

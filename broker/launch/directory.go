@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/handover"
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox/cgroup"
 )
@@ -33,10 +33,11 @@ func StateDirectory() (string, error) {
 type directory struct {
 	path      string
 	hierarchy cgroup.Hierarchy
-	group     string // the application's cgroup, below the hierarchies' roots
-	lock      int    // descriptor of the directory, flock(2)ed
-	pipe      int    // the sweeper acts when its last copy closes
-	sweeper   int    // pid, a child of this process
+	group     string   // the application's cgroup, below the hierarchies' roots
+	lock      int      // descriptor of the directory, flock(2)ed
+	pipe      int      // the sweeper acts when its last copy closes
+	sweeper   int      // pid, a child of this process
+	command   []string // the sweeper's program and arguments
 
 	listeners []int // granted sockets; the sweeper removes only closed ones
 }
@@ -185,38 +186,18 @@ func socketPaths(p *plan.Plan) []string {
 }
 
 func (d *directory) startSweeper(sockets []string, programs Programs) error {
-	read, write, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make the sweeper's pipe: %w", err)
-	}
-	defer read.Close()
-	lock, err := unix.FcntlInt(uintptr(d.lock), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return fmt.Errorf("share the lock with the sweeper: %w", err)
-	}
-	lockFile := os.NewFile(uintptr(lock), "lock")
-	defer lockFile.Close()
-	command := exec.Command(programs.Sweeper, d.path)
+	d.command = []string{programs.Sweeper, d.path}
 	for _, group := range d.hierarchy.Directories(d.group) {
-		command.Args = append(command.Args, "-g", group)
+		d.command = append(d.command, "-g", group)
 	}
 	for _, path := range sockets {
-		command.Args = append(command.Args, "-u", path)
+		d.command = append(d.command, "-u", path)
 	}
-	command.ExtraFiles = []*os.File{read, lockFile} // 3 and 4
-	command.Stderr = os.Stderr
-	command.Dir = "/"
-	if err := command.Start(); err != nil {
-		write.Close()
-		return fmt.Errorf("start the sweeper: %w", err)
+	pipe, pid, err := handover.StartSweeper(d.command, d.lock)
+	if err == nil {
+		d.pipe, d.sweeper = pipe, pid
 	}
-	// A number that no finalizer closes behind the monitor's back.
-	if d.pipe, err = unix.FcntlInt(write.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil {
-		return fmt.Errorf("keep the sweeper's pipe: %w", err)
-	}
-	write.Close()
-	d.sweeper = command.Process.Pid
-	return nil
+	return err
 }
 
 // abandon lets the sweeper do its work and waits until it is done.
@@ -229,10 +210,20 @@ func (d *directory) abandon() {
 		unix.Close(d.lock)
 		return
 	}
-	unix.Close(d.pipe)
-	var status unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(d.sweeper, &status, 0, nil); err != unix.EINTR {
+	// Again when somebody kills it at its work, or has before.
+	for range 3 {
+		unix.Close(d.pipe)
+		var status unix.WaitStatus
+		for {
+			if _, err := unix.Wait4(d.sweeper, &status, 0, nil); err != unix.EINTR {
+				break
+			}
+		}
+		if !status.Signaled() {
+			break
+		}
+		var err error
+		if d.pipe, d.sweeper, err = handover.StartSweeper(d.command, d.lock); err != nil {
 			break
 		}
 	}

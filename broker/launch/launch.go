@@ -133,7 +133,7 @@ func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, d
 func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*handover.Handover, error) {
 	h := &handover.Handover{
 		Directory: d.path, Group: d.group, Builder: programs.Sandbox, Init: programs.Init, Supervisor: supervisor,
-		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
+		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper, Sweep: d.command,
 	}
 	var err error
 	for i := range p.Grants {

@@ -52,23 +52,3 @@ func (m *Monitor) end() {
 	}
 	m.sweep()
 }
-
-// sweep lets the sweeper remove cgroups, sockets and the directory, and waits.
-func (m *Monitor) sweep() {
-	// It removes the files of sockets that nobody has any more.
-	for _, fd := range m.listeners {
-		unix.Close(fd)
-	}
-	unix.Close(m.handover.Sweeper)
-	pidfd, err := unix.PidfdOpen(m.handover.SweeperPid, 0)
-	if err != nil {
-		return
-	}
-	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for deadline := time.Now().Add(sweeperPatience); time.Now().Before(deadline); {
-		if n, err := unix.Poll(poll, int(time.Until(deadline)/time.Millisecond)+1); n > 0 || err != nil && err != unix.EINTR {
-			break
-		}
-	}
-	unix.Wait4(m.handover.SweeperPid, nil, unix.WNOHANG, nil)
-}

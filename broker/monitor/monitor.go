@@ -26,6 +26,7 @@
 //	rebuild.go     a new compartment for one whose init died
 //	store.go descriptors that outlive a worker
 //	end.go         taking everything down
+//	sweeper.go     who removes what is left, also of this process
 package monitor
 
 import (
@@ -153,6 +154,9 @@ func (m *Monitor) start() error {
 		if err := m.adopt(made); err != nil {
 			return fmt.Errorf("component %q: take over its compartment: %w", m.plan.Components[made.Component].Name, err)
 		}
+	}
+	if err := m.watchSweeper(); err != nil {
+		return fmt.Errorf("watch the sweeper: %w", err)
 	}
 	m.catchSignals()
 	if err := m.startSupervisor(); err != nil {

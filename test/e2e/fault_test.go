@@ -89,12 +89,13 @@ var victims = []victim{
 
 // Each process of the application is killed at each step at which it is there.
 func TestKillEachAtEachStep(t *testing.T) {
-	hits := map[string]bool{}
+	hits, tried := map[string]bool{}, map[string]bool{}
 	for _, m := range moments {
 		for _, v := range victims {
 			t.Run(m.name+", "+v.String(), func(t *testing.T) {
 				a := New(t, "step").Write(loaded).Run()
 				m.reach(a)
+				tried[m.name+", "+v.String()] = true
 				// Some live for a moment only: looked for as long as this step lasts.
 				for end := time.Now().Add(300 * time.Millisecond); a.running() && time.Now().Before(end); {
 					if found := a.Of(v.role, v.component); len(found) > 0 {
@@ -121,7 +122,7 @@ func TestKillEachAtEachStep(t *testing.T) {
 		"under load, monitor", "under load, worker's init work", "under load, compartment's init work",
 		"while it stops, monitor", "while it stops, supervisor", "while it stops, sweeper", "while it stops, compartment's init supervisor",
 	} {
-		if !hits[must] && !t.Failed() {
+		if tried[must] && !hits[must] && !t.Failed() {
 			t.Errorf("nothing was hit %s", must)
 		}
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,13 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+)
+
+// The flags of these tests.
+var (
+	binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
+	faultCount   = flag.Int("faults", 0, "how many random faults TestRandomFaults makes; 0 is the usual number")
+	faultSeed    = flag.Uint64("seed", 1, "what the random faults follow from")
 )
 
 // Site is where the programs under test are: a copy of bin/, so that a build
