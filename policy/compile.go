@@ -144,15 +144,15 @@ func (c *componentCompiler) zeroes() {
 }
 
 func startOf(s *Component) plan.Start {
-	return map[string]plan.Start{"with-application": plan.WithApplication, "per-connection": plan.PerConnection,
+	return map[string]plan.Start{"with-application": plan.WithApplication, "on-demand": plan.OnDemand, "per-connection": plan.PerConnection,
 		"per-request": plan.PerRequest, "on-exec": plan.OnExec}[s.Start.Or("with-application")]
 }
 
 func (c *componentCompiler) workers(start plan.Start) plan.Workers {
 	w := c.source.Workers
-	if start == plan.WithApplication {
+	if keptUp(start) {
 		if w.Position.Line > 0 {
-			c.mistake(w.Position, "remove workers:, or write start: per-request or per-connection", "a component that starts with the application has one worker")
+			c.mistake(w.Position, "remove workers:, or write start: per-request or per-connection", "a component that starts with the application or on demand has one worker")
 		}
 		return plan.Workers{Maximum: 1}
 	}

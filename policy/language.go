@@ -63,7 +63,7 @@ type Component struct {
 	Syscalls     []SyscallUse   `key:"syscalls" doc:"System calls beyond those that the other keys imply: names, @groups, {call: …} with a condition, {deny: […]}."`
 	Capabilities []Text         `key:"capabilities" doc:"Capabilities that are kept, as CAP_NAME. Normally none."`
 	Limits       LimitSettings  `key:"limits" doc:"Bounds for one worker."`
-	Start        Text           `key:"start" values:"with-application|per-connection|per-request|on-exec" doc:"What makes a worker start; the default is with-application."`
+	Start        Text           `key:"start" values:"with-application|on-demand|per-connection|per-request|on-exec" doc:"What makes a worker start; the default is with-application."`
 	Workers      WorkerSettings `key:"workers" doc:"How many workers there are at once."`
 	MayStart     []Text         `key:"may-start" kind:"name" doc:"Per-request components whose workers this one may ask for."`
 	Transparent  Flag           `key:"transparent" doc:"The program's own socket, bind and connect are answered out of its grants; the default where it has network grants."`
@@ -80,6 +80,7 @@ type Component struct {
 	StopTimeout  Duration       `key:"stop-timeout" doc:"How long it may take to end before it is killed."`
 	ReloadSignal Text           `key:"reload-signal" kind:"signal" doc:"What asks it to read its configuration again."`
 	Watchdog     Duration       `key:"watchdog" doc:"It is restarted when it does not say WATCHDOG=1 for this long."`
+	Idle         Duration       `key:"idle" doc:"With start: on-demand, how long it stays up without a connection; without it, until it ends by itself."`
 	Health       HealthSetting  `key:"health" doc:"What it must show again and again, or it is restarted."`
 	OnExit       Map[Text]      `key:"on-exit" values:"restart|stop|fail|stop-application" doc:"What follows an exit status (0 to 255) or a signal (SIGNAME) that killed it, where restart: is not to decide."`
 	Essential    Flag           `key:"essential" doc:"When it ends for good, the application ends with its status."`

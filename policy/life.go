@@ -10,7 +10,7 @@ import (
 func (c *componentCompiler) life(component *plan.Component) plan.Life {
 	s := c.source
 	restart := "never"
-	if component.Start == plan.WithApplication {
+	if keptUp(component.Start) {
 		restart = "on-failure"
 	} else {
 		for _, key := range []struct {
@@ -25,6 +25,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 			c.mistake(s.After[0].Position, "remove it", "after: is for components that start with the application")
 		}
 	}
+	c.demand(component)
 	stop, _ := signalNumber(s.StopSignal.Or(defaultStopSignal))
 	life := plan.Life{
 		Restart:      map[string]plan.Restart{"always": plan.RestartAlways, "on-failure": plan.RestartOnFailure, "never": plan.RestartNever}[s.Restart.Or(restart)],
@@ -36,6 +37,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		Watchdog:     s.Watchdog.Value,
 		After:        texts(s.After),
 		Essential:    s.Essential.Value,
+		Idle:         s.Idle.Value,
 	}
 	life.Health, life.OnExit = c.health(component), c.onExit()
 	if s.ReloadSignal.IsSet() {

@@ -16,6 +16,7 @@ const smallestLog Bytes = 64 << 10
 // that of many components, who then agree about its bounds.
 func (c *compiler) logs(p *plan.Plan) []plan.Log {
 	var all []plan.Log
+	owner := map[string]string{} // of a file: the first component that has it
 	for i := range p.Components {
 		component, source := &p.Components[i], &c.file.Components.Entries[i].Value
 		setting := over(source.Logs, c.file.Logs)
@@ -25,8 +26,8 @@ func (c *compiler) logs(p *plan.Plan) []plan.Log {
 			}
 			continue
 		}
-		if setting.Word.IsSet() {
-			continue
+		if setting.Word.IsSet() || source.Logs.Position.Line > 0 && source.Logs.How.Position.Line == 0 {
+			continue // the terminal, or a mistake that is reported already
 		}
 		if !setting.How.File.IsSet() {
 			if at := source.Logs.Position; at.Line > 0 {
@@ -36,18 +37,17 @@ func (c *compiler) logs(p *plan.Plan) []plan.Log {
 		}
 		log := c.log(&setting.How)
 		component.Log = log.Path
-		known := false
 		for _, other := range all {
 			if other.Path != log.Path {
 				continue
 			}
-			known = true
 			log.Position = other.Position
 			if log != other {
-				c.mistake(setting.How.Position, "write them once, under the application's logs:", "another component has the file %s with other bounds", brief(log.Path))
+				c.mistake(setting.Position, "write them once, under the application's logs:", "the component %q has the file %s with other bounds", owner[log.Path], brief(log.Path))
 			}
 		}
-		if !known {
+		if owner[log.Path] == "" {
+			owner[log.Path] = component.Name
 			all = append(all, log)
 		}
 	}

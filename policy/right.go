@@ -79,7 +79,7 @@ func (l *rightList) program() {
 		r.Text += " (the program " + c.Program + ")"
 	}
 	l.add("program", "start", "starts "+startText(c.Start), l.source.Start.Position).detail = true
-	if c.Start != plan.WithApplication {
+	if !keptUp(c.Start) {
 		l.add("program", "workers", fmt.Sprintf("at most %d workers at once, %d requests waiting, %d workers ready ahead", c.Workers.Maximum, c.Workers.Queue, c.Workers.ReadyAhead),
 			l.source.Workers.Position).amount = uint64(c.Workers.Maximum)
 	}
@@ -305,7 +305,7 @@ func (l *rightList) environment() {
 func (l *rightList) life() {
 	life, s := l.component.Life, l.source
 	say := func(text string, at plan.Position) { l.add("life", text, text, at).detail = true }
-	if l.component.Start != plan.WithApplication {
+	if !keptUp(l.component.Start) {
 		say(fmt.Sprintf("is asked to end by %s and killed %s later", signalName(life.StopSignal), durationText(life.StopTimeout)), s.StopTimeout.Position)
 		return
 	}
@@ -335,6 +335,13 @@ func (l *rightList) life() {
 	}
 	if life.Watchdog > 0 {
 		say("is restarted when it does not say WATCHDOG=1 for "+durationText(life.Watchdog), s.Watchdog.Position)
+	}
+	if l.component.Start == plan.OnDemand {
+		idle := "stays up until it ends by itself"
+		if life.Idle > 0 {
+			idle = "is stopped when it has had no connection for " + durationText(life.Idle)
+		}
+		say(idle, s.Idle.Position)
 	}
 	l.health(say)
 	l.onExit(say)

@@ -13,7 +13,7 @@ func (c *compiler) supervision() plan.Group {
 	var rest []string
 	root := c.group(&c.file.Supervision, "", named, plan.Group{Strategy: plan.OneForOne, Restarts: defaultRestarts, Within: defaultWithin})
 	for _, entry := range c.file.Components.Entries {
-		if _, inGroup := named[entry.Name]; !inGroup && startOf(&entry.Value) == plan.WithApplication {
+		if _, inGroup := named[entry.Name]; !inGroup && keptUp(startOf(&entry.Value)) {
 			rest = append(rest, entry.Name)
 		}
 	}
@@ -40,7 +40,7 @@ func (c *compiler) group(s *SupervisionSetting, name string, named map[string]pl
 		case twice:
 			c.mistake(member.Position, "", "%q is in a group already, in line %d", member.Value, before.Line)
 			continue
-		case startOf(other) != plan.WithApplication:
+		case !keptUp(startOf(other)):
 			c.mistake(member.Position, "remove it", "%q does not start with the application, so nobody restarts it", member.Value)
 			continue
 		}

@@ -76,6 +76,8 @@ func grantText(g *plan.Grant) string {
 
 func startText(s plan.Start) string {
 	switch s {
+	case plan.OnDemand:
+		return "at the first connection"
 	case plan.PerConnection:
 		return "one worker for each connection"
 	case plan.PerRequest:

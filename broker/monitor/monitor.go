@@ -21,6 +21,8 @@
 //	denial.go      what is told of refusals and of descriptors handed out
 //	ready.go       how the supervisor finds out whether a component is ready
 //	health.go      … and whether it still works
+//	demand.go      the first connection that starts a component, the last that stops it
+//	traffic.go     which connections a granted socket has
 //	log.go         the log files of the plan
 //	notify.go      sd_notify(3)
 //	rebuild.go     a new compartment for one whose init died
@@ -92,6 +94,7 @@ type component struct {
 	doors       []*door
 	held        bool // the supervisor wants no workers of it
 	probing     bool // its ready command runs
+	watched     []int // copies of its listening sockets, watched for a connection
 	checking    bool // a health check of it is under way
 	building    bool // its compartment is being built again
 	notifier    int  // socket of sd_notify(3), -1 without one

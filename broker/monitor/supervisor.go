@@ -95,6 +95,8 @@ func init() {
 		wire.Probe:        (*Monitor).commandProbe,
 		wire.OpenLog:      (*Monitor).commandOpenLog,
 		wire.Check:        (*Monitor).commandCheck,
+		wire.Watch:        (*Monitor).commandWatch,
+		wire.Retire:       (*Monitor).commandRetire,
 	}
 }
 
@@ -153,7 +155,7 @@ func (m *Monitor) commandStart(h wire.Header, b *wire.Body) (uint32, error) {
 	}
 	c := m.components[index]
 	// Only what the plan lets run by itself, and only as many.
-	if c.Start != plan.WithApplication || c.active() >= c.Workers.Maximum {
+	if c.Start != plan.WithApplication && c.Start != plan.OnDemand || c.active() >= c.Workers.Maximum {
 		return 0, unix.EPERM
 	}
 	w, err := m.run(c, &request{})

@@ -65,7 +65,7 @@ func (s *Supervisor) nothingIsLeft() bool {
 	kept := 0
 	hopeless := make(map[*component]bool)
 	for _, c := range s.components {
-		if c.plan.Start == plan.PerConnection || c.byHand || c.pinned == pinnedDown {
+		if c.plan.Start == plan.PerConnection || c.onDemand() && !c.done || c.byHand || c.pinned == pinnedDown {
 			return false
 		}
 		if !c.kept() {

@@ -49,6 +49,8 @@ type component struct {
 	watchdogs uint64
 	probe     probe
 	health    health
+	watching  bool      // onDemand: the monitor tells when a connection waits
+	busyAt    time.Time // onDemand: when it last had a connection
 
 	// What is told about it.
 	says      string
@@ -81,7 +83,9 @@ func (p pin) String() string { return [...]string{"", "up", "down"}[p] }
 
 // kept says whether the supervisor keeps one worker of the component up;
 // workers of other components start when somebody else needs them.
-func (c *component) kept() bool { return c.plan.Start == plan.WithApplication && !c.self }
+func (c *component) kept() bool {
+	return (c.plan.Start == plan.WithApplication || c.onDemand()) && !c.self
+}
 
 // active says whether the component has, or will soon have, a worker.
 func (c *component) active() bool {
@@ -142,6 +146,6 @@ func (c *component) hopeless(known map[*component]bool) bool {
 func startName(s plan.Start) string {
 	return [...]string{
 		plan.WithApplication: "with-application", plan.PerConnection: "per-connection",
-		plan.PerRequest: "per-request", plan.OnExec: "on-exec",
+		plan.PerRequest: "per-request", plan.OnExec: "on-exec", plan.OnDemand: "on-demand",
 	}[s]
 }

@@ -37,6 +37,10 @@
 // their own; the monitor starts those workers, and the supervisor counts
 // them and ends them at the end.
 //
+// A component that starts on demand is one of those with states: it is
+// stopped until a connection waits for it, and stopped again when it is idle
+// (see demand.go).
+//
 // # Wanted and is
 //
 // Nothing here is a script that could hang half-way. Events, requests and

@@ -113,6 +113,7 @@ func (s *Supervisor) ready(c *component) {
 	s.arm(c, c.backoff.stableAfter())
 	s.startWatchdog(c)
 	s.startHealth(c)
+	s.startIdle(c)
 	if !s.plan.Quiet {
 		s.tell(c, fmt.Sprintf("ready after %s (pid %d)", round(took), c.worker.pid))
 	}
@@ -212,6 +213,10 @@ func (s *Supervisor) ended(c *component, e end) {
 	}
 	if action := c.onExit(e); action != 0 {
 		s.actOn(c, action, e, ran)
+		return
+	}
+	if c.onDemand() && e.normal() {
+		s.rests(c, e, ran)
 		return
 	}
 	restart := c.plan.Life.Restart

@@ -57,6 +57,7 @@ type (
 		component uint32
 		fd        int
 	}
+	demanded  struct{ component uint32 }
 	logOpened struct {
 		log uint32
 		fd  int
@@ -136,6 +137,9 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 			return nil, wire.ErrFDs
 		}
 		e := healthSocket{component: b.U32(), fd: fds[0]}
+		component, m = e.component, e
+	case h.Op == wire.Demanded:
+		e := demanded{component: b.U32()}
 		component, m = e.component, e
 	case h.Op == wire.LogFile:
 		if len(fds) != 1 {

@@ -315,6 +315,6 @@ func (s *Supervisor) doHold(c *component, r control.Request) answer {
 func startWords(s plan.Start) string {
 	return [...]string{
 		plan.WithApplication: "with the application", plan.PerConnection: "for each connection",
-		plan.PerRequest: "for each request", plan.OnExec: "at each exec",
+		plan.PerRequest: "for each request", plan.OnExec: "at each exec", plan.OnDemand: "on demand",
 	}[s]
 }

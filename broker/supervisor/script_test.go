@@ -40,8 +40,9 @@ type script struct {
 	probes map[string]int           // how often Probe fails
 	lost   map[string]bool          // components that have no compartment
 
-	checks     map[string]int // how often Check fails
-	refuseLogs syscall.Errno  // the answer to OpenLog
+	busy       map[string]bool // components with a connection
+	checks     map[string]int  // how often Check fails
+	refuseLogs syscall.Errno   // the answer to OpenLog
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -56,7 +57,7 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 		m := &script{
 			t: t, status: -1, workers: make(map[string]uint32), names: make(map[uint32]string),
 			alive: make(map[uint32]bool), refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
-			probes: make(map[string]int), checks: make(map[string]int), lost: make(map[string]bool),
+			probes: make(map[string]int), checks: make(map[string]int), busy: make(map[string]bool), lost: make(map[string]bool),
 		}
 		names := make([]string, len(p.Components))
 		for i := range p.Components {
@@ -123,6 +124,18 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		m.checks[name]--
 		if m.checks[name] >= 0 {
 			status = unix.ETIMEDOUT
+		}
+	case wire.Watch:
+		m.log = append(m.log, fmt.Sprintf("watch %s", m.app.plan.Components[fields[0]].Name))
+	case wire.Retire:
+		name, signal := m.names[fields[0]], syscall.Signal(fields[1])
+		switch {
+		case m.busy[name]:
+			status = unix.EBUSY
+		case signal != 0:
+			m.log = append(m.log, "retire "+name)
+			delete(m.alive, fields[0])
+			then = workerEnded{worker: fields[0], component: m.index(name), how: wire.Signaled, code: uint32(signal)}
 		}
 	case wire.OpenLog:
 		m.log = append(m.log, fmt.Sprintf("log %d %d", fields[0], fields[1]))

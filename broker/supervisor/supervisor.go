@@ -63,7 +63,7 @@ func newSupervisor(p *plan.Plan, m monitor, o *output) *Supervisor {
 			since:   s.started,
 			backoff: backoff{first: life.Delay, maximum: life.DelayMaximum},
 		}
-		c.wanted = c.kept()
+		c.wanted = c.kept() && !c.onDemand()
 		if c.self {
 			c.state = control.Running
 		}
@@ -165,6 +165,11 @@ func (s *Supervisor) handle(event any) bool {
 		c.queue = e.length
 		s.journal.tell(control.Event{Kind: control.EventQueue, Component: c.plan.Name, Text: fmt.Sprintf("%d requests wait", e.length)})
 		return false
+	case demanded:
+		s.demanded(e)
+	case idleTick:
+		s.idle(e)
+		return false
 	case healthTick:
 		s.check(e)
 		return false
@@ -245,6 +250,8 @@ func (s *Supervisor) reconcile() {
 			s.stop(c)
 		case s.mayStart(c):
 			s.start(c)
+		case s.mayWatch(c):
+			s.watch(c)
 		}
 	}
 	s.settle()

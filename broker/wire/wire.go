@@ -62,6 +62,8 @@ const (
 	Probe           Op = 69 // supervisor: u32 component: tries once what shows its readiness (connect, command); status 0 when it is ready
 	OpenLog         Op = 70 // supervisor: u32 log of the plan, u32 rotate (1: it is renamed first, 0): LogFile comes before the Reply
 	Check           Op = 71 // supervisor: u32 component: tries once whether it is healthy (connect, command); for http HealthSocket comes before the Reply
+	Watch           Op = 72 // supervisor: u32 component, u32 on (1, 0): Demanded comes, once, when a connection waits at one of its sockets
+	Retire          Op = 73 // supervisor: u32 worker, u32 signal (0: only asks): sent if no connection of its component is open or waits, else EBUSY
 	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from
 	WorkerStarted   Op = 81 // monitor: u32 worker, u32 component, u32 pid on the host, u32 worker that asked (0: the supervisor)
 	WorkerFailed    Op = 82 // monitor: u32 worker, u32 component, u32 errno, string step: its program never ran
@@ -74,6 +76,7 @@ const (
 	Queued          Op = 89 // monitor: u32 component, u32 length of its queue of requests
 	LogFile         Op = 90 // monitor: u32 log of the plan, 1 descriptor to append to
 	HealthSocket    Op = 91 // monitor: u32 component, 1 descriptor connected to the grant of its health check
+	Demanded        Op = 92 // monitor: u32 component
 )
 
 // How a worker ended, in Start's Event and WorkerEnded.

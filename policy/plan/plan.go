@@ -101,6 +101,7 @@ const (
 	PerConnection                    // one for each connection that a granted socket receives
 	PerRequest                       // one for each request of a component that may start it
 	OnExec                           // one for each exec by another component's program
+	OnDemand                         // one worker, up from the first connection on until it is idle
 )
 
 // Output says where standard output and error of a worker go.
@@ -318,6 +319,7 @@ type Life struct {
 	Watchdog     time.Duration `json:"watchdog,omitempty"`
 	After        []string      `json:"after,omitempty"`     // components that are ready before it starts
 	Essential    bool          `json:"essential,omitempty"` // its end ends the application, with its status
+	Idle         time.Duration `json:"idle,omitempty"`      // OnDemand: without a connection for so long it is stopped; zero: it ends by itself
 	Health       Health        `json:"health"`
 	OnExit       []Exit        `json:"on-exit,omitempty"` // ends for which Restart does not decide
 }

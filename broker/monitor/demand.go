@@ -1,0 +1,136 @@
+package monitor
+
+import (
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+)
+
+// commandWatch waits for the first connection that a component without a
+// worker gets. It stays in the kernel's queue: nobody is accepted here, and
+// the listening sockets stay open whether a worker runs or not, so none is lost.
+func (m *Monitor) commandWatch(h wire.Header, b *wire.Body) (uint32, error) {
+	index, on := b.U32(), b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	if int(index) >= len(m.components) || on > 1 {
+		return 0, unix.EINVAL
+	}
+	c := m.components[index]
+	m.unwatch(c)
+	if on == 0 {
+		return 0, nil
+	}
+	for _, listener := range m.listenersOf(c) {
+		// A copy: another component may have the same socket.
+		fd, err := unix.FcntlInt(uintptr(listener), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			m.unwatch(c)
+			return 0, err
+		}
+		c.watched = append(c.watched, fd)
+		if err := m.loop.add(fd, unix.EPOLLIN, func(uint32) { m.demanded(c) }); err != nil {
+			m.unwatch(c)
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+func (m *Monitor) demanded(c *component) {
+	m.unwatch(c)
+	m.tell(wire.Demanded, func(b *wire.Message) { b.U32(uint32(c.index)) })
+}
+
+func (m *Monitor) unwatch(c *component) {
+	for _, fd := range c.watched {
+		m.loop.close(fd)
+	}
+	c.watched = nil
+}
+
+func (m *Monitor) listenersOf(c *component) []int {
+	var all []int
+	for _, b := range c.Grants {
+		if listener, bound := m.listeners[b.Grant]; bound {
+			all = append(all, listener)
+		}
+	}
+	return all
+}
+
+// commandRetire asks a worker to end if it has nothing to do. Between the look
+// and the signal it stands still: a connection that it took in that moment
+// would be lost with a program that simply dies of the signal. One that comes
+// later waits in the kernel's queue for the next worker.
+func (m *Monitor) commandRetire(h wire.Header, b *wire.Body) (uint32, error) {
+	id, signal := b.U32(), unix.Signal(b.U32())
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	w := m.workers[id]
+	if w == nil || w == m.supervisor || w.program < 0 {
+		return 0, unix.ESRCH
+	}
+	m.lookAside(w, func(busy bool, err error) {
+		switch {
+		case m.workers[id] != w:
+			m.replySupervisor(h, 0, unix.ESRCH)
+		case err != nil || busy || signal == 0:
+			m.replySupervisor(h, 0, busyOr(busy, err))
+		default:
+			m.signalAll(w, unix.SIGSTOP)
+			m.lookAside(w, func(busy bool, err error) {
+				if m.workers[id] != w {
+					m.replySupervisor(h, 0, unix.ESRCH)
+					return
+				}
+				if err = busyOr(busy, err); err == nil {
+					err = unix.PidfdSendSignal(w.program, signal, nil, 0)
+				}
+				m.signalAll(w, unix.SIGCONT)
+				m.replySupervisor(h, 0, err)
+			})
+		}
+	})
+	return 0, errLater
+}
+
+func busyOr(busy bool, err error) error {
+	if busy {
+		return unix.EBUSY
+	}
+	return err
+}
+
+// lookAside says whether a worker's component has a connection. The kernel's
+// tables may be long, so they are not read on the loop.
+func (m *Monitor) lookAside(w *work, then func(busy bool, err error)) {
+	var grants []*plan.Grant
+	for _, b := range w.component.Grants {
+		if _, bound := m.listeners[b.Grant]; bound {
+			grants = append(grants, &m.plan.Grants[b.Grant])
+		}
+	}
+	go func() {
+		busy, err := false, error(nil)
+		for _, g := range grants {
+			if err == nil && !busy {
+				busy, err = connected(g)
+			}
+		}
+		m.loop.post(func() { then(busy, err) })
+	}()
+}
+
+// signalAll sends a signal to every process of a worker but its own init.
+func (m *Monitor) signalAll(w *work, signal unix.Signal) {
+	own := pidOf(w.init)
+	for _, pid := range w.leaf.Processes() {
+		if pid != own {
+			unix.Kill(pid, signal)
+		}
+	}
+}
