@@ -61,7 +61,7 @@ func anchors(p page) map[string]bool {
 	return names
 }
 
-var makeTarget = regexp.MustCompile(`\bmake ([a-z]+(?:-[a-z]+)*)\b`)
+var makeTarget = regexp.MustCompile("(?m)^[` ]*(?:sudo )?make ([a-z]+(?:-[a-z]+)*)\\b")
 
 // TestTargets: every `make TARGET` that a page tells the reader to type exists.
 func TestTargets(t *testing.T) {
