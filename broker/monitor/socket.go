@@ -228,8 +228,9 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 		m.respond(w, n, unix.EACCES)
 		return
 	}
-	// Whether the number blocks and whether it survives an exec stays as the
-	// program made it.
+	// Whether the number blocks, whether it survives an exec, and the options
+	// stay as the program made them.
+	keepOptions(mine, listener)
 	flags, err := unix.FcntlInt(uintptr(mine), unix.F_GETFL, 0)
 	if err == nil {
 		err = unix.SetNonblock(listener, flags&unix.O_NONBLOCK != 0)
