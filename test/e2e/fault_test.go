@@ -236,6 +236,9 @@ func TestRandomFaults(t *testing.T) {
 					p.Kill(unix.SIGKILL)
 					kinds[p.Role]++
 					if p.Role == Sweeper {
+						// It is replaced when the monitor runs; a stop before that
+						// is another power cut.
+						a.Err.wait("up after", patience)
 						break
 					}
 				}

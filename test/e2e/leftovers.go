@@ -91,7 +91,8 @@ func (a *Application) ExpectNothingLeft(within time.Duration) {
 			return
 		}
 		if time.Now().After(deadline) {
-			a.t.Errorf("%s left behind, %v after its end:\n\t%s", a.Name, within, strings.Join(left, "\n\t"))
+			const most = 20
+			a.t.Errorf("%s left %d things behind, %v after its end:\n\t%s", a.Name, len(left), within, strings.Join(left[:min(most, len(left))], "\n\t"))
 			return
 		}
 	}

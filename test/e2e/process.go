@@ -78,7 +78,7 @@ func (a *Application) process(pid int) (Process, bool) {
 		case leaf == "init":
 			p.Worker = ""
 			p.Role = CompartmentInit
-			if inner := innerPid(dir); inner != 1 {
+			if depth(dir) > depth("/proc/self")+1 {
 				p.Role = WorkerInit // not in its own group yet
 			}
 			if executable == a.site.Sandbox {
@@ -136,6 +136,9 @@ func innerPid(dir string) int {
 	n, _ := strconv.Atoi(fields[len(fields)-1])
 	return n
 }
+
+// depth is in how many pid namespaces a process is.
+func depth(dir string) int { return len(strings.Fields(statusLine(dir, "NSpid:"))) }
 
 func zombie(dir string) bool {
 	state := strings.TrimSpace(statusLine(dir, "State:"))

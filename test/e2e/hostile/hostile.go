@@ -1,10 +1,36 @@
 // Package hostile is what components do in these tests when they are not
 // honest. Each line of output is one fact that a test compares.
+//
+//	packet.go     malformed and forbidden messages to the monitor, floods
+//	descriptor.go what can be done with, and through, descriptors
+//	network.go    calls that the monitor performs, changed while it looks
 package hostile
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
 
-var verbs = map[string]func([]string) int{}
+	"golang.org/x/sys/unix"
+)
+
+var verbs = map[string]func([]string) int{
+	"packet":    packet,
+	"flood":     flood,
+	"calm":      calm,
+	"append":    appendOnly,
+	"reopen":    reopen,
+	"swap":      swap,
+	"race":      race,
+	"ladder":    ladder,
+	"climb":     climb,
+	"network":   network,
+	"rewrite":   rewrite,
+	"uncovered": uncovered,
+	"datagrams": datagrams,
+}
 
 // Main runs a verb and returns the exit status.
 func Main(arguments []string) int {
@@ -14,3 +40,36 @@ func Main(arguments []string) int {
 	}
 	return verbs[arguments[0]](arguments[1:])
 }
+
+// outcome is "ok" or the name of an errno.
+func outcome(err error) string {
+	var errno unix.Errno
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &errno):
+		return unix.ErrnoName(errno)
+	}
+	return err.Error()
+}
+
+func say(what string, err error) { fmt.Printf("%s: %s\n", what, outcome(err)) }
+
+func brokerFD() int {
+	fd, err := strconv.Atoi(os.Getenv("SANDBOX_BROKER_FD"))
+	if err != nil {
+		fmt.Println("no broker socket")
+		os.Exit(98)
+	}
+	return fd
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func forever() { time.Sleep(time.Hour) }

@@ -1,0 +1,222 @@
+package hostile
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/client"
+)
+
+// appendOnly tries to change what is in a file that it may only append to.
+func appendOnly([]string) int {
+	b, err := client.Dial()
+	if err != nil {
+		say("dial", err)
+		return 1
+	}
+	f, err := b.Open("log", "", os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		say("open", err)
+		return 1
+	}
+	raw, _ := f.SyscallConn()
+	raw.Control(func(p uintptr) {
+		fd := int(p)
+		_, err := unix.Pwrite(fd, []byte("pwrite."), 0)
+		say("pwrite", err)
+		_, err = unix.Pwritev2(fd, [][]byte{[]byte("NOAPPEND")}, 0, 0x20 /* RWF_NOAPPEND, Linux 6.9 */)
+		say("pwritev2 without append", err)
+		say("truncate", unix.Ftruncate(fd, 0))
+		say("punch a hole", unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4))
+		_, err = unix.FcntlInt(p, unix.F_SETFL, 0)
+		say("clear O_APPEND", err)
+		_, err = unix.Pwrite(fd, []byte("OVERWRITTEN"), 0)
+		say("pwrite again", err)
+	})
+	return 0
+}
+
+// reopen tries to get more access to what it has than it was given.
+func reopen([]string) int {
+	b, err := client.Dial()
+	if err != nil {
+		say("dial", err)
+		return 1
+	}
+	f, err := b.Open("books", "moby", os.O_RDONLY, 0)
+	if err != nil {
+		say("open", err)
+		return 1
+	}
+	raw, _ := f.SyscallConn()
+	raw.Control(func(p uintptr) {
+		path := fmt.Sprintf("/proc/self/fd/%d", p)
+		for _, mode := range []struct {
+			name  string
+			flags int
+		}{{"write", unix.O_WRONLY}, {"read and write", unix.O_RDWR}, {"truncate", unix.O_RDONLY | unix.O_TRUNC}} {
+			_, err := unix.Open(path, mode.flags, 0)
+			say("reopen to "+mode.name, err)
+		}
+		say("change its mode", unix.Fchmod(int(p), 0o777))
+		_, err = unix.Openat(int(p), "..", unix.O_RDONLY, 0)
+		say("climb from it", err)
+	})
+	return 0
+}
+
+// swap changes what a name in the current directory's "store" stands for, as
+// fast as it can.
+func swap(arguments []string) int {
+	dir := arguments[0]
+	secret := arguments[1]
+	fmt.Println("swaps")
+	os.Mkdir(dir+"/real", 0o777)
+	os.WriteFile(dir+"/real/file", []byte("fine"), 0o666)
+	os.WriteFile(dir+"/plain", []byte("fine"), 0o666)
+	for i := 0; ; i++ {
+		os.Symlink(secret, dir+"/a")
+		os.Rename(dir+"/a", dir+"/file")
+		os.Symlink("real/file", dir+"/b")
+		os.Rename(dir+"/b", dir+"/file")
+		os.Symlink("..", dir+"/c")
+		os.Rename(dir+"/c", dir+"/way")
+		os.Symlink("real", dir+"/d")
+		os.Rename(dir+"/d", dir+"/way")
+		os.Symlink("/proc/self/root"+secret, dir+"/e")
+		os.Rename(dir+"/e", dir+"/file")
+		os.Link(dir+"/plain", dir+"/g")
+		os.Rename(dir+"/g", dir+"/file")
+		unix.Mkfifo(dir+"/f", 0o666)
+		os.Rename(dir+"/f", dir+"/file")
+	}
+}
+
+// race opens names that change meanwhile and counts what it gets.
+func race(arguments []string) int {
+	b, err := client.Dial()
+	if err != nil {
+		say("dial", err)
+		return 1
+	}
+	limit, _ := time.ParseDuration(arguments[0])
+	counts := map[string]int{}
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		for _, name := range []string{"file", "way/file", "way/secret", "real/../file", "way/../secret"} {
+			for _, flags := range []int{os.O_RDONLY, os.O_RDWR | os.O_CREATE} {
+				f, err := b.Open("store", name, flags, 0o644)
+				if err != nil {
+					counts[outcome(err)]++
+					continue
+				}
+				var text [32]byte
+				n, _ := f.Read(text[:])
+				info, err := f.Stat()
+				if err != nil || !info.Mode().IsRegular() {
+					counts["SOMETHING ELSE"]++
+				}
+				if strings.Contains(string(text[:n]), "secret") {
+					counts["THE SECRET"]++
+				} else {
+					counts["fine"]++
+				}
+				f.Close()
+			}
+		}
+	}
+	var all []string
+	for what := range counts {
+		all = append(all, what)
+	}
+	sort.Strings(all)
+	fmt.Println("got:", strings.Join(all, ", "))
+	return 0
+}
+
+// ladder tries to give another worker a way into its own root: a directory, an
+// O_PATH descriptor, its broker socket, each directly, stored, and in flight
+// in a socket that may be passed.
+func ladder([]string) int {
+	b, err := client.Dial()
+	if err != nil {
+		say("dial", err)
+		return 1
+	}
+	directory, err := os.Open("/")
+	if err != nil {
+		say("open /", err)
+		return 1
+	}
+	path, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		say("open O_PATH", err)
+		return 1
+	}
+	broker, err := unix.FcntlInt(uintptr(brokerFD()), unix.F_DUPFD_CLOEXEC, 100)
+	if err != nil {
+		say("dup", err)
+		return 1
+	}
+	for _, give := range []struct {
+		name string
+		file *os.File
+	}{{"a directory", directory}, {"O_PATH", os.NewFile(uintptr(path), "path")}, {"the broker socket", os.NewFile(uintptr(broker), "broker")}} {
+		_, err := b.Start("climber", map[int]*os.File{0: give.file})
+		say("pass "+give.name, err)
+		say("store "+give.name, b.Store("x", give.file))
+	}
+	// In flight: what a socket carries nobody can look at.
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		say("socketpair", err)
+		return 1
+	}
+	if err := unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(int(directory.Fd())), nil, 0); err != nil {
+		say("send", err)
+		return 1
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		say("pipe", err)
+		return 1
+	}
+	w.Fd() // blocking
+	_, err = b.Start("climber", map[int]*os.File{0: os.NewFile(uintptr(pair[1]), "pair"), 1: w})
+	w.Close()
+	if err != nil {
+		say("pass a socket", err)
+		return 1
+	}
+	text, _ := io.ReadAll(r)
+	fmt.Print(string(text))
+	return 0
+}
+
+// climb takes a directory out of the socket at descriptor 0 and looks for what
+// only its giver has.
+func climb(arguments []string) int {
+	var b [16]byte
+	control := make([]byte, 64)
+	_, n, _, _, err := unix.Recvmsg(0, b[:], control, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		say("receive", err)
+		return 1
+	}
+	messages, _ := unix.ParseSocketControlMessage(control[:n])
+	if len(messages) == 0 {
+		fmt.Println("climb: nothing came")
+		return 0
+	}
+	fds, _ := unix.ParseUnixRights(&messages[0])
+	_, err = unix.Openat(fds[0], strings.TrimPrefix(arguments[0], "/"), unix.O_RDONLY, 0)
+	say("climb to a file of the giver", err)
+	_, err = unix.Openat(fds[0], "..", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	say("climb to its root", err)
+	return 0
+}
