@@ -32,3 +32,6 @@ type Policy struct {
 	problems []Problem
 	profiles map[string][]string // component: what it extends, nearest first
 }
+
+// Application is the name of the application that the policy describes.
+func (p *Policy) Application() string { return p.file.Application.Value }

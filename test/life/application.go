@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -172,3 +173,15 @@ func (a *Application) Read(name string) string {
 
 // Remove removes a file of Dir.
 func (a *Application) Remove(name string) { os.Remove(filepath.Join(a.Dir, name)) }
+
+// Kill kills a process.
+func (a *Application) Kill(pid string) {
+	a.t.Helper()
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := unix.Kill(n, unix.SIGKILL); err != nil {
+		a.t.Fatal(err)
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// The delay before an application that failed is started again: it doubles,
+// and is forgotten when the application ran for upStable.
+const (
+	upDelayFirst = time.Second
+	upDelayLast  = time.Minute
+	upStable     = time.Minute
+)
+
+// upkeep is one policy file of `sandbox up` and the application that runs for it.
+type upkeep struct {
+	file string
+	want string // fingerprint of what the file says, "" when it is gone
+	name string // of the application that the file describes
+
+	running string // fingerprint of what runs, "" when nothing does
+	runName string
+	child   *exec.Cmd // nil: it ran before
+	since   time.Time
+	ending  bool   // it was asked to end
+	done    string // fingerprint of what ended with status 0: nobody starts it again
+	wrong   string // the mistakes of the file that were told
+	delay   time.Duration
+	waiting bool // until delay is over
+}
+
+// start runs the application, or takes over one that runs already as the file
+// says: an earlier `sandbox up` that was killed leaves its applications up.
+func (u *upkeep) start(program string, ended func(status int)) error {
+	u.since, u.runName = time.Now(), u.name
+	was, err := runs(u.name)
+	if err != nil {
+		return err
+	}
+	if was != "" {
+		u.child, u.running = nil, was
+		go func() {
+			waitGone(u.runName)
+			ended(exitFailed) // of what nobody here started the status is not known
+		}()
+		return nil
+	}
+	u.child = exec.Command(program, "run", u.file)
+	u.child.Stdout, u.child.Stderr = os.Stdout, os.Stderr
+	// The terminal's signals are for us, who pass them on once.
+	u.child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := u.child.Start(); err != nil {
+		return fmt.Errorf("run %s: %w", u.file, err)
+	}
+	u.running = u.want
+	child := u.child
+	go func() {
+		child.Wait()
+		ended(child.ProcessState.ExitCode())
+	}()
+	return nil
+}
+
+// stop asks the application to end; ended of start tells when it has.
+func (u *upkeep) stop() {
+	u.ending = true
+	if u.child != nil {
+		u.child.Process.Signal(unix.SIGTERM)
+		return
+	}
+	go func(name string) {
+		if err := down(name); err != nil {
+			complain(err)
+		}
+	}(u.runName)
+}
+
+// runs returns the fingerprint of a running application, "" when it does not run.
+func runs(application string) (string, error) {
+	client, err := dial(application, true)
+	if err != nil {
+		return "", nil
+	}
+	client.Close()
+	b, err := os.ReadFile(filepath.Join(baseOf(application), application, "plan"))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil // it has just ended
+	}
+	if err != nil {
+		return "", fmt.Errorf("application %q runs already: %w", application, err)
+	}
+	p, err := plan.Decode[plan.Plan](b)
+	if err != nil {
+		return "", fmt.Errorf("application %q runs already: %w", application, err)
+	}
+	// The last component is the supervisor, which no policy names.
+	p.Components = p.Components[:len(p.Components)-1]
+	return fingerprint(p)
+}
+
+// waitGone returns when nothing of an application is left.
+func waitGone(application string) {
+	directory, err := os.Open(filepath.Join(baseOf(application), application))
+	if err != nil {
+		return
+	}
+	defer directory.Close()
+	unix.Flock(int(directory.Fd()), unix.LOCK_SH)
+}
