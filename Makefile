@@ -111,7 +111,7 @@ test-vm: build ## run the tests in virtual machines with cgroup v2
 		mkdir -p $(VM_TESTS)/$$package; \
 		$(GO) test -c -o $(VM_TESTS)/$$package/$$(basename $$package).test ./$$package; \
 	done
-	test/vm/suite --kernel 6.1 --tests $(VM_TESTS) --bin bin
+	test/vm/suite --kernel 6.1 --tests $(VM_TESTS) --bin bin -- --tree sandbox/init=/src/sandbox/init
 
 .PHONY: demo
 demo: setup setup-demo build ## set up everything and run the example application
