@@ -37,6 +37,8 @@ type Handover struct {
 	Sweep        []string // the sweeper's program and arguments, to start another
 	Control      int      // listening socket for control
 	Status       int      // listening socket for those who may only look
+	Notify       int      // socket of the service manager (sd_notify(3)), -1 without one
+	Ready        int      // a newline there says that the application is up, -1: nobody wants it
 }
 
 // Compartment is a compartment that the launcher built.

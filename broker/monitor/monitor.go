@@ -24,7 +24,8 @@
 //	demand.go      the first connection that starts a component, the last that stops it
 //	traffic.go     which connections a granted socket has
 //	log.go         the log files of the plan
-//	notify.go      sd_notify(3)
+//	notify.go      sd_notify(3) of workers
+//	announce.go    sd_notify(3) to whoever started the broker
 //	rebuild.go     a new compartment for one whose init died
 //	store.go descriptors that outlive a worker
 //	end.go         taking everything down
@@ -92,12 +93,12 @@ type component struct {
 	records     records // of descriptors that were handed out
 	stored      []stored
 	doors       []*door
-	held        bool // the supervisor wants no workers of it
-	probing     bool // its ready command runs
+	held        bool  // the supervisor wants no workers of it
+	probing     bool  // its ready command runs
 	watched     []int // copies of its listening sockets, watched for a connection
-	checking    bool // a health check of it is under way
-	building    bool // its compartment is being built again
-	notifier    int  // socket of sd_notify(3), -1 without one
+	checking    bool  // a health check of it is under way
+	building    bool  // its compartment is being built again
+	notifier    int   // socket of sd_notify(3), -1 without one
 }
 
 // Run serves until the application is over and returns the exit status.

@@ -149,9 +149,21 @@ func (s *Supervisor) force(cause string) {
 	}
 }
 
+// What an Announce says.
+const (
+	announceUp    = 1
+	announceStops = 2
+)
+
 func (s *Supervisor) moveApplication(to control.State, cause string) {
 	s.journal.add(control.Event{Kind: control.EventApplication, From: s.state, To: to, Text: cause})
 	s.state, s.cause = to, cause
+	switch to {
+	case control.Running:
+		s.call(wire.Announce, nil, announceUp)
+	case control.Stopping:
+		s.call(wire.Announce, nil, announceStops)
+	}
 	if s.plan.Quiet {
 		return // what went wrong is said of the component
 	}

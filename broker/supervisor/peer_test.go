@@ -218,6 +218,9 @@ func (m *peer) serve() {
 			m.note("%s %s", signalName(syscall.Signal(signal)), name)
 			m.reply(h, 0, nil)
 			m.workerEnded(name, worker, wire.Signaled, signal)
+		case wire.Announce:
+			b.U32()
+			m.reply(h, 0, nil)
 		case wire.Finish:
 			m.finished <- int(b.U32())
 			m.reply(h, 0, nil)

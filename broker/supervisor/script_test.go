@@ -42,7 +42,8 @@ type script struct {
 
 	busy       map[string]bool // components with a connection
 	checks     map[string]int  // how often Check fails
-	refuseLogs syscall.Errno   // the answer to OpenLog
+	announced  []uint32
+	refuseLogs syscall.Errno // the answer to OpenLog
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -125,6 +126,8 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		if m.checks[name] >= 0 {
 			status = unix.ETIMEDOUT
 		}
+	case wire.Announce:
+		m.announced = append(m.announced, fields[0])
 	case wire.Watch:
 		m.log = append(m.log, fmt.Sprintf("watch %s", m.app.plan.Components[fields[0]].Name))
 	case wire.Retire:

@@ -60,7 +60,7 @@ func addSupervisor(p *plan.Plan, programs launch.Programs) (int, error) {
 }
 
 // start runs a plan: on success it does not return.
-func start(p *plan.Plan, idempotent bool) error {
+func start(p *plan.Plan, idempotent bool, manager *launch.Manager) error {
 	programs, err := launch.Find()
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func start(p *plan.Plan, idempotent bool) error {
 	if err != nil {
 		return err
 	}
-	err = launch.Launch(p, programs, supervisor)
+	err = launch.Launch(p, programs, supervisor, manager)
 	var running *launch.ErrRunning
 	if idempotent && errors.As(err, &running) {
 		fmt.Fprintf(os.Stderr, "sandbox: application %q runs already, its broker is process %s\n", running.Application, running.Pid)
@@ -81,23 +81,32 @@ func start(p *plan.Plan, idempotent bool) error {
 func runCommand() *cobra.Command {
 	var set []string
 	var idempotent bool
+	var ready int
 	c := &cobra.Command{
 		Use:     "run FILE",
 		GroupID: "run",
 		Short:   "Run the application of a policy file in the foreground",
 		Long: `run starts the application that FILE describes and stays in the foreground.
 What components write appears with their names in front. SIGTERM and SIGINT
-stop them in order; a second one ends everything at once.`,
+stop them in order; a second one ends everything at once. A service manager is
+told when the application is up and when it stops (NOTIFY_SOCKET of systemd,
+--ready-fd for s6), and sockets that it made are used for the grants that they
+are named after (LISTEN_FDS, LISTEN_FDNAMES).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, arguments []string) error {
 			_, p, err := compileFile(arguments[0], set)
 			if err != nil {
 				return failedStart(err)
 			}
-			return start(p, idempotent)
+			manager, err := launch.FindManager(ready)
+			if err != nil {
+				return err
+			}
+			return start(p, idempotent, manager)
 		},
 	}
 	c.Flags().StringArrayVar(&set, "set", nil, "override a value of the policy: `KEY=VALUE`, for example components.web.limits.memory=1G")
+	c.Flags().IntVar(&ready, "ready-fd", -1, "write a newline to this descriptor `NUMBER` when the application is up (s6's notification-fd)")
 	c.Flags().BoolVar(&idempotent, "idempotent", false, "succeed without doing anything when the application runs already")
 	return c
 }

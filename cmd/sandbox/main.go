@@ -66,7 +66,7 @@ descriptors that a monitor hands over.`,
 		&cobra.Group{ID: "policy", Title: "Policies:"},
 		&cobra.Group{ID: "look", Title: "Looking:"},
 	)
-	c.AddCommand(runCommand(), upCommand(), wrapCommand(), buildCommand())
+	c.AddCommand(runCommand(), upCommand(), installCommand(), wrapCommand(), buildCommand())
 	c.AddCommand(checkCommand(), explainCommand(), diffCommand(), lintCommand(), schemaCommand(), initCommand())
 	c.AddCommand(inspectCommand(), doctorCommand())
 	c.AddCommand(controlCommands()...)

@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
+	"bulkhead/broker/launch"
 	"bulkhead/policy"
 )
 
@@ -97,7 +98,7 @@ func (w *wrapping) run(command []string) error {
 		return failedStart(err)
 	}
 	p.Quiet = !w.verbose
-	return start(p, false)
+	return start(p, false, launch.NoManager())
 }
 
 func (w *wrapping) policy(command []string) ([]byte, error) {

@@ -111,7 +111,15 @@ func (a *Application) Run(policy string) *Application {
 // Start starts bin/sandbox in the foreground.
 func (a *Application) Start(environment []string, arguments ...string) *Application {
 	a.t.Helper()
-	a.command = exec.Command(filepath.Join(*binDirectory, "sandbox"), arguments...)
+	return a.StartWith(nil, environment, arguments...)
+}
+
+// StartWith starts bin/sandbox with files as descriptors 3 and on, which
+// LISTEN_PID says are for it.
+func (a *Application) StartWith(files []*os.File, environment []string, arguments ...string) *Application {
+	a.t.Helper()
+	a.command = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, filepath.Join(*binDirectory, "sandbox")}, arguments...)...)
+	a.command.ExtraFiles = files
 	a.command.Stdout, a.command.Stderr = a.Said, a.Said
 	a.command.Env = append(os.Environ(), environment...)
 	a.command.WaitDelay = time.Second

@@ -1,0 +1,112 @@
+package launch
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// Manager is what the service manager that started this process wants of it:
+// systemd by its environment, s6 by a descriptor.
+type Manager struct {
+	notify    int            // connected to NOTIFY_SOCKET, or -1
+	ready     int            // gets a newline when the application is up, or -1
+	listeners map[string]int // sockets that it made, by grant
+}
+
+// NoManager is that of a process that nobody manages.
+func NoManager() *Manager { return &Manager{notify: -1, ready: -1} }
+
+// FindManager takes over what sd_notify(3) and sd_listen_fds(3) describe.
+// ready is a descriptor as s6 calls it notification-fd, or -1.
+func FindManager(ready int) (*Manager, error) {
+	m := NoManager()
+	if ready >= 0 {
+		fd, err := away(ready)
+		if err != nil {
+			return nil, fmt.Errorf("use descriptor %d to say ready: %w", ready, err)
+		}
+		m.ready = fd
+	}
+	if os.Getenv("LISTEN_FDS") != "" && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
+		if err := m.takeListeners(); err != nil {
+			return nil, err
+		}
+	}
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return m, nil
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to the service manager's NOTIFY_SOCKET %s: %w", path, err)
+	}
+	m.notify = fd
+	return m, nil
+}
+
+// firstListener is SD_LISTEN_FDS_START.
+const firstListener = 3
+
+// takeListeners takes the sockets that the manager made, each under the name
+// of the grant that it is for.
+func (m *Manager) takeListeners() error {
+	count, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	if err != nil || count < 0 || count > 1024 || len(names) != count {
+		return fmt.Errorf("take over the service manager's sockets: LISTEN_FDS=%s and LISTEN_FDNAMES=%s do not fit together; each socket needs the name of its grant",
+			os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES"))
+	}
+	m.listeners = map[string]int{}
+	for i, name := range names {
+		fd, err := away(firstListener + i)
+		if err != nil {
+			return fmt.Errorf("take over the service manager's socket %q: %w", name, err)
+		}
+		m.listeners[name] = fd
+	}
+	return nil
+}
+
+// away moves an inherited descriptor out of the way of those with fixed
+// numbers, and out of the hands of what is started here.
+func away(fd int) (int, error) {
+	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 16)
+	if err != nil {
+		return -1, err
+	}
+	unix.Close(fd)
+	return copied, nil
+}
+
+// listen returns the manager's socket for a grant, or makes one.
+func (m *Manager) listen(g *plan.Grant) (int, error) {
+	fd, ok := m.listeners[g.Name]
+	if !ok {
+		return listen(g)
+	}
+	family, kind := unix.AF_UNIX, unix.SOCK_STREAM
+	if ip, err := netip.ParseAddr(g.Address); err == nil {
+		if family = unix.AF_INET; ip.Is6() {
+			family = unix.AF_INET6
+		}
+	}
+	if g.Network == "udp" || g.Network == "unix-datagram" {
+		kind = unix.SOCK_DGRAM
+	}
+	for _, option := range []struct{ name, want int }{{unix.SO_DOMAIN, family}, {unix.SO_TYPE, kind}} {
+		if is, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option.name); err != nil || is != option.want {
+			return -1, &GrantError{g, "take over the service manager's socket of that name, which is of another kind", unix.EPROTOTYPE}
+		}
+	}
+	return fd, nil
+}

@@ -1,0 +1,42 @@
+package monitor
+
+import (
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+)
+
+// What an Announce says.
+const (
+	announceUp    = 1
+	announceStops = 2
+)
+
+// commandAnnounce tells the service manager that started the broker how the
+// application is. The monitor does it, because managers listen to a service's
+// main process only.
+func (m *Monitor) commandAnnounce(h wire.Header, b *wire.Body) (uint32, error) {
+	what := b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	text := ""
+	switch what {
+	case announceUp:
+		text = "READY=1\nSTATUS=application " + m.plan.Application + " is up"
+		if m.handover.Ready >= 0 {
+			unix.Write(m.handover.Ready, []byte{'\n'})
+			unix.Close(m.handover.Ready)
+			m.handover.Ready = -1
+		}
+	case announceStops:
+		text = "STOPPING=1\nSTATUS=application " + m.plan.Application + " stops"
+	default:
+		return 0, unix.EINVAL
+	}
+	if m.handover.Notify < 0 {
+		return 0, nil
+	}
+	// A manager that does not read must not hold the application up.
+	return 0, unix.Send(m.handover.Notify, []byte(text), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
