@@ -64,6 +64,7 @@ func claim(base, application string, programs Programs) (*directory, error) {
 		d, stale, err := tryClaim(path)
 		switch {
 		case err != nil:
+			os.Remove(path) // if it is empty: it may just have been made
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		case d != nil && !stale:
 			d.hierarchy, d.group = hierarchy, cgroup.Application(above, application)
@@ -144,8 +145,8 @@ func (d *directory) sweep(programs Programs) error {
 }
 
 // protect starts the sweeper and says who runs the application.
-func (d *directory) protect(p *plan.Plan, programs Programs, manager *Manager) error {
-	if err := d.startSweeper(socketPaths(p, manager), programs); err != nil {
+func (d *directory) protect(p *plan.Plan, programs Programs) error {
+	if err := d.startSweeper(socketPaths(p), programs); err != nil {
 		return err
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
@@ -175,12 +176,9 @@ func (d *directory) useMemory() error {
 }
 
 // socketPaths are the files of granted unix sockets, which go with the run.
-func socketPaths(p *plan.Plan, manager *Manager) []string {
+func socketPaths(p *plan.Plan) []string {
 	var paths []string
 	for _, g := range p.Grants {
-		if _, others := manager.listeners[g.Name]; others {
-			continue // the service manager's, who keeps it
-		}
 		if g.Kind == plan.GrantListen && strings.HasPrefix(g.Network, "unix") && strings.HasPrefix(g.Address, "/") {
 			paths = append(paths, g.Address)
 		}

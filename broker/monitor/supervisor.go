@@ -95,7 +95,6 @@ func init() {
 		wire.Probe:        (*Monitor).commandProbe,
 		wire.OpenLog:      (*Monitor).commandOpenLog,
 		wire.Check:        (*Monitor).commandCheck,
-		wire.Announce:     (*Monitor).commandAnnounce,
 		wire.Watch:        (*Monitor).commandWatch,
 		wire.Retire:       (*Monitor).commandRetire,
 	}

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -347,10 +348,18 @@ func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
 	if w.requester != nil {
 		m.reply(w.requester, wire.Start, w.request, errno, nil)
 	}
+	if w.component.index == m.handover.Supervisor {
+		lastWords("start the supervisor: " + step + ": " + errno.Error())
+		return
+	}
 	m.tell(wire.WorkerFailed, func(b *wire.Message) {
 		b.U32(w.id).U32(uint32(w.component.index)).U32(uint32(errno)).String(step)
 	})
 }
+
+// lastWords says why the application ends when nobody else can say it: without
+// the supervisor there is no other voice.
+func lastWords(why string) { os.Stderr.WriteString("sandbox: " + why + "\n") }
 
 // ended is called when the program ended by itself or by a signal.
 func (m *Monitor) ended(w *work, said worker.Message) {
@@ -417,6 +426,7 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 		})
 	}
 	if w == m.supervisor {
+		lastWords("the supervisor ended: " + reason)
 		return
 	}
 	m.tell(wire.WorkerEnded, func(b *wire.Message) {

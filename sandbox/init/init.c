@@ -85,7 +85,7 @@ int main(void)
 		uint32_t m[2];
 		int fds[16], fd_count = 16;
 		long n = message_receive(CONTROL_FD, m, sizeof m, fds, &fd_count);
-		if (n == 0)
+		if (n == 0 || (n < 0 && errno == ECONNRESET)) /* reset: with a message of ours unread */
 			return 0; /* the monitor is gone, and with pid 1 goes everything */
 		if (n != sizeof m || m[0] != MSG_SPAWN || fd_count < 1)
 			die("read a message of the monitor");

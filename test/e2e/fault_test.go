@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,45 +88,77 @@ var victims = []victim{
 	{WorkerInit, "supervisor"}, {WorkerInit, "web"}, {WorkerInit, "work"}, {Program, "web"}, {Program, "slow"},
 }
 
+// lane gives an application a site of its own: launchers that run at the same
+// time are told apart by the paths of their programs.
+func lane(t *testing.T) *Site {
+	t.Helper()
+	t.Parallel()
+	site(t) // or the test cannot run here
+	own, err := newSite(*binDirectory)
+	t.Cleanup(own.remove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own
+}
+
 // Each process of the application is killed at each step at which it is there.
 func TestKillEachAtEachStep(t *testing.T) {
+	var mutex sync.Mutex
 	hits, tried := map[string]bool{}, map[string]bool{}
-	for _, m := range moments {
-		for _, v := range victims {
-			t.Run(m.name+", "+v.String(), func(t *testing.T) {
-				a := New(t, "step").Write(loaded).Run()
-				m.reach(a)
-				tried[m.name+", "+v.String()] = true
-				// Some live for a moment only: looked for as long as this step lasts.
-				for end := time.Now().Add(300 * time.Millisecond); a.running() && time.Now().Before(end); {
-					if found := a.Of(v.role, v.component); len(found) > 0 {
-						a.note()
-						if found[0].Kill(unix.SIGKILL) == nil {
-							hits[m.name+", "+v.String()] = true
+	mark := func(set map[string]bool, what string) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		set[what] = true
+	}
+	for number, m := range moments {
+		t.Run(m.name, func(t *testing.T) {
+			own := lane(t)
+			for _, v := range victims {
+				t.Run(v.String(), func(t *testing.T) {
+					a := New(t, "step-"+itoa(number))
+					a.site = own
+					a.Write(loaded).Run()
+					m.reach(a)
+					mark(tried, m.name+", "+v.String())
+					// Some live for a moment only: looked for as long as this step lasts.
+					for end := time.Now().Add(300 * time.Millisecond); a.running() && time.Now().Before(end); {
+						if found := a.Of(v.role, v.component); len(found) > 0 {
+							a.note()
+							if found[0].Kill(unix.SIGKILL) == nil {
+								mark(hits, m.name+", "+v.String())
+							}
+							break
 						}
-						break
 					}
-				}
-				a.survive()
-				if !t.Failed() {
-					a.worksAgain()
-				}
-			})
-		}
+					if v.role == Sweeper {
+						// It is replaced when the monitor runs; a stop before that
+						// is a power cut.
+						a.Err.wait("up after", patience)
+					}
+					a.survive()
+					if !t.Failed() {
+						a.worksAgain()
+					}
+				})
+			}
+		})
 	}
-	// What must have been hit, or the test tests nothing.
-	for _, must := range []string{
-		"in the middle of the build, launcher", "in the middle of the build, sweeper",
-		"right after the exec, monitor", "right after the exec, compartment's init supervisor",
-		"when it is ready, monitor", "when it is ready, supervisor", "when it is ready, sweeper",
-		"when it is ready, compartment's init web", "when it is ready, worker's init web", "when it is ready, program web",
-		"under load, monitor", "under load, worker's init work", "under load, compartment's init work",
-		"while it stops, monitor", "while it stops, supervisor", "while it stops, sweeper", "while it stops, compartment's init supervisor",
-	} {
-		if tried[must] && !hits[must] && !t.Failed() {
-			t.Errorf("nothing was hit %s", must)
+	t.Cleanup(func() {
+		// What must have been hit, or the test tests nothing.
+		for _, must := range []string{
+			"in the middle of the build, launcher", "in the middle of the build, sweeper",
+			"right after the exec, monitor", "right after the exec, compartment's init supervisor",
+			"when it is ready, monitor", "when it is ready, supervisor", "when it is ready, sweeper",
+			"when it is ready, compartment's init web", "when it is ready, worker's init web", "when it is ready, program web",
+			"under load, monitor", "under load, worker's init work", "under load, compartment's init work",
+			"while it stops, monitor", "while it stops, supervisor", "while it stops, sweeper", "while it stops, compartment's init supervisor",
+		} {
+			if tried[must] && !hits[must] && !t.Failed() {
+				t.Errorf("nothing was hit %s", must)
+			}
 		}
-	}
+	})
 }
 
 // A program that is killed is started again, and nobody else notices.
@@ -208,17 +241,12 @@ func TestRandomFaults(t *testing.T) {
 		}
 	}
 	const lanes = 4
-	for lane := range lanes {
-		t.Run(fmt.Sprintf("lane %d", lane), func(t *testing.T) {
-			t.Parallel()
-			own, err := newSite(*binDirectory) // programs are known by their paths
-			defer own.remove()
-			if err != nil {
-				t.Fatal(err)
-			}
-			random := rand.New(rand.NewPCG(*faultSeed, uint64(lane)))
+	for number := range lanes {
+		t.Run("lane "+itoa(number), func(t *testing.T) {
+			own := lane(t)
+			random := rand.New(rand.NewPCG(*faultSeed, uint64(number)))
 			kinds := map[Role]int{}
-			a := New(t, fmt.Sprintf("random-%d", lane))
+			a := New(t, "random-"+itoa(number))
 			a.site = own
 			a.Write(loaded)
 			for i := range n / lanes {
@@ -244,11 +272,21 @@ func TestRandomFaults(t *testing.T) {
 				}
 				a.survive()
 				if t.Failed() {
-					t.Fatalf("fault %d of lane %d (-seed %d -faults %d)", i, lane, *faultSeed, n)
+					t.Fatalf("fault %d of lane %d (-seed %d -faults %d)", i, number, *faultSeed, n)
 				}
 			}
 			a.worksAgain()
 			t.Logf("killed: %v", kinds)
 		})
+	}
+}
+
+// Who kills the supervisor ends the application, which says so.
+func TestKilledSupervisorIsSaid(t *testing.T) {
+	a := New(t, "said").Write(loaded).Run().Ready()
+	a.Of(Supervisor, "")[0].Kill(unix.SIGKILL)
+	a.ExpectStatus(125)
+	if !strings.Contains(a.Err.String(), "sandbox: the supervisor ended") {
+		t.Errorf("nothing says why:\n%s", a.Err)
 	}
 }

@@ -246,3 +246,33 @@ func TestPlanTooLarge(t *testing.T) {
 		})
 	}
 }
+
+// With too few descriptors to be had, a start fails and undoes itself, or
+// succeeds; there is nothing between.
+func TestOutOfDescriptors(t *testing.T) {
+	ran := 0
+	for _, n := range []int{8, 12, 16, 24, 32, 64, 256, 4096, 16384} {
+		t.Run(itoa(n), func(t *testing.T) {
+			a := New(t, "descriptors").Write(sleeper)
+			a.command = exec.Command(a.site.Busybox, "sh", "-c", "ulimit -n "+itoa(n)+" && exec "+a.site.Sandbox+" run "+a.Policy)
+			a.start()
+			if a.Err.wait("application "+a.Name+": up after", patience) {
+				ran++
+				if status := a.Stop(); status != 0 {
+					t.Errorf("status %d", status)
+				}
+				return
+			}
+			if status := a.Wait(); status != 125 && status != 2 { // 2: the Go runtime itself could not start
+				t.Errorf("status %d", status)
+			}
+			if a.Err.String() == "" {
+				t.Error("it says nothing")
+			}
+			a.ExpectNothingLeft(0)
+		})
+	}
+	if ran == 0 { // with CAP_SYS_RESOURCE the limit is raised, and most do
+		t.Error("none ran")
+	}
+}
