@@ -145,8 +145,8 @@ func (d *directory) sweep(programs Programs) error {
 }
 
 // protect starts the sweeper and says who runs the application.
-func (d *directory) protect(p *plan.Plan, programs Programs) error {
-	if err := d.startSweeper(socketPaths(p), programs); err != nil {
+func (d *directory) protect(p *plan.Plan, programs Programs, manager *Manager) error {
+	if err := d.startSweeper(socketPaths(p, manager), programs); err != nil {
 		return err
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
@@ -176,9 +176,12 @@ func (d *directory) useMemory() error {
 }
 
 // socketPaths are the files of granted unix sockets, which go with the run.
-func socketPaths(p *plan.Plan) []string {
+func socketPaths(p *plan.Plan, manager *Manager) []string {
 	var paths []string
 	for _, g := range p.Grants {
+		if _, others := manager.listeners[g.Name]; others {
+			continue // the service manager's, who keeps it
+		}
 		if g.Kind == plan.GrantListen && strings.HasPrefix(g.Network, "unix") && strings.HasPrefix(g.Address, "/") {
 			paths = append(paths, g.Address)
 		}

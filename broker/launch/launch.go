@@ -77,8 +77,11 @@ func (e *ErrRunning) Error() string {
 // compartments, because a port in use is the likeliest failure and the
 // cheapest to find; the compartments side by side, because each takes ten
 // milliseconds of mostly waiting; the exec last.
-func Launch(p *plan.Plan, programs Programs, supervisor int) error {
+func Launch(p *plan.Plan, programs Programs, supervisor int, manager *Manager) error {
 	if err := nameTaken(p, supervisor); err != nil {
+		return err
+	}
+	if err := raiseLimits(p); err != nil {
 		return err
 	}
 	if err := raiseLimits(p); err != nil {
@@ -92,11 +95,11 @@ func Launch(p *plan.Plan, programs Programs, supervisor int) error {
 	if err != nil {
 		return err
 	}
-	if err := d.protect(p, programs); err != nil {
+	if err := d.protect(p, programs, manager); err != nil {
 		d.abandon()
 		return err
 	}
-	h, err := buildLocked(base, p, programs, supervisor, d)
+	h, err := buildLocked(base, p, programs, supervisor, manager, d)
 	if err == nil {
 		err = become(programs, h, p)
 	}
@@ -120,7 +123,7 @@ func nameTaken(p *plan.Plan, supervisor int) error {
 
 // buildLocked keeps sweepers of other applications from removing the cgroup
 // that they all share while groups are made in it.
-func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, d *directory) (*handover.Handover, error) {
+func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, manager *Manager, d *directory) (*handover.Handover, error) {
 	fd, err := unix.Open(base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer unix.Close(fd)
@@ -129,14 +132,15 @@ func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, d
 	if err != nil {
 		return nil, fmt.Errorf("lock the state directory %s: %w", base, err)
 	}
-	return build(p, programs, supervisor, d)
+	return build(p, programs, supervisor, manager, d)
 }
 
 // build makes everything that the monitor takes over.
-func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*handover.Handover, error) {
+func build(p *plan.Plan, programs Programs, supervisor int, manager *Manager, d *directory) (*handover.Handover, error) {
 	h := &handover.Handover{
 		Directory: d.path, Group: d.group, Builder: programs.Sandbox, Init: programs.Init, Supervisor: supervisor,
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper, Sweep: d.command,
+		Notify: manager.notify, Ready: manager.ready,
 	}
 	var err error
 	for i := range p.Grants {
@@ -144,7 +148,7 @@ func build(p *plan.Plan, programs Programs, supervisor int, d *directory) (*hand
 		if g.Kind != plan.GrantListen {
 			continue
 		}
-		fd, err := listen(g)
+		fd, err := manager.listen(g)
 		if err != nil {
 			return nil, err
 		}
@@ -191,6 +195,11 @@ func compartments(p *plan.Plan, programs Programs, d *directory) ([]handover.Com
 // that the handover names.
 func become(programs Programs, h *handover.Handover, p *plan.Plan) error {
 	keep := []*int{&h.Lock, &h.Sweeper, &h.Control, &h.Status}
+	for _, fd := range []*int{&h.Notify, &h.Ready} {
+		if *fd >= 0 {
+			keep = append(keep, fd)
+		}
+	}
 	for i := range h.Compartments {
 		keep = append(keep, &h.Compartments[i].Control, &h.Compartments[i].Pidfd)
 	}

@@ -95,6 +95,7 @@ func init() {
 		wire.Probe:        (*Monitor).commandProbe,
 		wire.OpenLog:      (*Monitor).commandOpenLog,
 		wire.Check:        (*Monitor).commandCheck,
+		wire.Announce:     (*Monitor).commandAnnounce,
 		wire.Watch:        (*Monitor).commandWatch,
 		wire.Retire:       (*Monitor).commandRetire,
 	}
@@ -112,6 +113,9 @@ func (m *Monitor) supervisorAsks() {
 	var body wire.Body
 	if err == nil && n > 0 {
 		h, body, err = wire.Parse(m.bytes[:n], len(fds))
+	}
+	if err == nil && n == 0 {
+		lastWords("the supervisor ended; the application ends with it")
 	}
 	if err == nil && n == 0 {
 		lastWords("the supervisor ended; the application ends with it")
