@@ -55,6 +55,7 @@ func (c *compiler) compile() *plan.Plan {
 		component := &componentCompiler{compiler: c, name: entry.Name, at: entry.Position, source: &entry.Value, grants: p.Grants}
 		p.Components = append(p.Components, component.compile())
 	}
+	p.Control.Metrics = c.metrics(p)
 	startable := c.starts(p)
 	if _, mistakes := split(c.problems); len(mistakes) == 0 {
 		// Else a misspelt name would be reported a second time, as its absence.

@@ -30,6 +30,9 @@ func Explain(w io.Writer, p *Policy, pl *plan.Plan, component string) error {
 	}
 	if component == "" {
 		explainSupervision(out, pl)
+		if pl.Control.Metrics != "" {
+			out.row("the supervisor answers GET /metrics on the grant "+pl.Control.Metrics, "", p.file.Control.Metrics.Position)
+		}
 	}
 	return out.err
 }

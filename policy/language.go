@@ -27,7 +27,7 @@ type File struct {
 	Grants      Map[Grant]         `key:"grants" doc:"Rights to descriptors, by name."`
 	Components  Map[Component]     `key:"components" needed:"true" doc:"The programs of the application, by name."`
 	Supervision SupervisionSetting `key:"supervision" doc:"Who restarts with whom, and when it is too much."`
-	Control     ControlSetting     `key:"control" doc:"Who may use the control socket."`
+	Control     ControlSetting     `key:"control" doc:"Who may ask the supervisor."`
 	Logs        LogSetting         `key:"logs" doc:"Where the output of all components goes; the default is terminal."`
 }
 
@@ -150,9 +150,10 @@ type LogFile struct {
 	Full     Text     `key:"full" values:"wait|drop" doc:"On a full disk components wait until there is room (the default), or lines are dropped and counted."`
 }
 
-// ControlSetting says who may use the control socket.
+// ControlSetting says who may ask the supervisor.
 type ControlSetting struct {
 	ReadGroup Text `key:"read-group" doc:"A group of the host that may ask for the status."`
+	Metrics   Text `key:"metrics" kind:"name" doc:"A listening grant of its own on which the supervisor answers GET /metrics, as Prometheus asks."`
 }
 
 // Value is a scalar with the place where it was written.

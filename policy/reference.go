@@ -9,7 +9,7 @@ import (
 
 // ReferenceParts are the names of the tables that WriteReference writes.
 func ReferenceParts() []string {
-	return []string{"file", "grant", "component", "files", "limits", "workers", "health", "logs", "supervision", "syscall condition", "defaults", "groups", "lint"}
+	return []string{"file", "grant", "component", "files", "limits", "workers", "health", "logs", "supervision", "control", "syscall condition", "defaults", "groups", "lint"}
 }
 
 // WriteReference writes one table of docs/policy.md, from the types that the
@@ -35,6 +35,8 @@ func WriteReference(w io.Writer, part string) error {
 		keyTable(out, reflect.TypeFor[LogFile]())
 	case "supervision":
 		keyTable(out, reflect.TypeFor[SupervisionSetting]())
+	case "control":
+		keyTable(out, reflect.TypeFor[ControlSetting]())
 	case "syscall condition":
 		keyTable(out, reflect.TypeFor[SyscallCondition]())
 	case "defaults":

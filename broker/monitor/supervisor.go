@@ -18,6 +18,7 @@ const (
 	supervisorControl = 4
 	supervisorPlan    = 5
 	supervisorStatus  = 6
+	supervisorMetrics = 7 // a granted socket, if the plan has one for it
 )
 
 // startSupervisor runs the supervisor, a component like the others but for
@@ -46,13 +47,19 @@ func (m *Monitor) startSupervisor() error {
 		}
 	}
 	c := m.components[m.handover.Supervisor]
-	w, err := m.run(c, &request{passed: []worker.Passed{
+	passed := []worker.Passed{
 		{FD: 0, Number: 0}, {FD: 1, Number: 1}, {FD: 2, Number: 2},
 		{FD: pair[1], Number: supervisorLink},
 		{FD: m.handover.Control, Number: supervisorControl},
 		{FD: handover.PlanFD, Number: supervisorPlan},
 		{FD: m.handover.Status, Number: supervisorStatus},
-	}})
+	}
+	for grant, listener := range m.listeners {
+		if m.plan.Control.Metrics != "" && m.plan.Grants[grant].Name == m.plan.Control.Metrics {
+			passed = append(passed, worker.Passed{FD: listener, Number: supervisorMetrics})
+		}
+	}
+	w, err := m.run(c, &request{passed: passed})
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}

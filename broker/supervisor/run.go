@@ -20,6 +20,7 @@ const (
 	fdControl = 4 // a listening socket for those who may do everything
 	fdPlan    = 5 // a sealed memfd
 	fdStatus  = 6 // a listening socket for those who may only look
+	fdMetrics = 7 // a granted listening socket, where the plan has one for metrics
 )
 
 // Run is the whole process: it supervises the application whose plan and
@@ -64,7 +65,16 @@ func run() (int, error) {
 	if err != nil {
 		return statusBroken, err
 	}
-	return s.serve(l, control, look)
+	servers := []*server{control, look}
+	if p.Control.Metrics != "" {
+		metrics, err := newServer(fdMetrics, false, s)
+		if err != nil {
+			return statusBroken, err
+		}
+		metrics.metrics = true
+		servers = append(servers, metrics)
+	}
+	return s.serve(l, servers...)
 }
 
 // serve runs everything round loop.

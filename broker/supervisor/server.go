@@ -27,6 +27,7 @@ type server struct {
 	file    *os.File
 	raw     syscall.RawConn
 	control bool // every verb, not only those that read
+	metrics bool // it speaks HTTP and answers with metrics
 	post    func(any)
 	over    <-chan struct{}
 
@@ -74,13 +75,19 @@ func (v *server) admit(c *client) {
 	}
 	v.mu.Unlock()
 	if full {
-		c.write(control.Reply{Error: "too many clients are connected; try again"})
+		if !v.metrics {
+			c.write(control.Reply{Error: "too many clients are connected; try again"})
+		}
 		c.file.Close()
 		return
 	}
 	go func() {
 		c.in = bufio.NewReaderSize(c.file, control.MaximumRequest)
-		c.serve()
+		if v.metrics {
+			c.serveMetrics()
+		} else {
+			c.serve()
+		}
 		c.file.Close()
 		v.mu.Lock()
 		v.clients--

@@ -393,7 +393,8 @@ type Group struct {
 	Groups   []Group       `json:"groups,omitempty"`
 }
 
-// Control says who may use the control socket.
+// Control says who may ask the supervisor.
 type Control struct {
-	ReadGroup uint32 `json:"read-group"` // a group that may ask for status; 0 is root's
+	ReadGroup uint32 `json:"read-group"`        // a group that may ask for status; 0 is root's
+	Metrics   string `json:"metrics,omitempty"` // a listening grant on which the supervisor tells numbers
 }
