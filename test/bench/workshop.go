@@ -40,8 +40,8 @@ var (
 )
 
 func openWorkshop(ctx context.Context) (*workshop, error) {
-	// Not in /tmp: the compartments of sandbox wrap have a /tmp of their own.
-	dir, err := os.MkdirTemp("/var/tmp", "bench-")
+	// Not in /tmp: the compartments of sandbox wrap have a /tmp of their own, and firejail runs nothing from there.
+	dir, err := os.MkdirTemp("/srv", "bench-")
 	if err != nil {
 		return nil, err
 	}
@@ -292,6 +292,24 @@ func (w *workshop) xinetdSettings(port string) (string, error) {
 `, port, w.outside("echo"))
 	path := w.path("xinetd.conf")
 	return path, os.WriteFile(path, []byte(settings), 0o644)
+}
+
+// connectionPolicy writes a policy for the echo program with a compartment for each connection.
+func (w *workshop) connectionPolicy(port string, ahead int) (string, error) {
+	policy := fmt.Sprintf(`application: bench-%d-connections-%d
+grants:
+  echo: {listen: "tcp:127.0.0.1:%s"}
+components:
+  echo:
+    command: [%s]
+    start: per-connection
+    grants: [echo: {number: 0}]
+    files: {proc: none}
+    limits: {memory: 64M, processes: 1}
+    workers: {maximum: 16, ready-ahead: %d}
+`, os.Getpid(), ahead, port, w.outside("echo"), ahead)
+	path := w.path(fmt.Sprintf("connections-%d.yaml", ahead))
+	return path, os.WriteFile(path, []byte(policy), 0o644)
 }
 
 // freePort is a port of loopback that nobody uses at the moment.

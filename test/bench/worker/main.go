@@ -1,7 +1,7 @@
 // Command worker measures how long Bulkhead takes to start a worker of a component that is up. It runs an
 // application of two components: a front that asks, again and again, and the program under test.
 //
-//	worker N -sandbox FILE -front FILE [-first] [-ready-ahead] [-flight K] [-one-core] -- PROGRAM ARGUMENT...
+//	worker N -sandbox FILE -front FILE [-first] [-ready-ahead] [-flight K] [-one-core] [-default-limits] -- PROGRAM ARGUMENT...
 //
 // It prints N samples in nanoseconds, one a line. They end when the front was told of the worker's end, or with
 // -first at the program's first instruction, which PROGRAM (ending in "stamp") prints. With -ready-ahead workers wait
@@ -29,6 +29,7 @@ type settings struct {
 	Samples               int
 	Sandbox, Front        string
 	First, Ready, OneCore bool
+	Default               bool
 	Flight                int
 	Program               []string
 }
@@ -83,6 +84,7 @@ func parse(arguments []string) (*settings, error) {
 	f.BoolVar(&s.First, "first", false, "until the program's first instruction")
 	f.BoolVar(&s.Ready, "ready-ahead", false, "from a pool")
 	f.BoolVar(&s.OneCore, "one-core", false, "everything on one core")
+	f.BoolVar(&s.Default, "default-limits", false, "limits in the controllers that every policy has, memory and pids, and not in cpu")
 	f.IntVar(&s.Flight, "flight", 1, "workers at once")
 	if err := f.Parse(arguments[2:]); err != nil {
 		return nil, err
@@ -95,7 +97,7 @@ func parse(arguments []string) (*settings, error) {
 }
 
 // The walls are those of the raw limit, raw/worker.c, and the cgroup leaf has limits in the same three
-// controllers. The temporary directory is not /tmp, because the program lies there.
+// controllers unless -default-limits is given. The temporary directory is not /tmp, because the program lies there.
 var policy = template.Must(template.New("policy").Funcs(template.FuncMap{"quote": strconv.Quote}).Parse(`
 application: bench-{{.Pid}}
 components:
@@ -111,7 +113,7 @@ components:
     start: per-request
     syscalls: [setuid, setgid] # busybox gives up rights that it does not have
     files: {proc: own, temporary: [{path: /scratch, size: 16M}]}
-    limits: {memory: 64M, processes: 15, cpu-share: 50}
+    limits: {memory: 64M, processes: 15{{if not .Default}}, cpu-share: 50{{end}}}
     workers: {maximum: {{.Maximum}}, queue: 1, ready-ahead: {{.Ahead}}}
 `))
 
