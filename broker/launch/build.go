@@ -17,6 +17,9 @@ import (
 // has died: it builds that compartment again, hands its init over on
 // descriptor 3 and is done. The plan is on descriptor 4.
 func Build(component int, directory, group, libexec string) error {
+	// The monitor's copy of the sweeper's pipe, behind the socket and the plan:
+	// what is built must not keep it.
+	unix.CloseOnExec(handover.PlanFD + 1)
 	b, err := handover.ReadFile(handover.PlanFD, plan.MaximumSize)
 	if err != nil {
 		return fmt.Errorf("read the plan: %w", err)

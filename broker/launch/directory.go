@@ -64,7 +64,7 @@ func claim(base, application string, programs Programs) (*directory, error) {
 		d, stale, err := tryClaim(path)
 		switch {
 		case err != nil:
-			os.Remove(path) // if it is empty: it may just have been made
+			unix.Rmdir(path) // if it is empty: it may just have been made
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		case d != nil && !stale:
 			d.hierarchy, d.group = hierarchy, cgroup.Application(above, application)

@@ -33,9 +33,15 @@ func (m *Monitor) commandRebuild(h wire.Header, b *wire.Body) (uint32, error) {
 	if c.control >= 0 || c.building {
 		return 0, unix.EALREADY
 	}
+	// The builder makes cgroups: the sweeper waits for its end too, whatever
+	// becomes of this process.
+	sweeper, err := unix.FcntlInt(uintptr(m.handover.Sweeper), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return 0, err // there is none at this moment
+	}
 	c.building = true
 	go func() {
-		made, err := m.build(int(index))
+		made, err := m.build(int(index), os.NewFile(uintptr(sweeper), "sweeper"))
 		m.loop.post(func() {
 			c.building = false
 			if err == nil {
@@ -61,7 +67,8 @@ func (m *Monitor) rebuilt(c *component, made handover.Compartment) error {
 }
 
 // build runs the builder and receives what it made.
-func (m *Monitor) build(index int) (handover.Compartment, error) {
+func (m *Monitor) build(index int, sweeper *os.File) (handover.Compartment, error) {
+	defer sweeper.Close()
 	made := handover.Compartment{Component: index, Control: -1, Pidfd: -1}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -77,7 +84,7 @@ func (m *Monitor) build(index int) (handover.Compartment, error) {
 	planFile := os.NewFile(uintptr(planCopy), "plan")
 	process, err := os.StartProcess(m.handover.Builder,
 		[]string{m.handover.Builder, handover.BuildCommand, strconv.Itoa(index), m.handover.Directory, m.handover.Group, filepath.Dir(m.handover.Init)},
-		&os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, far, planFile}})
+		&os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, far, planFile, sweeper}})
 	far.Close()
 	planFile.Close()
 	if err != nil {

@@ -20,7 +20,7 @@ grants:
   door: {listen: "unix:{{DIR}}/door"}
 components:
   web:  {command: [{{PROGRAM}}, program, ask, load work 3], may-start: [work], restart: always}
-  work: {command: [{{BUSYBOX}}, "true"], start: per-request, workers: {maximum: 4, queue: 8}}
+  work: {command: [{{BUSYBOX}}, sleep, "0.02"], start: per-request, workers: {maximum: 4, queue: 8}}
   door: {command: [{{PROGRAM}}, program, serve, door], grants: [door], restart: always}
   slow: {command: [{{PROGRAM}}, program, stubborn], stop-timeout: 400ms, restart: always}
 supervision: {restarts: 100, within: 10s}
