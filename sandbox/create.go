@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/sandbox/cgroup"
 	"bulkhead/sandbox/worker"
 )
 
@@ -51,6 +53,9 @@ type Compartment struct {
 func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	failed := func(what string, err error) error {
 		return fmt.Errorf("create the compartment of component %q: %s: %w", c.Name, what, err)
+	}
+	if err := enforceable(c); err != nil {
+		return nil, err
 	}
 	root := filepath.Join(site.Directory, "root", c.Name)
 	state := filepath.Join(site.Directory, "libcontainer")
@@ -128,6 +133,29 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		return nil, failed("wait for its init", err)
 	}
 	return &Compartment{Control: pair[0], Pid: pid, Pidfd: pidfd}, nil
+}
+
+// enforceable fails where this kernel lacks a wall that the component does not
+// call optional.
+func enforceable(c *plan.Component) error {
+	missing := func(wall, why string) error {
+		at := c.Position
+		return fmt.Errorf("%s:%d:%d: component %q: %s; run it where the kernel has it, or write optional: [%s]",
+			at.File, at.Line, at.Column, c.Name, why, wall)
+	}
+	if landlockABI() == 0 && !slices.Contains(c.Optional, "landlock") {
+		return missing("landlock", "this kernel has no Landlock")
+	}
+	if c.Limits.IOWeight != 0 && !slices.Contains(c.Optional, "io") {
+		hierarchy, err := cgroup.Find()
+		if err != nil {
+			return err
+		}
+		if hierarchy.Unified == "" {
+			return missing("io", "limits.io-weight needs cgroup v2")
+		}
+	}
+	return nil
 }
 
 // helloPatience is how long an init may take to read its spec.

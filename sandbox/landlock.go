@@ -42,7 +42,7 @@ type ruleset struct {
 
 // newRuleset gives the widest ruleset of an ABI version. Each version added
 // rights: 2 refer, 3 truncate, 4 TCP, 5 ioctl on devices, 6 scopes.
-func newRuleset(abi int) ruleset {
+func newRuleset(abi int, hostNetwork bool) ruleset {
 	r := ruleset{
 		files: landlockRead | landlockWrite | landlockMakeDevices | unix.LANDLOCK_ACCESS_FS_EXECUTE,
 		size:  8,
@@ -53,10 +53,12 @@ func newRuleset(abi int) ruleset {
 	if abi < 3 {
 		r.files &^= unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	}
-	if abi >= 4 {
+	if abi >= 4 && !hostNetwork {
 		// A worker's network is empty and the monitor binds and connects
 		// for it: it needs no TCP port at all.
 		r.network = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
+	}
+	if abi >= 4 {
 		r.size = 16
 	}
 	if abi >= 5 {

@@ -93,7 +93,7 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 	s.record(specProc, u32s(uint32(c.Proc)))
 
 	if abi > 0 {
-		s.landlock(c, newRuleset(abi))
+		s.landlock(c, newRuleset(abi, c.HostNetwork))
 	}
 	for _, e := range c.Root {
 		if e.Kind != plan.EntryTemporary {
@@ -101,7 +101,7 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 		}
 		rights := uint64(0)
 		if abi > 0 {
-			rights = newRuleset(abi).access(plan.Read|plan.Write, true)
+			rights = newRuleset(abi, c.HostNetwork).access(plan.Read|plan.Write, true)
 		}
 		s.text(specTemporary, append(u64s(e.Size, rights), u32s(e.Mode)...), e.Target)
 	}

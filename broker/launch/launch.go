@@ -21,6 +21,23 @@ import (
 	"bulkhead/sandbox"
 )
 
+// The numbers that the monitor finds its inheritance at are taken before the
+// Go runtime opens descriptors of its own: an epoll descriptor that is
+// replaced under the runtime's feet ends the process.
+func init() {
+	for _, number := range []int{handover.HandoverFD, handover.PlanFD} {
+		if _, err := unix.FcntlInt(uintptr(number), unix.F_GETFD, 0); err != unix.EBADF {
+			continue // somebody's already, and so not the runtime's
+		}
+		null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil || null == number {
+			continue
+		}
+		unix.Dup3(null, number, unix.O_CLOEXEC)
+		unix.Close(null)
+	}
+}
+
 // Programs are the parts of Bulkhead that a launch executes, by path.
 type Programs struct {
 	Sandbox    string // this program
@@ -79,9 +96,6 @@ func (e *ErrRunning) Error() string {
 // milliseconds of mostly waiting; the exec last.
 func Launch(p *plan.Plan, programs Programs, supervisor int, manager *Manager) error {
 	if err := nameTaken(p, supervisor); err != nil {
-		return err
-	}
-	if err := raiseLimits(p); err != nil {
 		return err
 	}
 	if err := raiseLimits(p); err != nil {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"golang.org/x/sys/unix"
+	"slices"
 
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
@@ -129,8 +130,18 @@ func (m *Monitor) lookAside(w *work, then func(busy bool, err error)) {
 func (m *Monitor) signalAll(w *work, signal unix.Signal) {
 	own := pidOf(w.init)
 	for _, pid := range w.leaf.Processes() {
-		if pid != own {
-			unix.Kill(pid, signal)
+		if pid == own {
+			continue
 		}
+		pidfd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue // gone
+		}
+		// Read again: now that the pidfd is there, a pid that is still in
+		// the worker's group is that process.
+		if slices.Contains(w.leaf.Processes(), pid) {
+			unix.PidfdSendSignal(pidfd, signal, nil, 0)
+		}
+		unix.Close(pidfd)
 	}
 }

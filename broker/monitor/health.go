@@ -38,7 +38,7 @@ func (m *Monitor) commandCheck(h wire.Header, b *wire.Body) (uint32, error) {
 		})
 	case plan.HealthHTTP:
 		m.checkAside(c, h, func() (int, error) {
-			fd, errno := connect(&m.plan.Grants[health.Grant])
+			fd, errno := connect(itself(), &m.plan.Grants[health.Grant])
 			if errno != 0 {
 				return -1, fmt.Errorf("connect to its socket: %w", errno)
 			}

@@ -83,6 +83,7 @@ type component struct {
 	spares      []spare // leaves without a worker
 	workers     int     // spawned and not yet gone
 	queue       []*request
+	waiting     int             // calls for its workers that wait elsewhere
 	ready       []*work         // prepared in advance, waiting for their descriptors
 	output      [2]int          // write ends of the log pipes: standard output and error
 	brokered    map[int32]bool  // calls that the monitor performs

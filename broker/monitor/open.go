@@ -197,7 +197,7 @@ func (m *Monitor) openAtStart(c *component) ([]worker.Passed, error) {
 		if b.Number < 0 || g.Kind == plan.GrantListen {
 			continue
 		}
-		fd, errno := m.openGrant(g)
+		fd, errno := m.openGrant(identity{c.Hosts.UID, c.Hosts.GID}, g)
 		if errno != 0 {
 			return passed, &grantError{g, errno}
 		}
@@ -206,9 +206,9 @@ func (m *Monitor) openAtStart(c *component) ([]worker.Passed, error) {
 	return passed, nil
 }
 
-func (m *Monitor) openGrant(g *plan.Grant) (int, syscall.Errno) {
+func (m *Monitor) openGrant(as identity, g *plan.Grant) (int, syscall.Errno) {
 	if g.Kind == plan.GrantConnect {
-		return connect(g)
+		return connect(as, g)
 	}
 	flags := unix.O_RDONLY
 	switch {

@@ -75,7 +75,7 @@ func (m *Monitor) probed(h wire.Header, ready bool) {
 // connection. A mere connect says nothing: the socket has been listening since
 // the application started, and the kernel completes connections by itself.
 func accepts(g *plan.Grant, listener int, patience time.Duration) bool {
-	fd, errno := connect(g)
+	fd, errno := connect(itself(), g)
 	if errno != 0 {
 		return false
 	}

@@ -21,6 +21,10 @@ func (m *Monitor) answerListen(w *work, h wire.Header, b *wire.Body, _ []int) an
 	}
 	index, _, errno := m.granted(w, name, plan.GrantListen)
 	fd, bound := m.listeners[index]
+	if errno == 0 && w.component.Start == plan.PerConnection {
+		// It has its connection; the socket would give it everybody's.
+		errno = unix.EPERM
+	}
 	if errno == 0 && !bound {
 		errno = unix.EIO
 	}
@@ -30,6 +34,21 @@ func (m *Monitor) answerListen(w *work, h wire.Header, b *wire.Body, _ []int) an
 	}
 	m.record(w, index, "")
 	return answer{fd: fd, keep: true}
+}
+
+// reopenListeners makes sure that the sockets which a new worker gets listen:
+// an earlier one may have shut them down, and the socket is the same for all.
+func (m *Monitor) reopenListeners(c *component) {
+	for _, b := range c.Grants {
+		g := &m.plan.Grants[b.Grant]
+		fd, bound := m.listeners[b.Grant]
+		if !bound || g.Network != "tcp" {
+			continue
+		}
+		if listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listening == 0 {
+			unix.Listen(fd, max(g.Backlog, 1)) // bound still: its port is nobody else's
+		}
+	}
 }
 
 // answerConnect hands out a socket that is connected to a granted address.
@@ -43,58 +62,22 @@ func (m *Monitor) answerConnect(w *work, h wire.Header, b *wire.Body, _ []int) a
 		m.denyGrant(w, h.Op, errno, "connect "+string(name))
 		return refused(errno)
 	}
-	if !m.mayWait(w) {
+	as, fd := identityOf(w), -1
+	if !m.elsewhere(w.component, func() (errno syscall.Errno) {
+		fd, errno = connect(as, g)
+		return errno
+	}, func(errno syscall.Errno) {
+		if errno != 0 {
+			m.reply(w, h.Op, h.ID, errno, nil)
+			return
+		}
+		m.record(w, index, "")
+		m.reply(w, h.Op, h.ID, 0, nil, fd)
+		unix.Close(fd)
+	}) {
 		return refused(unix.EAGAIN)
 	}
-	// Elsewhere: a connection may take as long as it likes.
-	go func() {
-		fd, errno := connect(g)
-		m.loop.post(func() {
-			w.waiting--
-			if errno != 0 {
-				m.reply(w, h.Op, h.ID, errno, nil)
-				return
-			}
-			m.record(w, index, "")
-			m.reply(w, h.Op, h.ID, 0, nil, fd)
-			unix.Close(fd)
-		})
-	}()
 	return later()
-}
-
-// maximumWaiting bounds the calls of one worker that wait elsewhere.
-const maximumWaiting = 16
-
-func (m *Monitor) mayWait(w *work) bool {
-	if w.waiting >= maximumWaiting {
-		return false
-	}
-	w.waiting++
-	return true
-}
-
-// connect makes a socket for a grant and connects it. It may block.
-func connect(g *plan.Grant) (int, syscall.Errno) {
-	address, family, kind, errno := sockaddr(g)
-	if errno != 0 {
-		return -1, errno
-	}
-	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err.(syscall.Errno)
-	}
-	for {
-		err = unix.Connect(fd, address)
-		if err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, err.(syscall.Errno)
-	}
-	return fd, 0
 }
 
 // sockaddr translates a grant's address.
@@ -299,26 +282,27 @@ func (m *Monitor) brokeredConnect(w *work, n *notification) {
 		return
 	}
 	index, ok := m.match(w, plan.GrantConnect, address, socketType(mine))
-	if !ok || !m.mayWait(w) {
+	refuse := func() {
 		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "connect " + address.text(socketType(mine))})
 		m.respond(w, n, unix.EACCES)
 		unix.Close(mine)
+	}
+	if !ok {
+		refuse()
 		return
 	}
-	target := address.sockaddr()
-	go func() {
-		err := unix.Connect(mine, target)
+	as := identityOf(w)
+	if !m.elsewhere(w.component, func() syscall.Errno {
+		return connectAs(as, mine, address.sockaddr())
+	}, func(errno syscall.Errno) {
 		unix.Close(mine)
-		m.loop.post(func() {
-			w.waiting--
-			if err != nil {
-				m.respond(w, n, err.(syscall.Errno))
-				return
-			}
+		if errno == 0 {
 			m.record(w, index, "connect")
-			m.respond(w, n, 0)
-		})
-	}()
+		}
+		m.respond(w, n, errno)
+	}) {
+		refuse()
+	}
 }
 
 // listening finds the grant for an address that is bound to. All addresses of

@@ -124,9 +124,6 @@ func (m *Monitor) supervisorAsks() {
 	if err == nil && n == 0 {
 		lastWords("the supervisor ended; the application ends with it")
 	}
-	if err == nil && n == 0 {
-		lastWords("the supervisor ended; the application ends with it")
-	}
 	if err != nil || n == 0 || h.Kind != wire.Request || len(fds) > 0 {
 		m.loop.close(m.link)
 		m.link = -1

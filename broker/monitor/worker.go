@@ -34,7 +34,6 @@ type work struct {
 	ended     bool         // its end has been told
 	dropped   map[int]bool // grants it gave up
 	sealed    bool
-	waiting   int  // calls of it that wait elsewhere
 	counted   bool // it takes one of its component's places
 	// private is set for a worker of the monitor's own, a ready command:
 	// its end is told to nobody else.
@@ -133,6 +132,7 @@ func (m *Monitor) spawn(c *component) (*work, error) {
 // the plan; they win where numbers are equal, and stay the caller's.
 func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []string) error {
 	c := w.component
+	m.reopenListeners(c)
 	passed := m.standard(c, extra)
 	for _, p := range c.passed {
 		if !hasNumber(extra, p.Number) {

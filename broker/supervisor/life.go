@@ -115,7 +115,11 @@ func (s *Supervisor) ready(c *component) {
 	s.startHealth(c)
 	s.startIdle(c)
 	if !s.plan.Quiet {
-		s.tell(c, fmt.Sprintf("ready after %s (pid %d)", round(took), c.worker.pid))
+		text := fmt.Sprintf("ready after %s", round(took))
+		if c.worker.pid != 0 { // it may have ended already
+			text += fmt.Sprintf(" (pid %d)", c.worker.pid)
+		}
+		s.tell(c, text)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +48,10 @@ func complain(err error) {
 		fmt.Fprint(os.Stderr, problems.Render(colors(os.Stderr)))
 		return
 	}
-	fmt.Fprintln(os.Stderr, "sandbox:", err)
+	// Several components may have failed at once, each with a line.
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(os.Stderr, "sandbox:", strings.TrimSuffix(line, "\n"))
+	}
 }
 
 func root() *cobra.Command {

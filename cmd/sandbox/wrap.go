@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,7 +107,7 @@ func (w *wrapping) policy(command []string) ([]byte, error) {
 	program, err := exec.LookPath(command[0])
 	if err != nil {
 		complain(fmt.Errorf("find the program %s: %w", command[0], err))
-		if os.IsPermission(err) {
+		if errors.Is(err, fs.ErrPermission) {
 			return nil, exit(126)
 		}
 		return nil, exit(127)

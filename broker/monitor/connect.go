@@ -1,0 +1,105 @@
+package monitor
+
+import (
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// identity is as whom a connection is made. A server behind a unix socket asks
+// the kernel who connected (SO_PEERCRED, unix(7)), and the answer must be the
+// component and not the monitor, which is root.
+type identity struct{ uid, gid uint32 }
+
+func identityOf(w *work) identity {
+	return identity{w.component.Hosts.UID, w.component.Hosts.GID}
+}
+
+// itself is the monitor, who looks after a component's health.
+func itself() identity { return identity{uint32(unix.Geteuid()), uint32(unix.Getegid())} }
+
+// connectAs connects a socket as somebody. It may block as long as it likes,
+// so it is called on a goroutine of its own.
+func connectAs(as identity, fd int, address unix.Sockaddr) syscall.Errno {
+	if _, local := address.(*unix.SockaddrUnix); local && uint32(unix.Geteuid()) != as.uid {
+		// Never unlocked: the thread has another user's ids from here on
+		// and ends with its goroutine.
+		runtime.LockOSThread()
+		if errno := assume(as); errno != 0 {
+			return errno
+		}
+	}
+	for {
+		err := unix.Connect(fd, address)
+		if err != unix.EINTR {
+			return errnoOrZero(err)
+		}
+	}
+}
+
+// assume gives this thread the ids of as, with the right to go through any
+// directory kept: the grant says where the connection goes, and the ids only
+// who made it. Raw calls, because Go's change every thread.
+func assume(as identity) syscall.Errno {
+	if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); errno != 0 {
+		return errno
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	gid, uid := uintptr(as.gid), uintptr(as.uid)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); errno != 0 {
+		return errno
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+		return errno
+	}
+	const reach = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: reach, Permitted: reach}}
+	_, _, errno := unix.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
+	return errno
+}
+
+// connect makes a socket for a grant and connects it. It may block.
+func connect(as identity, g *plan.Grant) (int, syscall.Errno) {
+	address, family, kind, errno := sockaddr(g)
+	if errno != 0 {
+		return -1, errno
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err.(syscall.Errno)
+	}
+	if errno := connectAs(as, fd, address); errno != 0 {
+		unix.Close(fd)
+		return -1, errno
+	}
+	return fd, 0
+}
+
+// maximumWaiting bounds the connections of one component that are being made.
+// Each has a thread, and a server that never accepts holds it: those of a
+// worker that is gone count until they end.
+const maximumWaiting = 16
+
+// elsewhere runs a call that may block, and then what follows on the loop. It
+// says whether there was room for it.
+func (m *Monitor) elsewhere(c *component, call func() syscall.Errno, then func(syscall.Errno)) bool {
+	if c.waiting >= maximumWaiting {
+		return false
+	}
+	c.waiting++
+	go func() {
+		errno := call()
+		m.loop.post(func() {
+			c.waiting--
+			then(errno)
+		})
+	}()
+	return true
+}
