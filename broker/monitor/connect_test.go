@@ -3,6 +3,7 @@ package monitor
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
 )
+
+// As Run does: the main thread cannot end.
+func init() { runtime.LockOSThread() }
 
 // A server sees the component behind a connection and not the monitor.
 func TestConnectIsMadeByTheComponent(t *testing.T) {

@@ -38,6 +38,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -104,6 +105,10 @@ type component struct {
 
 // Run serves until the application is over and returns the exit status.
 func Run() (int, error) {
+	// On the main thread, so that no other goroutine gets it: one that takes
+	// another user's ids (connectAs) ends its thread, and the main thread
+	// cannot end.
+	runtime.LockOSThread()
 	// The heap is small and stays so: let it be collected early rather than
 	// grow to the runtime's usual minimum.
 	debug.SetGCPercent(50)
