@@ -125,10 +125,10 @@ func TestKillEachAtEachStep(t *testing.T) {
 					for end := time.Now().Add(300 * time.Millisecond); a.running() && time.Now().Before(end); {
 						if found := a.Of(v.role, v.component); len(found) > 0 {
 							a.note()
-							if found[0].Kill(unix.SIGKILL) == nil {
+							if found[len(found)-1].Kill(unix.SIGKILL) == nil {
 								mark(hits, m.name+", "+v.String())
+								break
 							}
-							break
 						}
 					}
 					if v.role == Sweeper {
