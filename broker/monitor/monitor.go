@@ -103,6 +103,9 @@ type component struct {
 	notifier    int   // socket of sd_notify(3), -1 without one
 }
 
+// settled is when an application is up and its monitor has little to do.
+const settled = 5 * time.Second
+
 // Run serves until the application is over and returns the exit status.
 func Run() (int, error) {
 	// On the main thread, so that no other goroutine gets it: one that takes
@@ -124,6 +127,8 @@ func Run() (int, error) {
 	if err := m.start(); err != nil {
 		return 125, err
 	}
+	// Reading the plan took several times what is left of it.
+	time.AfterFunc(settled, debug.FreeOSMemory)
 	if err := m.loop.run(); err != nil {
 		return 125, err
 	}
@@ -187,6 +192,9 @@ func (m *Monitor) newComponent(index int) (*component, error) {
 		control: -1, pidfd: -1, brokerFD: -1, notifier: -1, output: [2]int{-1, -1},
 		brokered: brokeredCalls(&m.plan.Components[index]),
 	}
+	// The builder has made these into walls. They are most of a plan, and
+	// of what the monitor would keep for a component that is idle.
+	c.Root, c.Syscalls = nil, plan.Syscalls{}
 	m.prepareDescriptors(c)
 	return c, nil
 }
