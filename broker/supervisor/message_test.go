@@ -28,6 +28,9 @@ func FuzzDecode(f *testing.F) {
 	seed(event(wire.StopAsked), func(m *wire.Message) { m.U32(15) })
 	seed(event(wire.CompartmentLost), func(m *wire.Message) { m.U32(0).String("why") })
 	seed(event(wire.Queued), func(m *wire.Message) { m.U32(3).U32(1) })
+	seed(event(wire.Demanded), func(m *wire.Message) { m.U32(2) })
+	seed(event(wire.HealthSocket), func(m *wire.Message) { m.U32(0) })
+	seed(event(wire.LogFile), func(m *wire.Message) { m.U32(0) })
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		event, err := decode(packet, nil, 3)
 		if err != nil {
@@ -51,8 +54,10 @@ func FuzzDecode(f *testing.F) {
 			component = e.component
 		case queued:
 			component = e.component
-		case outputPipe:
-			t.Fatal("a pipe without a descriptor")
+		case demanded:
+			component = e.component
+		case outputPipe, healthSocket, logOpened:
+			t.Fatalf("%T without a descriptor", e)
 		}
 		if component >= 3 {
 			t.Fatalf("%+v", event)
