@@ -121,6 +121,7 @@ func (t *rootTree) needs(name string, at plan.Position) {
 			hint = "a program is an ELF file, or a script that starts with #!"
 		}
 		t.mistake(at, hint, "%s: %s", brief(name), reason(result.err))
+		t.problems[len(t.problems)-1].Status = notExecutable
 		return
 	}
 	why := "needed by " + name

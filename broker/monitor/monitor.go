@@ -95,12 +95,12 @@ type component struct {
 	records     records // of descriptors that were handed out
 	stored      []stored
 	doors       []*door
-	held        bool  // the supervisor wants no workers of it
-	probing     bool  // its ready command runs
-	watched     []int // copies of its listening sockets, watched for a connection
-	checking    bool  // a health check of it is under way
-	building    bool  // its compartment is being built again
-	notifier    int   // socket of sd_notify(3), -1 without one
+	held        bool          // the supervisor wants no workers of it
+	probing     bool          // its ready command runs
+	watched     []int         // copies of its listening sockets, watched for a connection
+	checking    bool          // a health check of it is under way
+	builds      []wire.Header // who waits for its compartment to be built again
+	notifier    int           // socket of sd_notify(3), -1 without one
 }
 
 // settled is when an application is up and its monitor has little to do.

@@ -30,8 +30,13 @@ func (m *Monitor) commandRebuild(h wire.Header, b *wire.Body) (uint32, error) {
 		return 0, unix.EINVAL
 	}
 	c := m.components[index]
-	if c.control >= 0 || c.building {
-		return 0, unix.EALREADY
+	if c.control >= 0 {
+		return 0, nil // it is there: the news of it and the request have crossed
+	}
+	// One builder, however often it is asked for; all are answered.
+	if len(c.builds) > 0 {
+		c.builds = append(c.builds, h)
+		return 0, errLater
 	}
 	// The builder makes cgroups: the sweeper waits for its end too, whatever
 	// becomes of this process.
@@ -39,15 +44,18 @@ func (m *Monitor) commandRebuild(h wire.Header, b *wire.Body) (uint32, error) {
 	if err != nil {
 		return 0, err // there is none at this moment
 	}
-	c.building = true
+	c.builds = append(c.builds, h)
 	go func() {
 		made, err := m.build(int(index), os.NewFile(uintptr(sweeper), "sweeper"))
 		m.loop.post(func() {
-			c.building = false
+			asked := c.builds
+			c.builds = nil
 			if err == nil {
 				err = m.rebuilt(c, made)
 			}
-			m.replySupervisor(h, 0, err)
+			for _, h := range asked {
+				m.replySupervisor(h, 0, err)
+			}
 		})
 	}()
 	return 0, errLater

@@ -34,6 +34,7 @@ type work struct {
 	ended     bool         // its end has been told
 	dropped   map[int]bool // grants it gave up
 	sealed    bool
+	launched  bool // it is somebody's: it has its orders
 	counted   bool // it takes one of its component's places
 	// private is set for a worker of the monitor's own, a ready command:
 	// its end is told to nobody else.
@@ -212,9 +213,9 @@ func (m *Monitor) run(c *component, r *request) (*work, error) {
 			return nil, err
 		}
 	}
-	w.requester, w.request = r.requester, r.id
+	w.requester, w.request, w.launched = r.requester, r.id, true
 	if err := m.launch(w, r.passed, r.environment, r.command); err != nil {
-		w.requester = nil // the caller is told by the return value
+		w.requester, w.launched = nil, false // the caller is told by the return value
 		m.kill(w, err.Error())
 		return nil, err
 	}
@@ -470,11 +471,19 @@ func (m *Monitor) gone(w *work) {
 			break
 		}
 	}
-	if !w.ended {
-		reason := w.why
-		if reason == "" {
-			reason = m.explain(w, unix.SIGKILL, 0)
-		}
+	reason := w.why
+	if reason == "" {
+		reason = m.explain(w, unix.SIGKILL, 0)
+	}
+	switch {
+	case w.ended:
+	case w.program < 0 && !w.launched:
+		w.ended = true // prepared in advance, and nobody's yet
+	case w.program < 0:
+		// Killed before its program ran: whoever waits for that has to
+		// hear that it never will.
+		m.fail(w, unix.ECANCELED, "run its program: "+reason)
+	default:
 		m.tellEnd(w, wire.Signaled, uint32(unix.SIGKILL), 0, w.leaf.Peak(), reason)
 	}
 	delete(m.workers, w.id)

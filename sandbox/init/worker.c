@@ -274,6 +274,8 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 	socket = l.socket;
 	if (l.step)
 		give_up(socket, l.step, l.error);
+	if (l.listener < 0) /* it was killed on its way to the filter */
+		give_up(socket, "start the program's process", ECANCELED);
 
 	uint32_t started = MSG_STARTED;
 	/* Not CLONE_PIDFD: its number would lie in the shared table, where the
