@@ -272,3 +272,52 @@ func TestAScriptBehindEnvBringsItsInterpreter(t *testing.T) {
 		}
 	}
 }
+
+// vsftpd is so: a session gets its connection, and binds a port for the data.
+func TestAConnectionsWorkerMayBindWhatItHasNotAtStart(t *testing.T) {
+	const text = "application: a\n" +
+		"grants: {control: {listen: \"tcp:127.0.0.1:21\"}, data: {listen: \"tcp:127.0.0.1:2120\"}}\n" +
+		"components: {ftp: {extends: network-daemon, command: [/usr/bin/static], start: per-connection, grants: [{control: {number: 0}}, %s]}}\n"
+	for use, want := range map[string]bool{"{data: {at-start: false}}": true, "data": false} {
+		p, err := policy.Parse("p.yaml", []byte(fmt.Sprintf(text, use)), policy.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, warnings, err := policy.Compile(p, hosttest.New())
+		if err != nil || len(warnings) != 0 {
+			t.Errorf("%s: %v, %v", use, warnings, err)
+		} else if got := result.Components[0].Transparent; got != want {
+			t.Errorf("%s: transparent is %v", use, got)
+		}
+	}
+}
+
+func TestContentIsFilledInAndWinsOverWhatIsGenerated(t *testing.T) {
+	result, err := parsed(t, `application: a
+variables: {port: "8080"}
+components:
+  web:
+    command: [/usr/bin/static]
+    files:
+      content:
+        /var/run/web.conf: |
+          port ${port}
+          cost $${port}
+        /etc/hosts: "192.0.2.1 ship\n"
+`, hosttest.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string]string{}
+	for _, e := range result.Components[0].Root {
+		if e.Kind == plan.EntryData {
+			content[e.Target] = e.Content
+		}
+	}
+	if got := content["/run/web.conf"]; got != "port 8080\ncost ${port}\n" { // /var/run is a link
+		t.Errorf("the file is %q", got)
+	}
+	if got := content["/etc/hosts"]; got != "192.0.2.1 ship\n" {
+		t.Errorf("/etc/hosts is %q", got)
+	}
+}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 )
@@ -158,8 +159,14 @@ func (m *Map[T]) decodeMap(d *decoder, n *node, tag reflect.StructTag) {
 	}
 	m.Position = n.at
 	for _, p := range n.pairs {
-		if !nameWord(p.key) {
-			d.mistake(p.at, nameHint, "%q cannot be a name", brief(p.key))
+		wrong, hint := "", nameHint
+		if tag.Get("keys") == "path" {
+			wrong, hint = checkPath(p.key)
+		} else if !nameWord(p.key) {
+			wrong = fmt.Sprintf("%q cannot be a name", brief(p.key))
+		}
+		if wrong != "" {
+			d.mistake(p.at, hint, "%s", wrong)
 			continue
 		}
 		if p.value.kind == nullNode {

@@ -12,6 +12,7 @@ import (
 // that defines them stands beside each.
 const (
 	errnoNoCall   int32 = 38 // ENOSYS, errno(3)
+	errnoNoWay    int32 = 95 // EOPNOTSUPP
 	errnoNoFamily int32 = 97 // EAFNOSUPPORT
 
 	cloneVM     uint64 = 0x00000100 // clone(2)
@@ -23,6 +24,8 @@ const (
 	familyIPv4    uint64 = 2
 	familyIPv6    uint64 = 10
 	familyNetlink uint64 = 16
+
+	netlinkRoute uint64 = 0 // NETLINK_ROUTE, netlink(7)
 
 	typeDatagram uint64 = 2   // SOCK_DGRAM, socket(2)
 	typeMask     uint64 = 0xf // without SOCK_CLOEXEC and SOCK_NONBLOCK
@@ -64,6 +67,10 @@ var (
 	// application (CVE-2016-2568, CVE-2017-5226); TIOCSETD loads line disciplines.
 	ioctlsNever = []uint64{0x5412, 0x541c, 0x5423}
 )
+
+// fastOpens are the calls that MSG_FASTOPEN makes a connect of, and which
+// argument their flags are.
+var fastOpens = map[string]uint{"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
 
 // impliedGroup is a group of calls that another key of the policy brings.
 type impliedGroup struct {
@@ -111,6 +118,7 @@ type filter struct {
 	some    map[string][][]plan.Condition // allowed when one of these lists holds
 	broker  bool                          // the monitor makes the sockets
 	sockets bool                          // socket(2) is among the calls
+	netlink bool                          // socket(2) for NETLINK_ROUTE is
 	notify  bool                          // the program speaks sd_notify(3)
 }
 
@@ -137,6 +145,7 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 			for _, call := range c.callsNamed(name) {
 				delete(f.whole, call)
 				delete(f.some, call)
+				f.netlink = f.netlink && call != "socket"
 			}
 		}
 	}
@@ -216,6 +225,8 @@ func (f *filter) addGroup(group string) {
 				argument = 2
 			}
 			f.allowIf(call, plan.Condition{Argument: argument, Comparison: plan.MaskedEqual, Value: fileTypeFIFO, Mask: fileTypeMask})
+		case call == "socket" && group == "netlink-route":
+			f.netlink = true
 		case call == "socketpair":
 			f.allowEach(call, 0, []uint64{familyUnix})
 		default:
@@ -246,9 +257,8 @@ func (f *filter) allow(call string) {
 		// MSG_FASTOPEN connects a TCP socket past connect(2), and so past the
 		// monitor. The sockets of a transparent component live in the host's
 		// network. (A UDP socket can be addressed anywhere: the monitor makes
-		// one only where a UDP grant says so.)
-		argument := map[string]uint{"sendto": 3, "sendmsg": 2, "sendmmsg": 3}[call]
-		f.allowIf(call, plan.Condition{Argument: argument, Comparison: plan.MaskedEqual, Value: 0, Mask: messageFastOpen})
+		// one only where a UDP grant says so.) See rules for the answer.
+		f.allowIf(call, plan.Condition{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: 0, Mask: messageFastOpen})
 	default:
 		f.whole[call] = true
 		delete(f.some, call)
@@ -321,7 +331,11 @@ func (c *componentCompiler) addCondition(f *filter, s *SyscallCondition) {
 		condition.Comparison, condition.Mask = plan.MaskedEqual, allBits32 // see allowEach
 	}
 	if forbidden(names[0], condition) {
-		c.mistake(s.Call.Position, "", "this argument of %s cannot be allowed: it reaches out of the compartment", names[0])
+		hint := ""
+		if names[0] == "socket" && condition.Argument == 0 && holds(condition, familyNetlink) {
+			hint = "write \"@netlink-route\" in quotes for the sockets that ask for interfaces and routes"
+		}
+		c.mistake(s.Call.Position, hint, "this argument of %s cannot be allowed: it reaches out of the compartment", names[0])
 		return
 	}
 	f.allowIf(names[0], condition)
@@ -425,7 +439,21 @@ func (f *filter) rules() []plan.Rule {
 				{Argument: 1, Comparison: plan.MaskedEqual, Value: typeDatagram, Mask: typeMask},
 			}})
 		}
-		if call == "socket" && f.sockets && len(f.some[call]) > 0 {
+		if len(f.some[call]) > 0 && fastOpens[call] > 0 {
+			// What the kernel says where fast open is switched off: programs
+			// then connect as ever, so that is no denial to report.
+			rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoWay,
+				Conditions: []plan.Condition{{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: messageFastOpen, Mask: messageFastOpen}}})
+		}
+		switch {
+		case call == "socket" && f.netlink:
+			// In the worker's own network namespace, whoever makes its other
+			// sockets. Of the many protocols only NETLINK_ROUTE.
+			rules = append(rules, plan.Rule{Call: call, Action: plan.Allow, Conditions: []plan.Condition{
+				{Argument: 0, Comparison: plan.MaskedEqual, Value: familyNetlink, Mask: allBits32},
+				{Argument: 2, Comparison: plan.MaskedEqual, Value: netlinkRoute, Mask: allBits32},
+			}})
+		case call == "socket" && f.sockets && len(f.some[call]) > 0:
 			// Every getaddrinfo(3) asks for the interfaces first and goes on
 			// without an answer: that is no denial to report.
 			rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoFamily,

@@ -136,6 +136,9 @@ func TestDecisions(t *testing.T) {
 	plain := filterOf(t, "{"+program+"}")
 	server := filterOf(t, "{"+program+", grants: [http]}")
 	own := filterOf(t, "{"+program+", grants: [http], transparent: false}")
+	routes := filterOf(t, "{"+program+", syscalls: [\"@netlink-route\"]}")
+	both := filterOf(t, "{"+program+", grants: [http], syscalls: [\"@netlink-route\"]}")
+	taken := filterOf(t, "{"+program+", syscalls: [\"@netlink-route\", {deny: [socket]}]}")
 	wide := filterOf(t, "{"+program+", syscalls: [ioctl, clone, {call: setpriority, argument: 2, greater-or-equal: 5}, {deny: [\"@ipc\", execve]}]}")
 	const thread = 0x3d0f00 // what pthread_create(3) passes
 	for _, test := range []struct {
@@ -177,8 +180,20 @@ func TestDecisions(t *testing.T) {
 		{"connect", server, "connect", nil, plan.Broker},
 		{"accept", server, "accept4", nil, plan.Allow},
 		{"sending", server, "sendto", []uint64{3, 0, 0, 0x4000, 0, 0}, plan.Allow},
-		{"connecting by sending", server, "sendto", []uint64{3, 0, 0, 0x20000000, 0, 0}, plan.Refuse},
-		{"connecting by sendmsg", server, "sendmsg", []uint64{3, 0, 0x20004000}, plan.Refuse},
+		{"connecting by sending", server, "sendto", []uint64{3, 0, 0, 0x20000000, 0, 0}, plan.Errno},
+		{"connecting by sendmsg", server, "sendmsg", []uint64{3, 0, 0x20004000}, plan.Errno},
+		{"connecting by sendmmsg", server, "sendmmsg", []uint64{3, 0, 1, 0x20004000}, plan.Errno},
+		{"the kernel's routes", routes, "socket", []uint64{16, 0x80003, 0}, plan.Allow},
+		{"the bits above", routes, "socket", []uint64{1<<32 | 16, 3, 1<<32 | 0}, plan.Allow},
+		{"another netlink", routes, "socket", []uint64{16, 3, 9}, plan.Refuse},
+		{"a socket beside netlink", routes, "socket", []uint64{2, 1, 0}, plan.Refuse},
+		{"binding netlink", routes, "bind", nil, plan.Allow},
+		{"connecting beside netlink", routes, "connect", nil, plan.Refuse},
+		{"the kernel's routes of a server", both, "socket", []uint64{16, 3, 0}, plan.Allow},
+		{"another netlink of a server", both, "socket", []uint64{16, 3, 9}, plan.Refuse},
+		{"a socket of a server with netlink", both, "socket", []uint64{2, 1, 0}, plan.Broker},
+		{"binding netlink of a server", both, "bind", nil, plan.Broker},
+		{"netlink that is denied again", taken, "socket", []uint64{16, 3, 0}, plan.Refuse},
 		{"sockets of its own", own, "socket", []uint64{2, 1, 0}, plan.Allow},
 		{"limits of its own", plain, "prlimit64", []uint64{0, 7}, plan.Allow},
 		{"limits of another", plain, "prlimit64", []uint64{1, 7}, plan.Refuse},

@@ -251,8 +251,10 @@ func (c *componentCompiler) transparent(start plan.Start) bool {
 			if c.grants[g].Name != use.Name.Value {
 				continue
 			}
-			// A per-connection worker gets connections, so it does not listen.
-			sockets = sockets || c.grants[g].Kind == plan.GrantConnect || c.grants[g].Kind == plan.GrantListen && start != plan.PerConnection
+			// A per-connection worker gets connections of what it has at
+			// start, so it binds only what it has not.
+			listens := c.grants[g].Kind == plan.GrantListen && (start != plan.PerConnection || !c.atStart(&use, plan.GrantListen))
+			sockets = sockets || c.grants[g].Kind == plan.GrantConnect || listens
 		}
 	}
 	host := c.source.Network.Value == "host"

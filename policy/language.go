@@ -14,6 +14,7 @@ import (
 //	min,max the bounds of a number
 //	kind    "path" (absolute), "name" (of a component or grant), "source"
 //	        (a file's name, relative to the policy)
+//	keys    "path": a map's keys are paths, else they are names
 //	single  a list of one may be written without brackets
 //	whole   merging replaces the list instead of adding to it
 //	needed  leaving it out is a mistake
@@ -93,6 +94,7 @@ type Files struct {
 	Execute   []PathUse      `key:"execute" single:"true" doc:"Programs that may be started, each with its libraries, or directories of them."`
 	Libraries []PathUse      `key:"libraries" single:"true" doc:"Shared objects that the program loads itself, as patterns; their libraries come with them."`
 	Temporary []TemporaryUse `key:"temporary" single:"true" doc:"Empty directories in memory, new for each worker: a path or {path: PATH, size: SIZE}."`
+	Content   Map[Text]      `key:"content" keys:"path" doc:"Small files that only the component sees: PATH: TEXT."`
 	Hidden    []PathUse      `key:"hidden" single:"true" doc:"Parts of a directory named elsewhere here that stay invisible."`
 	Devices   []PathUse      `key:"devices" single:"true" doc:"Devices to read and write."`
 	Proc      Text           `key:"proc" values:"none|own|full" doc:"What /proc shows: nothing, its own processes (the default), also the system's files."`

@@ -41,6 +41,7 @@ var lintRules = []lintRule{
 	{"whole-tree", "a whole top-level directory of the host", lintWholeTree},
 	{"any-address", "a socket that listens on every address of the machine", lintAnyAddress},
 	{"host-network", "the machine's network", lintHostNetwork},
+	{"netlink", "sockets that speak to the kernel's network code", lintNetlink},
 	{"privileged-calls", "system calls that no ordinary program needs", lintPrivilegedCalls},
 	{"optional-wall", "a wall that may be missing", lintOptional},
 	{"shell", "a shell or interpreter that may be executed beside the program", lintShell},
@@ -251,6 +252,19 @@ func lintAnyAddress(l *linter, c *plan.Component, _ *Component) {
 func lintHostNetwork(l *linter, c *plan.Component, s *Component) {
 	if c.HostNetwork {
 		l.find(s.Network.Position, "name the addresses under grants: instead", "%q shares the machine's network, abstract unix sockets included", c.Name)
+	}
+}
+
+func lintNetlink(l *linter, c *plan.Component, s *Component) {
+	for _, use := range s.Syscalls {
+		if use.Name.Value != "@netlink-route" {
+			continue
+		}
+		network := "an empty network"
+		if c.HostNetwork {
+			network = "the machine's network"
+		}
+		l.find(use.Position, "remove it if the program runs without: holes are found there every year", "%q reaches the kernel's netlink code, of %s", c.Name, network)
 	}
 }
 

@@ -43,6 +43,7 @@ func (c *componentCompiler) root(component *plan.Component) (program string, arg
 		t.add(plan.Entry{Kind: plan.EntryDevice, Source: name, Target: name, Access: plan.Read | plan.Write, Reason: "every component has it", Position: c.at})
 	}
 	t.devices(files.Devices)
+	t.contents(&files.Content)
 	t.accounts(component.User)
 	if found := c.host.resolve(linkerCache); found.err == nil {
 		t.bind(linkerCache, plan.Read, "ld.so reads it", c.at)
@@ -325,6 +326,22 @@ func (t *rootTree) hidden(uses []PathUse) {
 	}
 }
 
+// contents makes the files whose text stands in the policy.
+func (t *rootTree) contents(files *Map[Text]) {
+	for _, file := range files.Entries {
+		target := t.place(file.Name, "files.content", file.Position)
+		if found := t.host.resolve(file.Name); found.err == nil && found.info.IsDir() || inside(target, "/proc") || inside(target, "/dev") || inside(target, "/sys") {
+			t.mistake(file.Position, "name a file", "%s cannot have a content", brief(file.Name))
+			continue
+		}
+		if before := t.entries[target]; before != nil {
+			t.mistake(file.Position, "keep one of them", "%s is two things at once: %s and files.content", target, before.Reason)
+			continue
+		}
+		t.add(plan.Entry{Kind: plan.EntryData, Target: target, Content: file.Value.Value, Mode: 0o444, Reason: "files.content", Position: file.Position})
+	}
+}
+
 // accounts generates the files that say who is who, with the names that the
 // component may know.
 func (t *rootTree) accounts(who plan.User) {
@@ -393,6 +410,8 @@ func (t *rootTree) sorted() []plan.Entry {
 				if e.Access|above.Access == above.Access && !narrows {
 					continue
 				}
+			case plan.EntryData:
+				t.mistake(e.Position, "choose a directory that files: does not name", "%s cannot be put into %s, which the host shows", e.Target, above.Target)
 			case plan.EntryTemporary:
 				if t.host.resolve(e.Target).err != nil {
 					t.mistake(e.Position, "make the directory on the host", "%s does not exist, and nothing can be put into %s, which the host shows", e.Target, above.Target)

@@ -135,8 +135,12 @@ func (v *Value[T]) schema(tag reflect.StructTag) jsonObject {
 }
 
 func (m *Map[T]) schema(tag reflect.StructTag) jsonObject {
+	names := `^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`
+	if tag.Get("keys") == "path" {
+		names = "^/"
+	}
 	return jsonObject{"type": "object", "additionalProperties": schemaOf(reflect.TypeFor[T](), tag),
-		"propertyNames": jsonObject{"pattern": `^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`}}
+		"propertyNames": jsonObject{"pattern": names}}
 }
 
 func (u *PathUse) schema(reflect.StructTag) jsonObject {

@@ -48,6 +48,8 @@ var callGroups = []callGroup{
 	{"network-io", "sockets: making, binding, connecting, accepting", `
 		socket socketpair bind connect listen accept accept4 sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown
 		getsockname getpeername getsockopt setsockopt`},
+	{"netlink-route", "asking for the interfaces, addresses and routes of the component's own network, which is empty", `
+		socket bind sendto recvfrom sendmsg recvmsg getsockname getsockopt setsockopt`},
 	{"threads", "threads of the program's own", `clone`},
 	{"process", "processes: fork, wait, sessions, pidfds", `
 		clone fork vfork wait4 waitid setpgid setsid kill pidfd_open pidfd_send_signal`},

@@ -199,7 +199,7 @@ var unitDirectives = map[string]func(d *draft, value string){
 	"SystemCallFilter": func(d *draft, v string) { d.systemCalls(v) },
 	"RestrictAddressFamilies": func(d *draft, v string) {
 		if !strings.HasPrefix(v, "~") && strings.Contains(v, "AF_NETLINK") {
-			d.note("RestrictAddressFamilies=%s: netlink sockets cannot be had", v)
+			d.note("RestrictAddressFamilies=%s: \"@netlink-route\" under syscalls: allows netlink, for routes only", v)
 		}
 	},
 	"MemoryDenyWriteExecute": func(d *draft, v string) {

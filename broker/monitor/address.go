@@ -13,14 +13,16 @@ type address struct {
 	ip     netip.Addr
 	port   uint16
 	path   string // AF_UNIX: a path, or "@" and an abstract name
+
+	netlinkPort, netlinkGroups uint32 // AF_NETLINK
 }
 
 // maximumAddress is the size of struct sockaddr_storage; the kernel takes no
 // longer ones.
 const maximumAddress = 128
 
-// parseAddress reads struct sockaddr_in, sockaddr_in6 and sockaddr_un
-// (ip(7), ipv6(7), unix(7)).
+// parseAddress reads struct sockaddr_in, sockaddr_in6, sockaddr_un and
+// sockaddr_nl (ip(7), ipv6(7), unix(7), netlink(7)).
 func parseAddress(b []byte) (address, bool) {
 	if len(b) < 2 {
 		return address{}, false
@@ -40,6 +42,13 @@ func parseAddress(b []byte) (address, bool) {
 		}
 		a.port = binary.BigEndian.Uint16(b[2:])
 		a.ip = netip.AddrFrom16([16]byte(b[8:24]))
+		return a, true
+	case unix.AF_NETLINK:
+		if len(b) < 12 {
+			return a, false
+		}
+		a.netlinkPort = binary.NativeEndian.Uint32(b[4:])
+		a.netlinkGroups = binary.NativeEndian.Uint32(b[8:])
 		return a, true
 	case unix.AF_UNIX:
 		name := b[2:]
@@ -78,6 +87,8 @@ func (a address) sockaddr() unix.Sockaddr {
 	switch {
 	case a.family == unix.AF_UNIX:
 		return &unix.SockaddrUnix{Name: a.path}
+	case a.family == unix.AF_NETLINK:
+		return &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: a.netlinkPort, Groups: a.netlinkGroups}
 	case a.family == unix.AF_INET:
 		return &unix.SockaddrInet4{Port: int(a.port), Addr: a.ip.As4()}
 	}
@@ -91,6 +102,9 @@ func (a address) text(socket int) string {
 			return "unix-datagram:" + a.path
 		}
 		return "unix:" + a.path
+	}
+	if a.family == unix.AF_NETLINK {
+		return "netlink"
 	}
 	network := "tcp:"
 	if socket == unix.SOCK_DGRAM {

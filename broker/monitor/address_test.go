@@ -27,7 +27,8 @@ func TestParseAddress(t *testing.T) {
 		{"abstract", append([]byte{1, 0}, "\x00a\x00b"...), true, "unix:@a\x00b"},
 		{"no path", []byte{1, 0}, false, ""},
 		{"unspecified family", make([]byte, 16), false, ""},
-		{"netlink", append([]byte{16, 0}, make([]byte, 10)...), false, ""},
+		{"netlink", append([]byte{16, 0}, make([]byte, 10)...), true, "netlink"},
+		{"short netlink", append([]byte{16, 0}, make([]byte, 9)...), false, ""},
 	} {
 		a, ok := parseAddress(c.b)
 		if ok != c.ok {

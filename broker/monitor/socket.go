@@ -115,6 +115,12 @@ func sockaddr(g *plan.Grant) (address unix.Sockaddr, family, kind int, errno sys
 func (m *Monitor) brokeredSocket(w *work, n *notification) {
 	family, kind, protocol := int(int32(n.arguments[0])), int(int32(n.arguments[1])), int(int32(n.arguments[2]))
 	if !m.familyGranted(w, family) {
+		if family == unix.AF_UNIX && kind&^(unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK) == unix.SOCK_STREAM {
+			// glibc asks nscd(8) first whenever it looks somebody up, and
+			// goes on without it: that is no denial to report.
+			m.respond(w, n, unix.EAFNOSUPPORT)
+			return
+		}
 		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EAFNOSUPPORT, object: "socket"})
 		m.respond(w, n, unix.EAFNOSUPPORT)
 		return
@@ -193,6 +199,10 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 		return
 	}
 	defer unix.Close(mine)
+	if domain, err := unix.GetsockoptInt(mine, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_NETLINK {
+		m.respond(w, n, bindNetlink(mine, address))
+		return
+	}
 	if address.any() {
 		m.respond(w, n, 0) // "whatever address": it has none, and needs none
 		return
@@ -228,6 +238,24 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 	}
 	m.record(w, index, "bind")
 	m.respond(w, n, 0)
+}
+
+// netlinkReserved are the groups of NETLINK_ROUTE that need CAP_NET_ADMIN:
+// RTNLGRP_IPV4_MROUTE_R and RTNLGRP_IPV6_MROUTE_R (linux/rtnetlink.h). The
+// monitor has it, the worker has not.
+const netlinkReserved = 1<<29 | 1<<30
+
+// bindNetlink binds a worker's own netlink socket, which stays in the worker's
+// network namespace, as the worker would if the filter could tell its sockets
+// apart.
+func bindNetlink(fd int, a address) syscall.Errno {
+	if a.family != unix.AF_NETLINK {
+		return unix.EINVAL
+	}
+	if a.netlinkGroups&netlinkReserved != 0 {
+		return unix.EPERM
+	}
+	return errnoOrZero(unix.Bind(fd, a.sockaddr()))
 }
 
 func (m *Monitor) datagramGranted(w *work, family int) bool {

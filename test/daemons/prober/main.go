@@ -125,8 +125,12 @@ func signal(pid string) error {
 
 func execute(path string) error { return exec.Command(path, "-c", "exit 0").Run() }
 
-func netlink(string) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, 0)
+func netlink(protocol string) error {
+	number, err := strconv.Atoi(protocol)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, number)
 	if err == nil {
 		unix.Close(fd)
 	}
