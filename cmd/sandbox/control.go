@@ -19,7 +19,7 @@ import (
 // controlCommands are the commands that speak with a running application.
 func controlCommands() []*cobra.Command {
 	return []*cobra.Command{
-		psCommand(), statusCommand(), logsCommand(), eventsCommand(), denialsCommand(), ctlCommand(), downCommand(),
+		psCommand(), statusCommand(), logsCommand(), eventsCommand(), denialsCommand(), ctlCommand(), downCommand(), topCommand(),
 	}
 }
 
