@@ -154,12 +154,14 @@ func TestProberFindsWhatIsOpen(t *testing.T) {
 	tries := []string{
 		"read=" + public, "write=" + filepath.Join(written, "new"), "connect=" + granted,
 		"listen=127.0.0.1:" + port, "execute=/bin/sh", "see=1",
+		"netlink=0", "read=/etc/bulkhead/ship",
 	}
 	settings, _, _ := redisSettings(t)
 	settings = append(probing(t, settings, "redis", prober, tries),
 		"variables.port="+port, // the later one wins
 		"grants.elsewhere.connect=tcp:"+granted, "components.redis.grants=[elsewhere]",
 		"components.redis.files.read=["+public+"]", "components.redis.files.write=["+written+"]",
+		"components.redis.syscalls=[\"@netlink-route\"]", "components.redis.files.content={/etc/bulkhead/ship: afloat}",
 		"components.redis.files.execute=[/bin/sh]", "components.redis.restart=never")
 	a := launchProfile(t, "redis", settings...)
 	a.end(0)

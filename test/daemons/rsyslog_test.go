@@ -25,8 +25,7 @@ func rsyslogSettings(t *testing.T) (settings []string, port, socket, logs string
 		{`(?m)^\$File(Owner|Group) .*$`, ``},
 		{`(?m)^\$IncludeConfig .*$`, ``}, // what other packages bring
 		{`/var/log/`, logs + "/"},
-		{`(?m)^module\(load="imuxsock"\).*$`, `module(load="imuxsock" SysSock.Name="` + socket + `")
-			module(load="imudp") input(type="imudp" address="127.0.0.1" port="` + port + `")`},
+		{`(?m)^module\(load="imuxsock"\).*$`, `module(load="imuxsock" SysSock.Name="` + socket + `")`},
 	} {
 		pattern := regexp.MustCompile(change.from)
 		if !pattern.Match(b) {

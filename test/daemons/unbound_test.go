@@ -7,16 +7,13 @@ import (
 	"testing"
 )
 
+// unboundConfiguration has what Debian's has for unbound-control, which the
+// profile switches off, and a record.
 const unboundConfiguration = `
+include: "/etc/unbound/unbound.conf.d/remote-control.conf"
 server:
-	port: %s
-	use-syslog: no
-	do-not-query-localhost: no
 	local-zone: "ship.test." static
 	local-data: "ship.test. A %s"
-forward-zone:
-	name: "."
-	forward-addr: 127.0.0.1@%s
 `
 
 // upstream is a name server that answers every question with one address.
@@ -58,11 +55,11 @@ func unboundSettings(t *testing.T, behind string) (settings []string, port strin
 	configuration := directory(t, "root")
 	port = freePort(t)
 	write = func(address string) {
-		replace(t, filepath.Join(configuration, "unbound.conf"), fmt.Sprintf(unboundConfiguration, port, address, behind))
+		replace(t, filepath.Join(configuration, "unbound.conf"), fmt.Sprintf(unboundConfiguration, address))
 	}
 	write("192.0.2.1")
 	return []string{
-		"variables.port=" + port, "variables.upstream=127.0.0.1:" + behind,
+		"variables.port=" + port, "variables.upstream-port=" + behind,
 		"variables.configuration=" + configuration, "variables.state=" + directory(t, "unbound"),
 	}, port, write
 }
