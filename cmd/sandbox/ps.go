@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +26,9 @@ func psCommand() *cobra.Command {
 			workers := map[string][]control.Worker{}
 			for _, name := range names {
 				reply, err := ask(name, control.Request{Verb: control.AskPS}, nil)
+				if errors.Is(err, syscall.ECONNREFUSED) && len(arguments) == 0 {
+					continue // what was left of it is swept at its next start
+				}
 				if err != nil {
 					return err
 				}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -107,7 +108,7 @@ func (w *wrapping) policy(command []string) ([]byte, error) {
 	program, err := exec.LookPath(command[0])
 	if err != nil {
 		complain(fmt.Errorf("find the program %s: %w", command[0], err))
-		if errors.Is(err, fs.ErrPermission) {
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EISDIR) {
 			return nil, exit(126)
 		}
 		return nil, exit(127)
