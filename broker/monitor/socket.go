@@ -247,7 +247,8 @@ const netlinkReserved = 1<<29 | 1<<30
 
 // bindNetlink binds a worker's own netlink socket, which stays in the worker's
 // network namespace, as the worker would if the filter could tell its sockets
-// apart.
+// apart. Only a port that the kernel is to choose is another: it begins with
+// the pid of the caller, here the monitor's.
 func bindNetlink(fd int, a address) syscall.Errno {
 	if a.family != unix.AF_NETLINK {
 		return unix.EINVAL

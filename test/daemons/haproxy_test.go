@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// haproxyService is what an administrator adds to Debian's haproxy.cfg: the
-// port, what /version says, and the address of the server behind.
+// haproxyService is what an administrator adds to Debian's haproxy.cfg: what
+// /version says, and the address of another server. The rest the profile says.
 const haproxyService = `
 frontend in
-	bind 127.0.0.1:%s
+	bind "${ADDRESS}:${PORT}"
 	http-request return status 200 content-type text/plain string "%s" if { path /version }
 	use_backend elsewhere if { path /elsewhere }
 	default_backend behind
 backend behind
-	server one %s
+	server one "${BACKEND}"
 backend elsewhere
 	server other %s
 `
@@ -43,7 +43,7 @@ func haproxySettings(t *testing.T, behind, elsewhere string) (settings []string,
 	port = freePort(t)
 	configuration := directory(t, "root")
 	write = func(version string) {
-		replace(t, filepath.Join(configuration, "haproxy.cfg"), base.String()+fmt.Sprintf(haproxyService, port, version, behind, elsewhere))
+		replace(t, filepath.Join(configuration, "haproxy.cfg"), base.String()+fmt.Sprintf(haproxyService, version, elsewhere))
 	}
 	write("first")
 	return []string{"variables.port=" + port, "variables.backend=" + behind, "variables.configuration=" + configuration}, port, write
