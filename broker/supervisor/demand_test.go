@@ -25,10 +25,10 @@ func TestOnDemand(t *testing.T) {
 		for range 3 {
 			m.tell(demanded{0})
 			m.expect("start web")
-			m.busy["web"] = true
+			m.change(func() { m.busy["web"] = true })
 			m.pass(time.Hour)
 			m.expect()
-			m.busy["web"] = false
+			m.change(func() { m.busy["web"] = false })
 			m.pass(55 * time.Second)
 			m.expect()
 			m.pass(10 * time.Second)

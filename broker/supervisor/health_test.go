@@ -22,7 +22,7 @@ func healthy(c *plan.Component) {
 func TestHealth(t *testing.T) {
 	play(t, application(with("web", healthy)), func(m *script) {
 		m.expect("start web")
-		m.checks["web"] = 2
+		m.change(func() { m.checks["web"] = 2 })
 		m.pass(25 * time.Second)
 		if h := m.component("web").Health; !strings.HasPrefix(h, "failed health checks: 2") {
 			t.Errorf("its health is %q", h)
@@ -30,7 +30,7 @@ func TestHealth(t *testing.T) {
 		m.pass(10 * time.Second)
 		m.expect()
 		m.noted("is healthy again, failed checks before: 2")
-		m.checks["web"] = 3
+		m.change(func() { m.checks["web"] = 3 })
 		m.pass(20 * time.Second)
 		m.expect()
 		m.pass(10 * time.Second)
@@ -50,11 +50,13 @@ func TestHealth(t *testing.T) {
 func TestHealthOfTheStopped(t *testing.T) {
 	play(t, application(with("web", healthy), with("other", nil)), func(m *script) {
 		m.ask(control.Request{Verb: control.Stop, Component: "web"})
-		m.checks["web"] = 100
+		m.change(func() { m.checks["web"] = 100 })
 		m.pass(time.Hour)
-		if m.checks["web"] != 100 {
-			t.Errorf("%d checks", 100-m.checks["web"])
-		}
+		m.change(func() {
+			if m.checks["web"] != 100 {
+				t.Errorf("%d checks", 100-m.checks["web"])
+			}
+		})
 	})
 }
 

@@ -165,6 +165,13 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 	return id
 }
 
+// change changes what the monitor is like, while the supervisor runs.
+func (m *script) change(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
 func (m *script) index(name string) uint32 {
 	for i := range m.app.plan.Components {
 		if m.app.plan.Components[i].Name == name {
