@@ -75,9 +75,15 @@ install: build ## install below PREFIX (/usr/local)
 	install -D -m 0755 bin/sandbox $(DESTDIR)$(PREFIX)/bin/sandbox
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/sweeper
 
+.PHONY: man
+man: ## write the manual pages and shell completions to build/
+	@mkdir -p build/completion
+	$(GO) run -tags man ./cmd/sandbox man build/man
+	for shell in bash zsh fish; do $(GO) run ./cmd/sandbox completion $$shell > build/completion/sandbox.$$shell; done
+
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin .cache
+	rm -rf bin build .cache
 
 # The tests run as root on this machine, because compartments are made by root,
 # and again in virtual machines with pure cgroup v2, as root and as an ordinary
