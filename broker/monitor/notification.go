@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -218,51 +217,44 @@ func (m *Monitor) fetch(w *work, n *notification) (int, syscall.Errno) {
 
 // threadGroup is the pid of a thread's process, from /proc (proc(5), Tgid).
 func threadGroup(tid int) int {
-	b, err := os.ReadFile("/proc/" + itoa(tid) + "/status")
+	pid, err := strconv.Atoi(procField("/proc/"+itoa(tid)+"/status", "Tgid:"))
 	if err != nil {
 		return tid
 	}
-	for line := range strings.Lines(string(b)) {
-		if id, ok := strings.CutPrefix(line, "Tgid:"); ok {
-			if pid, err := strconv.Atoi(strings.TrimSpace(id)); err == nil {
-				return pid
-			}
-		}
-	}
-	return tid
+	return pid
 }
 
 // closesOnExec reads the close-on-exec flag of the descriptor that argument 0
 // names, which belongs to the number and not to what is open there.
 func closesOnExec(n *notification) bool {
-	b, err := os.ReadFile("/proc/" + itoa(n.pid) + "/fdinfo/" + itoa(int(int32(n.arguments[0]))))
-	if err != nil {
-		return true
-	}
-	for line := range strings.Lines(string(b)) {
-		if octal, ok := strings.CutPrefix(line, "flags:"); ok {
-			flags, err := strconv.ParseUint(strings.TrimSpace(octal), 8, 64)
-			return err != nil || flags&unix.O_CLOEXEC != 0
-		}
-	}
-	return true
+	octal := procField("/proc/"+itoa(n.pid)+"/fdinfo/"+itoa(int(int32(n.arguments[0]))), "flags:")
+	flags, err := strconv.ParseUint(octal, 8, 64)
+	return err != nil || flags&unix.O_CLOEXEC != 0
 }
 
 // pidOf is the pid that a pidfd stands for, as the monitor sees it; 0 when it
 // is gone.
 func pidOf(pidfd int) int {
-	fd, err := unix.Open("/proc/self/fdinfo/"+itoa(pidfd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	pid, _ := strconv.Atoi(procField("/proc/self/fdinfo/"+itoa(pidfd), "Pid:"))
+	return max(pid, 0)
+}
+
+// procField is the value behind a key at the start of a line of a file of
+// /proc, "" where the file or the key is not there. It reads the first 512
+// bytes, where all that is asked for stands, and without package os, whose
+// files cost a registration with the runtime's poller.
+func procField(path, key string) string {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0
+		return ""
 	}
 	defer unix.Close(fd)
 	var b [512]byte
 	n, _ := unix.Read(fd, b[:])
 	for line := range strings.Lines(string(b[:max(n, 0)])) {
-		if pid, ok := strings.CutPrefix(line, "Pid:"); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(pid))
-			return max(n, 0)
+		if value, ok := strings.CutPrefix(line, key); ok {
+			return strings.TrimSpace(value)
 		}
 	}
-	return 0
+	return ""
 }

@@ -111,7 +111,8 @@ func sockaddr(g *plan.Grant) (address unix.Sockaddr, family, kind int, errno sys
 // is still the one that asked, decides on its own copy, and acts on its own
 // descriptors; nothing that the worker changes meanwhile can matter.
 
-// networks are the socket families and kinds of a component's grants.
+// brokeredSocket makes the socket that a program asks for, if a grant of its
+// component could use it.
 func (m *Monitor) brokeredSocket(w *work, n *notification) {
 	family, kind, protocol := int(int32(n.arguments[0])), int(int32(n.arguments[1])), int(int32(n.arguments[2]))
 	if !m.familyGranted(w, family) {

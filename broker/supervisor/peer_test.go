@@ -255,14 +255,6 @@ func (m *peer) end(name string, how, code uint32) {
 	m.workerEnded(name, worker, how, code)
 }
 
-// says is the present worker's word on its broker socket.
-func (m *peer) says(name string, op wire.Op, text string) {
-	m.mu.Lock()
-	worker := m.workers[name]
-	m.mu.Unlock()
-	m.event(wire.WorkerSays, func(w *wire.Message) { w.U32(worker).U32(m.index(name)).U32(uint32(op)).String(text) })
-}
-
 func (m *peer) stop() { m.event(wire.StopAsked, func(w *wire.Message) { w.U32(uint32(unix.SIGTERM)) }) }
 
 // pipe makes an output pipe and returns its write end.
