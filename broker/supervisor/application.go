@@ -177,18 +177,18 @@ func (s *Supervisor) moveApplication(to control.State, cause string) {
 
 // announce writes a line about the application.
 func (s *Supervisor) announce(text string) {
-	s.output.say(fmt.Sprintf("sandbox: application %s: %s", s.plan.Application, text), -1)
+	s.output.say(fmt.Sprintf("sandbox: application %s: %s", s.plan.Application, text), nil)
 }
 
 // tell writes a line about a component.
 func (s *Supervisor) tell(c *component, text string) {
-	s.output.say(fmt.Sprintf("sandbox: component %s: %s", c.plan.Name, text), -1)
+	s.output.say(fmt.Sprintf("sandbox: component %s: %s", c.plan.Name, text), nil)
 }
 
 // say is tell about a component whose worker has ended: its last output
 // comes before.
 func (s *Supervisor) say(c *component, text string) {
-	s.output.say(fmt.Sprintf("sandbox: component %s: %s", c.plan.Name, text), c.index)
+	s.output.say(fmt.Sprintf("sandbox: component %s: %s", c.plan.Name, text), c.output)
 }
 
 // tellWorker keeps and writes how a worker that others asked for ended. A

@@ -11,6 +11,7 @@ import (
 type component struct {
 	index   int
 	plan    *plan.Component
+	output  *source
 	group   *group       // nil unless kept
 	after   []*component // kept ones that are ready before it
 	before  []*component // the other direction

@@ -41,9 +41,9 @@ func (o *output) split(s *stream, chunk []byte) {
 // line adds one line to the page, the ring and the followers.
 func (o *output) line(s *stream, text []byte, broken bool) {
 	now := time.Now()
-	o.rings[s.component].add(now, s.number, text, broken)
+	s.source.ring.add(now, s.number, text, broken)
 	if o.feeds.any() {
-		name := o.names[s.component]
+		name := s.source.name
 		o.feeds.tell(name, control.Reply{Line: &control.Line{
 			Time: now, Component: name, Stream: s.number, Text: string(text), Broken: broken,
 		}})
@@ -51,11 +51,11 @@ func (o *output) line(s *stream, text []byte, broken bool) {
 	page := s.sink.page
 	switch {
 	case s.sink.log != nil:
-		page = append(s.sink.stamp(page, now, o.names[s.component]), text...)
+		page = append(s.sink.stamp(page, now, s.source.name), text...)
 	case o.terminal:
-		page = visible(o.prefix(page, s.component), text, o.colour)
+		page = visible(o.prefix(page, s.source), text, o.colour)
 	default:
-		page = append(o.prefix(page, s.component), text...)
+		page = append(o.prefix(page, s.source), text...)
 	}
 	s.sink.page = append(page, '\n')
 	if len(s.sink.page) >= pageBytes {
@@ -79,15 +79,21 @@ func (s *sink) stamp(b []byte, now time.Time, name string) []byte {
 // on white.
 var palette = [...]int{36, 33, 32, 35, 34, 96, 93, 92, 95, 94}
 
-func (o *output) prefix(b []byte, component int) []byte {
-	name := o.names[component]
+func (o *output) nameWidth() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.width
+}
+
+func (o *output) prefix(b []byte, from *source) []byte {
+	name := from.name
 	if o.colour {
 		b = append(b, "\x1b["...)
-		b = strconv.AppendInt(b, int64(palette[component%len(palette)]), 10)
+		b = strconv.AppendInt(b, int64(palette[from.number%len(palette)]), 10)
 		b = append(b, 'm')
 	}
 	b = append(b, name...)
-	for range o.width - len(name) {
+	for range o.nameWidth() - len(name) {
 		b = append(b, ' ')
 	}
 	b = append(b, " |"...)

@@ -13,16 +13,16 @@ import (
 func (s *Supervisor) makeLogs() {
 	for i := range s.plan.Logs {
 		ask := func() { s.post(rotateLog{uint32(i)}) }
-		say := func(text string) { s.output.say(text, -1) }
+		say := func(text string) { s.output.say(text, nil) }
 		l := newLogFile(&s.plan.Logs[i], ask, say, s.over)
 		s.logs = append(s.logs, l)
-		var components []int
+		var from []*source
 		for _, c := range s.components {
 			if c.plan.Log == l.path {
-				components = append(components, c.index)
+				from = append(from, c.output)
 			}
 		}
-		s.output.toLog(l, components...)
+		s.output.toLog(l, from...)
 	}
 }
 

@@ -25,13 +25,13 @@ func logTo(t *testing.T, o *output, p *plan.Log, rotate func() (int, error)) *lo
 		fd, err := rotate()
 		l.opened <- opened{fd, err}
 	}
-	l = newLogFile(p, ask, func(text string) { o.say(text, -1) }, over)
+	l = newLogFile(p, ask, func(text string) { o.say(text, nil) }, over)
 	first, err := unix.Open(p.Path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.opened <- opened{fd: first}
-	o.toLog(l, 0)
+	o.toLog(l, o.sources[0])
 	return l
 }
 
@@ -120,7 +120,7 @@ func TestFullDiskWaits(t *testing.T) {
 	}()
 	eventually(t, "full disk", func() bool { return l.full.Load() != 0 })
 	io.WriteString(ends[1], "meanwhile\n")
-	o.say("a note after web's end", 0)
+	o.say("a note after web's end", o.sources[0])
 	eventually(t, "the other's line and the note", func() bool {
 		return strings.Contains(out.String(), "meanwhile") && strings.Contains(notes.String(), "after web's end")
 	})

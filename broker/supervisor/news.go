@@ -92,7 +92,7 @@ func (s *Supervisor) gone(w *worker, e end) {
 	}
 	s.journal.tell(control.Event{Kind: control.EventWorker, Component: c.plan.Name, Worker: w.id, PID: w.pid, Text: e.String()})
 	if c.running == 0 {
-		s.output.say("", c.index)
+		s.output.say("", c.output)
 	}
 }
 

@@ -12,16 +12,16 @@ const notesWaiting = 256
 // before it, and an unfinished last line is finished.
 type note struct {
 	text  string
-	drain int // component, or -1
+	drain *source // nil: nobody
 	done  chan struct{}
 }
 
 // say queues a line of the broker and never waits; what finds no room is
 // counted.
-func (o *output) say(text string, drain int) {
-	if drain >= 0 && o.sinks[drain].log != nil {
+func (o *output) say(text string, drain *source) {
+	if drain != nil && o.toFile(drain) {
 		o.tidy(drain)
-		if drain = -1; text == "" {
+		if drain = nil; text == "" {
 			return
 		}
 	}
@@ -29,7 +29,7 @@ func (o *output) say(text string, drain int) {
 	defer o.mu.Unlock()
 	if o.dropped > 0 {
 		select {
-		case o.queue <- note{text: "sandbox: " + strconv.Itoa(o.dropped) + " messages found no reader and were dropped", drain: -1}:
+		case o.queue <- note{text: "sandbox: " + strconv.Itoa(o.dropped) + " messages found no reader and were dropped"}:
 			o.dropped = 0
 		default:
 		}
@@ -41,6 +41,12 @@ func (o *output) say(text string, drain int) {
 			o.dropped++
 		}
 	}
+}
+
+// toFile says whether the lines of a source go to a log file.
+func (o *output) toFile(from *source) bool {
+	to, _ := o.now(from)
+	return to.log != nil
 }
 
 // run writes the broker's lines until stop is closed.
@@ -58,8 +64,8 @@ func (o *output) run(stop <-chan struct{}) {
 func (o *output) write(n note) {
 	o.lines.turn <- struct{}{}
 	defer func() { <-o.lines.turn }()
-	if n.drain >= 0 {
-		o.drain(n.drain)
+	if n.drain != nil {
+		o.drain(n.drain, o.lines)
 	}
 	if n.text != "" {
 		o.notes.Write(append(visible(nil, []byte(n.text), false), '\n'))
@@ -76,17 +82,17 @@ func (o *output) settle(limit time.Duration) {
 	end := time.NewTimer(limit)
 	defer end.Stop()
 	o.settleLogs(limit / 2)
-	for component := range o.names {
-		if o.sinks[component].log != nil {
+	for _, from := range o.all() {
+		if o.toFile(from) {
 			continue
 		}
 		select {
-		case o.queue <- note{drain: component}:
+		case o.queue <- note{drain: from}:
 		case <-end.C:
 			return
 		}
 	}
-	last := note{drain: -1, done: make(chan struct{})}
+	last := note{done: make(chan struct{})}
 	select {
 	case o.queue <- last:
 	case <-end.C:
@@ -105,16 +111,17 @@ func (o *output) settleLogs(limit time.Duration) {
 	defer end.Stop()
 	var waiting []chan struct{}
 	var logs []*logFile
-	for component, s := range o.sinks {
-		if s.log == nil {
+	for _, from := range o.all() {
+		to, _ := o.now(from)
+		if to.log == nil {
 			continue
 		}
 		done := make(chan struct{})
-		waiting, logs = append(waiting, done), append(logs, s.log)
+		waiting, logs = append(waiting, done), append(logs, to.log)
 		go func() {
-			s.turn <- struct{}{}
-			o.drain(component)
-			<-s.turn
+			to.turn <- struct{}{}
+			o.drain(from, to)
+			<-to.turn
 			close(done)
 		}()
 	}
@@ -128,7 +135,7 @@ func (o *output) settleLogs(limit time.Duration) {
 		case <-end.C:
 			end.Reset(0) // the others have had the same time
 			late[logs[i]] = true
-			o.say("sandbox: log "+logs[i].path+": cannot be written, and what its components wrote last is lost", -1)
+			o.say("sandbox: log "+logs[i].path+": cannot be written, and what its components wrote last is lost", nil)
 		}
 	}
 }

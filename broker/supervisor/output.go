@@ -3,6 +3,7 @@ package supervisor
 import (
 	"io"
 	"os"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -38,18 +39,29 @@ type output struct {
 	// an escape sequence is a way through the wall to whoever reads it.
 	terminal bool
 	colour   bool
-	width    int
 
-	names []string
-	sinks []*sink // by component
-	rings []ring
 	feeds feeds
 
 	queue chan note
 
 	mu      sync.Mutex
-	streams [][]*stream // by component
-	dropped int         // notes that found no room
+	width   int // of the longest name
+	sources []*source
+	seen    int // sources that there ever were
+	dropped int // notes that found no room
+}
+
+// source is a component as far as its output goes.
+type source struct {
+	name   string
+	number int // counts them, for the colour
+	ring   ring
+	// tidying says whether tidy is under way.
+	tidying atomic.Bool
+
+	// Guarded by output.mu: a reload of the policy may change them.
+	sink    *sink
+	streams []*stream
 }
 
 // sink is a place that lines go to. One that is stuck, because nobody reads
@@ -60,8 +72,6 @@ type sink struct {
 	log  *logFile // that to is, or nil
 	// named says whether the lines of a log need their component's name.
 	named bool
-	// tidying says of each component whether tidy is under way.
-	tidying map[int]*atomic.Bool
 
 	// What belongs to whoever has the turn, like the streams' own fields.
 	chunk []byte
@@ -74,46 +84,67 @@ func newSink(to io.Writer) *sink {
 
 // stream is one pipe of a component.
 type stream struct {
-	sink      *sink
-	component int
-	number    int
-	fd        int
-	file      *os.File
-	raw       syscall.RawConn
-	partial   []byte
-	closed    bool
+	source  *source
+	sink    *sink
+	number  int
+	fd      int
+	file    *os.File
+	raw     syscall.RawConn
+	partial []byte
+	closed  bool
 }
 
 func newOutput(lines, notes io.Writer, names []string) *output {
 	o := &output{
-		lines:   newSink(lines),
-		notes:   notes,
-		names:   names,
-		rings:   make([]ring, len(names)),
-		streams: make([][]*stream, len(names)),
-		queue:   make(chan note, notesWaiting),
+		lines: newSink(lines),
+		notes: notes,
+		queue: make(chan note, notesWaiting),
 	}
 	for _, name := range names {
-		o.width = max(o.width, len(name))
-		o.sinks = append(o.sinks, o.lines)
+		o.add(name)
 	}
 	return o
 }
 
+// add makes a source, whose lines go to the launcher's output.
+func (o *output) add(name string) *source {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := &source{name: name, number: o.seen, sink: o.lines}
+	o.seen++
+	o.sources = append(o.sources, s)
+	o.width = max(o.width, len(name))
+	return s
+}
+
+// all are the sources of this moment.
+func (o *output) all() []*source {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.sources)
+}
+
+// now is where the lines of a source go, and what they come from.
+func (o *output) now(s *source) (*sink, []*stream) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return s.sink, s.streams
+}
+
 // toLog sends the lines of some components to a log file.
-func (o *output) toLog(log *logFile, components ...int) {
-	s := newSink(log)
-	s.log, s.named = log, len(components) > 1
-	s.tidying = make(map[int]*atomic.Bool)
-	for _, component := range components {
-		o.sinks[component] = s
-		s.tidying[component] = new(atomic.Bool)
+func (o *output) toLog(log *logFile, sources ...*source) {
+	to := newSink(log)
+	to.log, to.named = log, len(sources) > 1
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range sources {
+		s.sink = to
 	}
 }
 
 // follow starts to read a pipe, which output owns from then on.
-func (o *output) follow(component, number, fd int) error {
-	s := &stream{sink: o.sinks[component], component: component, number: number, fd: fd}
+func (o *output) follow(from *source, number, fd int) error {
+	s := &stream{source: from, number: number, fd: fd}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return err
@@ -126,7 +157,8 @@ func (o *output) follow(component, number, fd int) error {
 	}
 	s.raw = raw
 	o.mu.Lock()
-	o.streams[component] = append(o.streams[component], s)
+	s.sink = from.sink
+	from.streams = append(from.streams, s)
 	o.mu.Unlock()
 	go o.pump(s)
 	return nil
@@ -145,9 +177,17 @@ func (o *output) pump(s *stream) {
 		s.sink.flush()
 		<-s.sink.turn
 		if !more {
+			o.leave(s)
 			return
 		}
 	}
+}
+
+// leave forgets a pipe that has ended.
+func (o *output) leave(s *stream) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.source.streams = slices.DeleteFunc(slices.Clone(s.source.streams), func(other *stream) bool { return other == s })
 }
 
 // readable lets RawConn.Read wait without reading, so that a pipe that waits
@@ -175,12 +215,13 @@ func (o *output) read(s *stream) bool {
 }
 
 // drain takes what a component has written so far and finishes its last
-// lines.
-func (o *output) drain(component int) {
-	o.mu.Lock()
-	streams := o.streams[component]
-	o.mu.Unlock()
+// lines. Whoever calls it has the turn of to.
+func (o *output) drain(from *source, to *sink) {
+	_, streams := o.now(from)
 	for _, s := range streams {
+		if s.sink != to {
+			continue // of before a reload, or after it
+		}
 		for range drainChunks {
 			if s.closed || !readable(uintptr(s.fd)) || !o.read(s) {
 				break
@@ -189,7 +230,7 @@ func (o *output) drain(component int) {
 		}
 		o.finish(s)
 	}
-	o.sinks[component].flush()
+	to.flush()
 }
 
 func (o *output) finish(s *stream) {
@@ -210,16 +251,16 @@ func (s *sink) flush() {
 
 // tidy drains a component that has a log file, once it is its turn: nothing
 // else has to come after its last lines, so nobody waits for a full disk.
-func (o *output) tidy(component int) {
-	s := o.sinks[component]
-	if s.tidying[component].Swap(true) {
+func (o *output) tidy(from *source) {
+	if from.tidying.Swap(true) {
 		return
 	}
+	to, _ := o.now(from)
 	go func() {
-		s.turn <- struct{}{}
-		s.tidying[component].Store(false)
-		o.drain(component)
-		<-s.turn
+		to.turn <- struct{}{}
+		from.tidying.Store(false)
+		o.drain(from, to)
+		<-to.turn
 	}()
 }
 
@@ -227,12 +268,14 @@ func (o *output) tidy(component int) {
 // the order of their times.
 func (o *output) last(n int, only *component) []control.Line {
 	if only != nil {
-		return o.rings[only.index].last(n, o.names[only.index])
+		return only.output.last(n)
 	}
 	var all []control.Line
-	for i := range o.rings {
-		all = append(all, o.rings[i].last(n, o.names[i])...)
+	for _, s := range o.all() {
+		all = append(all, s.last(n)...)
 	}
 	sort.SliceStable(all, func(i, k int) bool { return all[i].Time.Before(all[k].Time) })
 	return all[max(0, len(all)-n):]
 }
+
+func (s *source) last(n int) []control.Line { return s.ring.last(n, s.name) }

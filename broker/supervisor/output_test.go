@@ -25,7 +25,7 @@ func written(t testing.TB, o *output, components ...int) []*os.File {
 		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.follow(component, 1, p[0]); err != nil {
+		if err := o.follow(o.sources[component], 1, p[0]); err != nil {
 			t.Fatal(err)
 		}
 		end := os.NewFile(uintptr(p[1]), "pipe")
@@ -259,7 +259,7 @@ func TestOutputReaderGone(t *testing.T) {
 	end := written(t, o, 0)[0]
 	for n := range 3 {
 		fmt.Fprintln(end, n)
-		eventually(t, "the line in the ring", func() bool { return len(o.rings[0].last(10, "web")) == n+1 })
+		eventually(t, "the line in the ring", func() bool { return len(o.sources[0].last(10)) == n+1 })
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Supervisor) reportComponent(c *component) control.Component {
 		Queue: int(c.queue), Processor: c.processor, Peak: c.peak,
 		Grants: append([]control.Grant(nil), c.grants...), Denied: c.denied,
 		Health: c.health.String(),
-		Lines:  s.output.rings[c.index].last(statusLines, c.plan.Name),
+		Lines:  c.output.last(statusLines),
 	}
 	for i := range r.Lines {
 		if line := &r.Lines[i]; len(line.Text) > statusLineBytes {

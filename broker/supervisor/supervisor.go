@@ -57,7 +57,7 @@ func newSupervisor(p *plan.Plan, m monitor, o *output) *Supervisor {
 	for i := range p.Components {
 		life := &p.Components[i].Life
 		c := &component{
-			index: i, plan: &p.Components[i],
+			index: i, plan: &p.Components[i], output: o.sources[i],
 			self:    p.Components[i].Name == selfName,
 			state:   control.Stopped,
 			since:   s.started,
@@ -223,7 +223,7 @@ func (s *Supervisor) handle(event any) bool {
 func (s *Supervisor) takePipe(e outputPipe) bool {
 	c := s.components[e.component]
 	if e.stream < readyStream {
-		if err := s.output.follow(c.index, int(e.stream), e.fd); err != nil {
+		if err := s.output.follow(c.output, int(e.stream), e.fd); err != nil {
 			s.tell(c, fmt.Sprintf("its output cannot be read: %v", err))
 		}
 		return false
