@@ -17,7 +17,7 @@ MUSL      ?= musl-gcc
 CFLAGS_C  := -std=gnu11 -Wall -Wextra -Werror -O2 -static -s -fstack-protector-strong \
              -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 LIBEXEC   := bin/libexec
-GOFILES   := go.mod go.sum $(shell find cmd sandbox policy broker profiles -name '*.go' -o -name '*.yaml' 2>/dev/null)
+GOFILES   := go.mod go.sum $(shell find cmd sandbox policy broker profiles -name '*.go' -o -name '*.yaml' -o -name '*.html' -o -name '*.css' 2>/dev/null)
 LDFLAGS   := -s -w
 PREFIX    ?= /usr/local
 

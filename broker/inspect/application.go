@@ -45,7 +45,8 @@ type Component struct {
 	Denied   uint64     `json:"denied"`
 	Denials  []Denial   `json:"denials,omitempty"`
 	Grants   []GrantUse `json:"grants"`
-	Walls    []Wall     `json:"walls"` // of its first worker
+	MayStart []string   `json:"may-start,omitempty"` // components
+	Walls    []Wall     `json:"walls"`               // of its first worker
 	Exposure *Exposure  `json:"exposure,omitempty"`
 	Workers  []Worker   `json:"workers"`
 	Init     *Process   `json:"init,omitempty"` // of the compartment
@@ -65,10 +66,11 @@ type Worker struct {
 // GrantUse is a grant in the hands of a component.
 type GrantUse struct {
 	Name  string `json:"name"`
-	Right string `json:"right"`    // in words
-	Count uint64 `json:"count"`    // descriptors handed out on request
-	Start bool   `json:"at-start"` // its descriptor is there from the start
-	Open  int    `json:"open"`     // descriptors open now; Full only
+	Kind  string `json:"kind,omitempty"` // listen, connect, file, directory, device, channel
+	Right string `json:"right"`          // in words
+	Count uint64 `json:"count"`          // descriptors handed out on request
+	Start bool   `json:"at-start"`       // its descriptor is there from the start
+	Open  int    `json:"open"`           // descriptors open now; Full only
 	Last  string `json:"last,omitempty"`
 }
 
@@ -148,7 +150,8 @@ func (i *Inspector) components(a *Application, status *control.Status) {
 			for k := range a.plan.Components {
 				c := &a.plan.Components[k]
 				a.Components = append(a.Components, Component{
-					Name: c.Name, Program: c.Program, State: "unknown", Grants: grantUses(a.plan, c, nil), plan: c,
+					Name: c.Name, Program: c.Program, State: "unknown", Grants: grantUses(a.plan, c, nil),
+					MayStart: c.MayStart, plan: c,
 				})
 			}
 		}
@@ -170,6 +173,9 @@ func (i *Inspector) components(a *Application, status *control.Status) {
 			plan: planComponent(a.plan, told.Name), told: map[int]control.Worker{},
 		}
 		c.Grants = grantUses(a.plan, c.plan, told.Grants)
+		if c.plan != nil {
+			c.MayStart = c.plan.MayStart
+		}
 		for _, w := range told.Workers {
 			c.told[int(w.PID)] = w
 		}
@@ -204,7 +210,7 @@ func grantUses(p *plan.Plan, c *plan.Component, used []control.Grant) []GrantUse
 	for _, b := range c.Grants {
 		g := &p.Grants[b.Grant]
 		u := count[g.Name]
-		all = append(all, GrantUse{Name: g.Name, Right: grantWords(g), Start: b.Number >= 0, Count: u.Count, Last: u.Last})
+		all = append(all, GrantUse{Name: g.Name, Kind: grantKinds[g.Kind], Right: grantWords(g), Start: b.Number >= 0, Count: u.Count, Last: u.Last})
 	}
 	return all
 }

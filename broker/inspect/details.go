@@ -2,7 +2,8 @@ package inspect
 
 import (
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -155,14 +156,8 @@ func processDetails(b *strings.Builder, p *Process, paint Paint) {
 	t := NewTable("    ")
 	t.Row("ids", fmt.Sprintf("user %s, group %s, groups %v", ids(p.Identity.UIDs), ids(p.Identity.GIDs), p.Identity.Groups))
 	t.Row("id maps", "users "+rangesText(p.Identity.UIDMap)+"; groups "+rangesText(p.Identity.GIDMap))
-	for _, set := range []struct {
-		name string
-		has  []string
-	}{
-		{"permitted", p.Capabilities.Permitted}, {"effective", p.Capabilities.Effective}, {"inheritable", p.Capabilities.Inheritable},
-		{"bounding", p.Capabilities.Bounding}, {"ambient", p.Capabilities.Ambient},
-	} {
-		t.Row("capabilities", set.name+": "+capabilitiesText(set.has))
+	for _, set := range p.Capabilities.sets() {
+		t.Row("capabilities", set.Name+": "+capabilitiesText(set.Has))
 	}
 	t.Row("Landlock", p.Landlock)
 	t.Row("label", orNone(Printable(p.Label)))
@@ -226,24 +221,26 @@ func mountDetails(b *strings.Builder, p *Process) {
 // callDetails groups calls by what happens to them.
 func callDetails(b *strings.Builder, s *Seccomp, paint Paint) {
 	section(b, "system calls: "+s.words(), paint)
-	c := s.Calls
-	if c == nil {
+	if s.Calls == nil {
 		return
 	}
-	fmt.Fprintf(b, "    otherwise %s; 32-bit calls %s; x32 calls %s\n", c.Default, c.Foreign, c.X32)
+	for _, line := range s.Calls.lines() {
+		fmt.Fprintf(b, "    %s\n", line)
+	}
+}
+
+// lines are what a filter does, in as few lines as it can be said: the calls of
+// one answer in one, and one for each condition on arguments.
+func (c *Calls) lines() []string {
+	all := []string{fmt.Sprintf("otherwise %s; 32-bit calls %s; x32 calls %s", c.Default, c.Foreign, c.X32)}
 	byAction := map[string][]string{}
 	for _, rule := range c.Calls {
 		if rule.Action != "" {
 			byAction[rule.Action] = append(byAction[rule.Action], rule.Call)
 		}
 	}
-	var actions []string
-	for action := range byAction {
-		actions = append(actions, action)
-	}
-	sort.Strings(actions)
-	for _, action := range actions {
-		fmt.Fprintf(b, "    %s: %s\n", action, strings.Join(byAction[action], " "))
+	for _, action := range slices.Sorted(maps.Keys(byAction)) {
+		all = append(all, fmt.Sprintf("%s: %s", action, strings.Join(byAction[action], " ")))
 	}
 	for _, rule := range c.Calls {
 		for k := 0; k < len(rule.When); {
@@ -264,9 +261,10 @@ func callDetails(b *strings.Builder, s *Seccomp, paint Paint) {
 			if condition != "otherwise" {
 				condition = "when " + condition
 			}
-			fmt.Fprintf(b, "    %s: %s %s\n", rule.Call, when.Action, condition)
+			all = append(all, fmt.Sprintf("%s: %s %s", rule.Call, when.Action, condition))
 		}
 	}
+	return all
 }
 
 func ids(four [4]uint32) string {
@@ -274,6 +272,19 @@ func ids(four [4]uint32) string {
 		return fmt.Sprint(four[0])
 	}
 	return fmt.Sprint(four)
+}
+
+// namedSet is one of the five sets of capabilities.
+type namedSet struct {
+	Name string
+	Has  []string
+}
+
+func (c *Capabilities) sets() []namedSet {
+	return []namedSet{
+		{"permitted", c.Permitted}, {"effective", c.Effective}, {"inheritable", c.Inheritable},
+		{"bounding", c.Bounding}, {"ambient", c.Ambient},
+	}
 }
 
 func orNone(s string) string {

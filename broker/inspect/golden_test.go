@@ -71,7 +71,7 @@ func example() *Report {
 				{Name: "web", Program: "/usr/bin/python3", Start: "with-application", State: "failed", Cause: "it broke", Since: now.Add(-59 * time.Second), Restarts: 5, Grants: []GrantUse{}, Denied: 2,
 					Denials: []Denial{{"socket(AF_NETLINK, ...)", "EAFNOSUPPORT", "components.web.syscalls: [socket]", 2, now}}},
 				{Name: "decode", Program: "/usr/bin/djpeg", Start: "per-request", State: "running", Since: now.Add(-time.Hour), Running: 1, Memory: 4 << 20,
-					Grants: []GrantUse{{"http", "listen on tcp:127.0.0.1:8080", 2, true, 1, "bind"}}, Walls: program.Walls, Exposure: exposure, Drift: []Drift{drift},
+					Grants: []GrantUse{{"http", "listen", "listen on tcp:127.0.0.1:8080", 2, true, 1, "bind"}}, Walls: program.Walls, Exposure: exposure, Drift: []Drift{drift},
 					Workers: []Worker{{"w3", 4711, []Process{program}}}},
 				{Name: "idle", Program: "/bin/cat", Start: "per-request", State: "stopped", Since: now, Grants: []GrantUse{}},
 			},

@@ -51,6 +51,12 @@ func addressMatches(g *plan.Grant, e endpoint) bool {
 	return granted.IsUnspecified() || e.address.Addr().Unmap() == granted.Unmap()
 }
 
+// grantKinds are the words of the policy for what a grant is of.
+var grantKinds = map[plan.GrantKind]string{
+	plan.GrantListen: "listen", plan.GrantConnect: "connect", plan.GrantFile: "file",
+	plan.GrantDirectory: "directory", plan.GrantDevice: "device", plan.GrantChannel: "channel",
+}
+
 // grantWords says what a grant allows.
 func grantWords(g *plan.Grant) string {
 	switch g.Kind {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 type inspection struct {
 	json, verify, watch bool
 	interval            time.Duration
-	blast               string
+	blast, html         string
 }
 
 func inspectCommand() *cobra.Command {
@@ -33,6 +34,11 @@ COMPONENT everything; of a PID, Bulkhead's or not, the same audit.
 Reading the system call filters back stops a process for some microseconds, so
 it is done for a COMPONENT or a PID only, and with --verify.
 
+With --html it writes a page for a browser, with a drawing of the components,
+their walls and the descriptors that flow between them. The page needs no other
+file, loads nothing and runs nothing. With --watch it is written again and again,
+and the browser follows.
+
 Where the kernel has something else than the policy asks for, that is drift:
 --verify prints nothing else and ends with status 1 when there is any.`,
 		Args: cobra.MaximumNArgs(2),
@@ -41,10 +47,13 @@ Where the kernel has something else than the policy asks for, that is drift:
 	f := c.Flags()
 	f.BoolVar(&n.json, "json", false, "as JSON; docs/inspect.md describes it")
 	f.BoolVar(&n.verify, "verify", false, "only compare with the policy; status 1 when something differs")
+	f.StringVar(&n.html, "html", "", "write a page for a browser to `FILE`, - for the standard output")
 	f.BoolVar(&n.watch, "watch", false, "show it again and again")
 	f.DurationVar(&n.interval, "interval", 2*time.Second, "how often, with --watch")
 	f.StringVar(&n.blast, "blast-radius", "", "say what a compromised `COMPONENT` of the application could reach")
 	c.MarkFlagsMutuallyExclusive("verify", "watch", "blast-radius")
+	c.MarkFlagsMutuallyExclusive("html", "json")
+	c.MarkFlagsMutuallyExclusive("html", "blast-radius")
 	return c
 }
 
@@ -67,7 +76,7 @@ func (n *inspection) run(arguments []string) error {
 		if err != nil {
 			return err
 		}
-		if n.watch && colors(os.Stdout) {
+		if n.watch && n.html == "" && colors(os.Stdout) {
 			fmt.Print("\x1b[H\x1b[2J")
 		}
 		fmt.Print(text)
@@ -92,7 +101,7 @@ func (n *inspection) look(inspector *inspect.Inspector, arguments []string) (tex
 	switch {
 	case len(arguments) == 2 || n.verify:
 		depth = inspect.Filters
-	case len(arguments) == 0:
+	case len(arguments) == 0 && n.html == "":
 		depth = inspect.Glance
 	}
 	r, err := inspector.Applications(depth, arguments[:min(len(arguments), 1)]...)
@@ -113,6 +122,9 @@ func (n *inspection) look(inspector *inspect.Inspector, arguments []string) (tex
 		status = 1
 	}
 	switch {
+	case n.html != "":
+		text, err = n.page(r)
+		return text, status, err
 	case n.json:
 		text, err = asJSON(r)
 		return text, status, err
@@ -132,7 +144,11 @@ func (n *inspection) lookAtProcess(inspector *inspect.Inspector, pid int, paint 
 	if err != nil {
 		return "", 0, err
 	}
-	if n.json {
+	switch {
+	case n.html != "":
+		text, err := n.page(r)
+		return text, 0, err
+	case n.json:
 		text, err := asJSON(r)
 		return text, 0, err
 	}
@@ -152,6 +168,25 @@ func (n *inspection) lookAtRadius(r *inspect.Report, arguments []string, paint i
 		return text, 0, err
 	}
 	return inspect.RadiusText(radius, paint), 0, nil
+}
+
+// page writes the report for a browser. What it returns is for the terminal.
+func (n *inspection) page(r *inspect.Report) (string, error) {
+	page := inspect.Page{Report: r}
+	if n.watch {
+		page.Refresh = n.interval
+	}
+	var b bytes.Buffer
+	if err := page.Write(&b); err != nil {
+		return "", err
+	}
+	if n.html == "-" {
+		return b.String(), nil
+	}
+	if err := replaceFile(n.html, b.Bytes(), 0o600); err != nil {
+		return "", fmt.Errorf("write the page: %w", err)
+	}
+	return "", nil
 }
 
 func asJSON(v any) (string, error) {
