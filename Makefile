@@ -51,7 +51,7 @@ setup-demo: setup ## … and those that the demo uses
 	$(call install-packages,$(PACKAGES_DEMO))
 
 .PHONY: build
-build: bin/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/sweeper ## build bin/sandbox and the programs it executes
+build: bin/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper ## build bin/sandbox and the programs it executes
 
 bin/sandbox: $(GOFILES)
 	@mkdir -p bin
@@ -66,6 +66,10 @@ $(LIBEXEC)/init: $(wildcard sandbox/init/*.c sandbox/init/*.h)
 	@mkdir -p $(LIBEXEC)
 	$(MUSL) $(CFLAGS_C) -o $@ $(filter %.c,$^)
 
+$(LIBEXEC)/stub: sandbox/stub/stub.c
+	@mkdir -p $(LIBEXEC)
+	$(MUSL) $(CFLAGS_C) -o $@ $<
+
 $(LIBEXEC)/sweeper: broker/sweeper/sweeper.c
 	@mkdir -p $(LIBEXEC)
 	$(MUSL) $(CFLAGS_C) -o $@ $<
@@ -73,7 +77,7 @@ $(LIBEXEC)/sweeper: broker/sweeper/sweeper.c
 .PHONY: install
 install: build ## install below PREFIX (/usr/local)
 	install -D -m 0755 bin/sandbox $(DESTDIR)$(PREFIX)/bin/sandbox
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/sweeper
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper
 
 .PHONY: man
 man: ## write the manual pages and shell completions to build/

@@ -40,6 +40,8 @@ type compiler struct {
 	linker *linker
 	used   map[string]bool // grants that some component has
 	taken  map[uint32]bool // dynamic ids given out
+	// replaced are the programs of on-exec components, sorted by path.
+	replaced []replacement
 }
 
 func (c *compiler) compile() *plan.Plan {
@@ -50,6 +52,7 @@ func (c *compiler) compile() *plan.Plan {
 	for i := range c.file.Grants.Entries {
 		p.Grants = append(p.Grants, c.grant(&c.file.Grants.Entries[i]))
 	}
+	c.replacements()
 	for i := range c.file.Components.Entries {
 		entry := &c.file.Components.Entries[i]
 		component := &componentCompiler{compiler: c, name: entry.Name, at: entry.Position, source: &entry.Value, grants: p.Grants}
@@ -102,9 +105,7 @@ func (c *componentCompiler) compile() plan.Component {
 	if s.Output.Value == "inherit" {
 		result.Output = plan.OutputInherit
 	}
-	if s.Start.Value == "on-exec" {
-		c.mistake(s.Start.Position, "write with-application, per-connection or per-request", "start: on-exec is something that this version cannot do yet")
-	}
+	result.Pass = c.pass(result.Start)
 	c.zeroes()
 	if t := s.Limits.CPUTime; t.IsSet() && (t.Value%time.Second != 0 || t.Value == 0) {
 		c.mistake(t.Position, "write 1s or more", "the kernel counts processor time in whole seconds")
@@ -158,6 +159,9 @@ func (c *componentCompiler) workers(start plan.Start) plan.Workers {
 		return plan.Workers{Maximum: 1}
 	}
 	result := plan.Workers{Maximum: w.Maximum.Or(defaultWorkers), Queue: w.Queue.Or(defaultQueue), ReadyAhead: w.ReadyAhead.Value}
+	if start == plan.OnExec && result.ReadyAhead > 0 {
+		c.mistake(w.ReadyAhead.Position, "remove it", "a worker of an exec cannot be prepared: it gets the pid of whoever executes it")
+	}
 	if result.ReadyAhead > result.Maximum {
 		c.mistake(w.ReadyAhead.Position, "", "%d workers cannot be ready ahead where %d may run", result.ReadyAhead, result.Maximum)
 	}
@@ -222,6 +226,9 @@ func (c *compiler) unused(p *plan.Plan, startable map[string]bool) {
 		component := &p.Components[i]
 		if component.Start == plan.PerRequest && !startable[component.Name] {
 			c.warn(component.Position, "name it under another component's may-start:", "nobody may start %q", component.Name)
+		}
+		if component.Start == plan.OnExec && !startable[component.Name] {
+			c.warn(component.Position, "name it under another component's may-start:, or its program under files.execute:", "nobody may execute %q", component.Name)
 		}
 	}
 }

@@ -286,6 +286,15 @@ func (r *ReadySetting) decode(d *decoder, n *node, tag reflect.StructTag) {
 	d.structure(reflect.ValueOf(&r.How).Elem(), n)
 }
 
+func (r *PassRule) decode(d *decoder, n *node, tag reflect.StructTag) {
+	r.Position = n.at
+	if n.kind == scalarNode {
+		r.Word.decode(d, n, `values:"all|none"`)
+		return
+	}
+	d.list(reflect.ValueOf(&r.Patterns).Elem(), n, "")
+}
+
 func (l *LogSetting) decode(d *decoder, n *node, tag reflect.StructTag) {
 	l.Position = n.at
 	if n.kind == scalarNode {

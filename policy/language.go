@@ -66,7 +66,9 @@ type Component struct {
 	Limits       LimitSettings  `key:"limits" doc:"Bounds for one worker."`
 	Start        Text           `key:"start" values:"with-application|on-demand|per-connection|per-request|on-exec" doc:"What makes a worker start; the default is with-application."`
 	Workers      WorkerSettings `key:"workers" doc:"How many workers there are at once."`
-	MayStart     []Text         `key:"may-start" kind:"name" doc:"Per-request components whose workers this one may ask for."`
+	MayStart     []Text         `key:"may-start" kind:"name" doc:"Per-request components whose workers this one may ask for, and on-exec components whose programs it may execute."`
+	Replaces     []PathUse      `key:"replaces" single:"true" doc:"With start: on-exec, the programs in whose place this component runs: paths or patterns. Without a command each runs itself."`
+	Pass         PassSetting    `key:"pass" doc:"With start: on-exec, what goes from whoever executes the program to it."`
 	Transparent  Flag           `key:"transparent" doc:"The program's own socket, bind and connect are answered out of its grants; the default where it has network grants."`
 	Output       Text           `key:"output" values:"log|inherit" doc:"Where output goes: the log, or the launcher's own terminal."`
 	Logs         LogSetting     `key:"logs" doc:"Where its log goes: terminal, or {file: PATH} with its bounds; what is left out is as in the application's logs:."`
@@ -123,6 +125,22 @@ type WorkerSettings struct {
 	Maximum    Number `key:"maximum" min:"1" max:"10000" doc:"Workers at once."`
 	Queue      Number `key:"queue" min:"0" max:"100000" doc:"Requests that may wait for one."`
 	ReadyAhead Number `key:"ready-ahead" min:"0" max:"1000" doc:"Workers that are prepared in advance."`
+}
+
+// PassSetting says what passes from a caller to what it executed.
+type PassSetting struct {
+	Position    plan.Position
+	Arguments   PassRule `key:"arguments" doc:"all (the default), none, or patterns of which each argument must match one."`
+	Environment PassRule `key:"environment" doc:"all (the default), none, or patterns of names. Variables that steer the dynamic linker pass only where a pattern without * and ? names them."`
+	Descriptors []Text   `key:"descriptors" values:"files|pipes|sockets|devices|memory|events|none" single:"true" whole:"true" doc:"Kinds of descriptors, passed at the same numbers; the default is files, pipes, sockets and devices."`
+	Directories []Text   `key:"directories" kind:"path" single:"true" doc:"Directories whose descriptors may pass too."`
+}
+
+// PassRule is all, none, or a list of patterns.
+type PassRule struct {
+	Position plan.Position
+	Word     Text
+	Patterns []Text
 }
 
 // SupervisionSetting is a group of the supervision tree.

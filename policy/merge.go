@@ -32,7 +32,11 @@ func merge(base, over *node, key string) *node {
 			}
 		}
 		for _, p := range over.pairs {
-			p.value = merge(base.get(p.key), p.value, p.key)
+			name := p.key
+			if key == "pass" {
+				name = "pass." + name // its environment is not the component's
+			}
+			p.value = merge(base.get(p.key), p.value, name)
 			both.pairs = append(both.pairs, p)
 		}
 		return both
@@ -68,8 +72,11 @@ func normalize(n *node, key string) *node {
 // wholeKeys and singleKeys are the keys with those tags in language.go.
 var wholeKeys, singleKeys = func() (whole, single map[string]bool) {
 	whole, single = map[string]bool{}, map[string]bool{}
-	for _, t := range []reflect.Type{reflect.TypeFor[File](), reflect.TypeFor[Component](), reflect.TypeFor[Files]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[File](), reflect.TypeFor[Component](), reflect.TypeFor[Files](), reflect.TypeFor[PassSetting]()} {
 		for key, field := range keyFields(t) {
+			if t == reflect.TypeFor[PassSetting]() {
+				key = "pass." + key
+			}
 			whole[key] = whole[key] || field.Tag.Get("whole") != ""
 			single[key] = single[key] || field.Tag.Get("single") != ""
 		}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"bulkhead/policy/plan"
 )
 
 // commandDirectories are searched for a program without a path, in hints and
@@ -17,6 +19,9 @@ var commandDirectories = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbi
 // script files on the way, which must be readable.
 func (c *componentCompiler) program() (name string, arguments []string, scripts []string) {
 	command := c.source.Command
+	if len(command) == 0 && startOf(c.source) == plan.OnExec {
+		return "", nil, nil // each program that it replaces runs itself
+	}
 	if len(command) == 0 {
 		written := c.policy.tree.get("components").get(c.name)
 		if list := written.get("command"); !written.has("command") || list != nil && list.kind == listNode && len(list.items) == 0 {
@@ -36,6 +41,12 @@ func (c *componentCompiler) program() (name string, arguments []string, scripts 
 		c.mistake(at, hint, "%s", wrong)
 		return "", nil, nil
 	}
+	return c.interpreted(name, arguments, at)
+}
+
+// interpreted finds what runs when a file is executed with arguments.
+func (c *componentCompiler) interpreted(name string, arguments []string, at plan.Position) (program string, argv []string, scripts []string) {
+	written := name
 	const deepest = 4 // as the kernel: scripts that interpret scripts
 	name = clean(name)
 	for range deepest {
@@ -78,7 +89,7 @@ func (c *componentCompiler) program() (name string, arguments []string, scripts 
 		arguments = append([]string{interpreter}, rest...)
 		name = clean(interpreter)
 	}
-	c.mistake(at, "", "the script %s has interpreters that are scripts, too deep for the kernel", brief(command[0].Value))
+	c.mistake(at, "", "the script %s has interpreters that are scripts, too deep for the kernel", brief(written))
 	return "", nil, nil
 }
 

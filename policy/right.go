@@ -84,7 +84,11 @@ func (l *rightList) program() {
 			l.source.Workers.Position).amount = uint64(c.Workers.Maximum)
 	}
 	for i, name := range c.MayStart {
-		l.add("program", "may-start "+name, "may start workers of "+name, l.source.MayStart[i].Position)
+		var at plan.Position
+		if i < len(l.source.MayStart) {
+			at = l.source.MayStart[i].Position // those behind are implied by files.execute
+		}
+		l.add("program", "may-start "+name, "may start workers of "+name, at)
 	}
 	l.add("program", "directory", "starts in "+c.Directory, l.source.Directory.Position).detail = true
 	if c.Log != "" {
@@ -131,6 +135,8 @@ func (l *rightList) files() {
 				text += " and all below"
 			}
 			r = l.add("files", e.Target, "may "+text, e.Position)
+		case plan.EntryStub:
+			r = l.add("files", e.Target, "may execute "+e.Target+", "+e.Reason, e.Position)
 		case plan.EntryTemporary:
 			r = l.add("files", e.Target, fmt.Sprintf("has an empty directory %s of its own, of at most %s", e.Target, sizeText(e.Size)), e.Position)
 			r.amount = e.Size

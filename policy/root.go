@@ -26,7 +26,12 @@ func (c *componentCompiler) root(component *plan.Component) (program string, arg
 	t := &rootTree{componentCompiler: c, entries: map[string]*plan.Entry{}, hosts: component.Hosts}
 	files := &c.source.Files
 	program, arguments, scripts := c.program()
-	if program != "" {
+	if component.Start == plan.OnExec {
+		component.Replaces = t.replaces(program, arguments, scripts)
+		if program == "" && len(component.Replaces) > 0 {
+			program, arguments = component.Replaces[0].Program, component.Replaces[0].Arguments
+		}
+	} else if program != "" {
 		at := c.source.Command[0].Position
 		for _, script := range scripts {
 			t.bind(script, plan.Read, "command", at)
@@ -51,6 +56,7 @@ func (c *componentCompiler) root(component *plan.Component) (program string, arg
 	if d := c.source.Directory; d.IsSet() && clean(d.Value) != "/" && !t.shown(clean(d.Value)) {
 		t.add(plan.Entry{Kind: plan.EntryDirectory, Target: clean(d.Value), Reason: "directory", Position: d.Position})
 	}
+	program = t.splits(component, program)
 	t.hidden(files.Hidden)
 	return program, arguments, t.sorted()
 }
@@ -202,6 +208,10 @@ func (t *rootTree) programs(uses []PathUse) {
 				t.directoryOfPrograms(name, found.real, use)
 				continue
 			}
+			if other := t.compiler.replacementOf(found.real); other != nil && other.component != t.name {
+				t.bind(name, plan.Read|plan.Execute, "files.execute", use.Path.Position) // splits puts the stub there
+				continue
+			}
 			t.executable(name, use)
 		}
 	}
@@ -235,6 +245,9 @@ func (t *rootTree) directoryOfPrograms(name, real string, use PathUse) {
 		found := t.host.resolve(file)
 		if found.err != nil || !found.info.Mode().IsRegular() || found.info.Mode()&0o111 == 0 {
 			continue
+		}
+		if other := t.compiler.replacementOf(found.real); other != nil && other.component != t.name {
+			continue // here it is the stub, which needs nothing
 		}
 		if interpreter, _, isScript := t.shebang(found.real); isScript {
 			if t.host.resolve(interpreter).err == nil {
@@ -375,7 +388,7 @@ func (t *rootTree) accounts(who plan.User) {
 // shown says whether a bind or a temporary directory shows a path.
 func (t *rootTree) shown(name string) bool {
 	for ; ; name = path.Dir(name) {
-		if e := t.entries[name]; e != nil && (e.Kind == plan.EntryBind || e.Kind == plan.EntryTemporary) {
+		if e := t.entries[name]; e != nil && (e.Kind == plan.EntryBind || e.Kind == plan.EntryTemporary || e.Kind == plan.EntryStub) {
 			return true
 		}
 		if name == "/" {

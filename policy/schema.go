@@ -173,6 +173,10 @@ func (l *LogSetting) schema(reflect.StructTag) jsonObject {
 	return either(jsonObject{"enum": []string{"terminal"}}, structSchema(reflect.TypeFor[LogFile]()))
 }
 
+func (r *PassRule) schema(reflect.StructTag) jsonObject {
+	return either(new(Text).schema(`values:"all|none"`), listSchema(jsonObject{"type": "string"}, ""))
+}
+
 func (r *ReadySetting) schema(reflect.StructTag) jsonObject {
 	how := structSchema(reflect.TypeFor[ReadyHow]())
 	how["minProperties"], how["maxProperties"] = 1, 1

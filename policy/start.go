@@ -18,8 +18,10 @@ func (c *compiler) starts(p *plan.Plan) map[string]bool {
 			switch {
 			case !known:
 				c.mistake(name.Position, suggestion(name.Value, c.others(p.Components[i].Name)), "no component is named %q", name.Value)
-			case startOf(other) != plan.PerRequest:
-				c.mistake(name.Position, "write start: per-request in "+name.Value, "%q does not start per request", name.Value)
+			case startOf(other) != plan.PerRequest && startOf(other) != plan.OnExec:
+				c.mistake(name.Position, "write start: per-request or start: on-exec in "+name.Value, "%q starts neither per request nor on exec", name.Value)
+			case name.Value == p.Components[i].Name && startOf(other) == plan.OnExec:
+				c.mistake(name.Position, "remove it", "%q cannot be split from itself: what it executes there is its own program", name.Value)
 			}
 		}
 		for _, name := range source.After {
@@ -32,6 +34,11 @@ func (c *compiler) starts(p *plan.Plan) map[string]bool {
 			case startOf(other) != plan.WithApplication:
 				c.mistake(name.Position, "", "%q does not start with the application, so nothing can start after it", name.Value)
 			}
+		}
+	}
+	for i := range p.Components {
+		for _, split := range p.Components[i].Splits {
+			startable[split.Component] = true
 		}
 	}
 	c.cycles()

@@ -82,6 +82,8 @@ func startText(s plan.Start) string {
 		return "one worker for each connection"
 	case plan.PerRequest:
 		return "one worker for each request"
+	case plan.OnExec:
+		return "one worker for each exec of what it replaces"
 	}
 	return "with the application"
 }

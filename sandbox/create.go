@@ -33,6 +33,7 @@ type Site struct {
 	Directory   string // /run/sandbox/APPLICATION
 	Group       string // the application's cgroup, below the hierarchies' roots
 	Init        string // path of the compartment's init, a static program
+	Stub        string // path of what stands for programs that another component replaces
 	// Messages receives what an init says when it dies, normally nothing.
 	Messages *os.File
 }
@@ -237,7 +238,7 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		Readonlyfs: true,
 		Hostname:   c.Hostname,
 		Namespaces: namespaces,
-		Mounts:     mounts(c.Root),
+		Mounts:     mounts(c.Root, site.Stub),
 		Capabilities: &configs.Capabilities{
 			Bounding: keep, Effective: keep, Permitted: keep,
 		},

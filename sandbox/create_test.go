@@ -147,7 +147,7 @@ func (b *built) run(script string) (string, worker.Message) {
 		b.Fatal(err)
 	}
 	defer unix.Close(pair[0])
-	if err := worker.Spawn(b.made.Control, 1, pair[1], leaf.Procs); err != nil {
+	if err := worker.Spawn(b.made.Control, 1, 0, pair[1], leaf.Procs); err != nil {
 		b.Fatal(err)
 	}
 	unix.Close(pair[1])
@@ -161,7 +161,7 @@ func (b *built) run(script string) (string, worker.Message) {
 	}
 	defer null.Close()
 	passed := []worker.Passed{{FD: int(null.Fd()), Number: 0}, {FD: int(write.Fd()), Number: 1}, {FD: int(write.Fd()), Number: 2}}
-	if err := worker.Go(pair[0], passed, []string{"GIVEN=yes"}, []string{"/bin/busybox", "sh", "-c", script}); err != nil {
+	if err := worker.Go(pair[0], passed, []string{"GIVEN=yes"}, []string{"/bin/busybox", "sh", "-c", script}, nil); err != nil {
 		b.Fatal(err)
 	}
 	write.Close()

@@ -28,7 +28,7 @@ func skeleton(root string, entries []plan.Entry, owner int) error {
 	covered := "" // the last directory bind: what is below it is the host's
 	for _, e := range entries {
 		if covered != "" && below(e.Target, covered) {
-			if e.Kind == plan.EntryBind || e.Kind == plan.EntryTemporary || e.Kind == plan.EntryHidden || e.Kind == plan.EntryDevice {
+			if e.Kind == plan.EntryBind || e.Kind == plan.EntryTemporary || e.Kind == plan.EntryHidden || e.Kind == plan.EntryDevice || e.Kind == plan.EntryStub {
 				continue // its mount point is there already
 			}
 			return fmt.Errorf("%s cannot be made in the compartment: it lies below %s, which is the host's", e.Target, covered)
@@ -100,7 +100,7 @@ func makeDirectories(root, path string, owner int, made map[string]bool) error {
 
 // mounts translates entries for libcontainer. What each worker gets for
 // itself, its /proc and its tmpfs, is mounted by the init for each worker.
-func mounts(entries []plan.Entry) []*configs.Mount {
+func mounts(entries []plan.Entry, stub string) []*configs.Mount {
 	all := []*configs.Mount{{
 		// The compartment's own, whole: the kernel lets workers mount
 		// theirs only while an unmasked one is visible. No worker sees it.
@@ -120,6 +120,11 @@ func mounts(entries []plan.Entry) []*configs.Mount {
 				flags |= unix.MS_NOEXEC
 			}
 			all = append(all, &configs.Mount{Source: e.Source, Destination: e.Target, Device: "bind", Flags: flags})
+		case plan.EntryStub:
+			all = append(all, &configs.Mount{
+				Source: stub, Destination: e.Target, Device: "bind",
+				Flags: unix.MS_BIND | safe | unix.MS_RDONLY,
+			})
 		case plan.EntryDevice:
 			all = append(all, &configs.Mount{
 				Source: e.Source, Destination: e.Target, Device: "bind",

@@ -117,7 +117,7 @@ func (s *spec) landlock(c *plan.Component, r ruleset) {
 	for _, e := range c.Root {
 		var rights uint64
 		switch e.Kind {
-		case plan.EntryBind:
+		case plan.EntryBind, plan.EntryStub:
 			rights = r.access(e.Access, e.Dir)
 		case plan.EntryData:
 			rights = r.access(plan.Read, false)

@@ -33,7 +33,7 @@ func Build(component int, directory, group, libexec string) error {
 	}
 	site := sandbox.Site{
 		Application: p.Application, Directory: directory, Group: group,
-		Init: filepath.Join(libexec, "init"), Messages: os.Stderr,
+		Init: filepath.Join(libexec, "init"), Stub: filepath.Join(libexec, "stub"), Messages: os.Stderr,
 	}
 	made, err := sandbox.Create(site, &p.Components[component])
 	if err != nil {

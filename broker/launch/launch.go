@@ -44,6 +44,7 @@ type Programs struct {
 	Monitor    string
 	Supervisor string
 	Init       string
+	Stub       string
 	Sweeper    string
 }
 
@@ -61,10 +62,11 @@ func Find() (Programs, error) {
 			Monitor:    filepath.Join(directory, "monitor"),
 			Supervisor: filepath.Join(directory, "supervisor"),
 			Init:       filepath.Join(directory, "init"),
+			Stub:       filepath.Join(directory, "stub"),
 			Sweeper:    filepath.Join(directory, "sweeper"),
 		}
 		missing := false
-		for _, path := range []string{p.Monitor, p.Supervisor, p.Init, p.Sweeper} {
+		for _, path := range []string{p.Monitor, p.Supervisor, p.Init, p.Stub, p.Sweeper} {
 			if _, err := os.Stat(path); err != nil {
 				missing = true
 			}
@@ -73,7 +75,7 @@ func Find() (Programs, error) {
 			return p, nil
 		}
 	}
-	return Programs{}, fmt.Errorf("find the programs of sandbox: monitor, supervisor, init and sweeper are neither in %s/libexec nor in %s/../libexec/sandbox; run make build, or install them all", here, here)
+	return Programs{}, fmt.Errorf("find the programs of sandbox: monitor, supervisor, init, stub and sweeper are neither in %s/libexec nor in %s/../libexec/sandbox; run make build, or install them all", here, here)
 }
 
 // ErrRunning says that the application runs already.
@@ -183,7 +185,7 @@ func build(p *plan.Plan, programs Programs, supervisor int, manager *Manager, d 
 }
 
 func compartments(p *plan.Plan, programs Programs, d *directory) ([]handover.Compartment, error) {
-	site := sandbox.Site{Application: p.Application, Directory: d.path, Group: d.group, Init: programs.Init, Messages: os.Stderr}
+	site := sandbox.Site{Application: p.Application, Directory: d.path, Group: d.group, Init: programs.Init, Stub: programs.Stub, Messages: os.Stderr}
 	made := make([]handover.Compartment, len(p.Components))
 	failed := make([]error, len(p.Components))
 	var wait sync.WaitGroup

@@ -100,6 +100,10 @@ func (m *Monitor) notified(w *work, events uint32) {
 		return // ENOENT: the caller died meanwhile
 	}
 	n := &notification{id: raw.id, pid: int(raw.pid), call: raw.number, arguments: raw.arguments}
+	if n.call == callSplit {
+		m.splitAsked(w, n)
+		return
+	}
 	if w.component.brokered[n.call] {
 		if f := performed[calls.Name(int(n.call))]; f != nil {
 			f(m, w, n)
@@ -138,13 +142,19 @@ func (m *Monitor) respond(w *work, n *notification, errno syscall.Errno) {
 // inject ends a call with a new descriptor as its result, in one step: a
 // worker that is killed in between gets neither.
 func (m *Monitor) inject(w *work, n *notification, fd int, closeOnExec bool) {
+	if errno := m.hand(w, n, fd, closeOnExec); errno != 0 {
+		m.respond(w, n, errno)
+	}
+}
+
+// hand is inject without an answer where it fails.
+func (m *Monitor) hand(w *work, n *notification, fd int, closeOnExec bool) syscall.Errno {
 	add := seccompAddFD{id: n.id, flags: addFDSend, source: uint32(fd)}
 	if closeOnExec {
 		add.targetDescription = unix.O_CLOEXEC
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlAddFD, uintptr(unsafe.Pointer(&add))); errno != 0 {
-		m.respond(w, n, errno)
-	}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlAddFD, uintptr(unsafe.Pointer(&add)))
+	return errno
 }
 
 // replace puts a descriptor in the place of the worker's own.

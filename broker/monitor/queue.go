@@ -18,6 +18,7 @@ type request struct {
 	passed      []worker.Passed
 	environment []string
 	command     []string // instead of the component's own, nil: its own
+	stub        *stub    // for an exec: what stands for the worker in its caller
 }
 
 func (r *request) close() {
@@ -49,13 +50,19 @@ func (m *Monitor) ask(c *component, r *request) {
 
 // refuse answers a request that gets no worker; a connection is closed.
 func (m *Monitor) refuse(r *request, errno syscall.Errno) {
-	if r.requester != nil {
+	if r.stub != nil {
+		m.stubFails(r.stub, errno, refusals[errno])
+	} else if r.requester != nil {
 		m.reply(r.requester, wire.Start, r.id, errno, nil)
 	}
 	r.close()
 }
 
 func (m *Monitor) serve(c *component, r *request) {
+	if r.stub != nil {
+		m.serveStub(c, r)
+		return
+	}
 	// Exactly one answer: here when it fails, otherwise when the program
 	// runs or fails to.
 	if _, err := m.run(c, r); err != nil {

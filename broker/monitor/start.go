@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
 	"bulkhead/sandbox/worker"
 )
 
@@ -61,8 +62,8 @@ func (m *Monitor) startable(w *work, name string) *component {
 			continue
 		}
 		for _, c := range m.components {
-			if c.Name == name {
-				return c
+			if c.Name == name && c.Start == plan.PerRequest {
+				return c // one that starts on exec has nobody to ask for it
 			}
 		}
 	}

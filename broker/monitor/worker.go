@@ -34,8 +34,9 @@ type work struct {
 	ended     bool         // its end has been told
 	dropped   map[int]bool // grants it gave up
 	sealed    bool
-	launched  bool // it is somebody's: it has its orders
-	counted   bool // it takes one of its component's places
+	launched  bool  // it is somebody's: it has its orders
+	counted   bool  // it takes one of its component's places
+	stub      *stub // what stands for it in the component that executed its program
 	// private is set for a worker of the monitor's own, a ready command:
 	// its end is told to nobody else.
 	private func(status unix.WaitStatus, ran bool)
@@ -81,19 +82,26 @@ func (m *Monitor) prepareDescriptors(c *component) {
 		}
 	}
 	if count > 0 {
-		// The program is the second process of its pid namespace, always.
 		c.environment = append(c.environment,
-			"LISTEN_PID=2", "LISTEN_FDS="+strconv.Itoa(count), "LISTEN_FDNAMES="+names)
+			"LISTEN_FDS="+strconv.Itoa(count), "LISTEN_FDNAMES="+names)
 	}
-	if len(c.Grants) > 0 || len(c.MayStart) > 0 {
+	if count > 0 && c.Start != plan.OnExec {
+		// The program is the second process of its pid namespace, always.
+		c.environment = append(c.environment, "LISTEN_PID=2")
+	}
+	if len(c.Grants) > 0 || m.asksForWorkers(c) {
 		c.brokerFD = next
+	}
+	if c.brokerFD >= 0 && c.Start != plan.OnExec {
 		c.environment = append(c.environment, "SANDBOX_BROKER_FD="+strconv.Itoa(c.brokerFD))
 	}
 }
 
 // spawn makes a worker up to the point where it waits for its descriptors.
 // Every descriptor it opens is closed on every way out.
-func (m *Monitor) spawn(c *component) (*work, error) {
+// A pid is what its program is to have as its own in its namespace, after an
+// exec; 0 is an ordinary worker.
+func (m *Monitor) spawn(c *component, pid uint32) (*work, error) {
 	if c.control < 0 || c.group == nil {
 		return nil, fmt.Errorf("its compartment is lost: %w", unix.EIO)
 	}
@@ -113,7 +121,7 @@ func (m *Monitor) spawn(c *component) (*work, error) {
 		return nil, fmt.Errorf("make its socket: %w", err)
 	}
 	defer unix.Close(pair[1])
-	if err = worker.Spawn(c.control, w.id, pair[1], leaf.Procs); err != nil {
+	if err = worker.Spawn(c.control, w.id, pid, pair[1], leaf.Procs); err != nil {
 		unix.Close(pair[0])
 		leaf.Remove()
 		return nil, fmt.Errorf("ask the compartment's init for it: %w", err)
@@ -131,7 +139,7 @@ func (m *Monitor) spawn(c *component) (*work, error) {
 
 // launch lets a worker run its program. extra are descriptors beside those of
 // the plan; they win where numbers are equal, and stay the caller's.
-func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []string) error {
+func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []string, process *worker.Process) error {
 	c := w.component
 	m.reopenListeners(c)
 	passed := m.standard(c, extra)
@@ -141,7 +149,14 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []
 		}
 	}
 	passed = append(passed, extra...)
-	if c.brokerFD >= 0 {
+	if brokerFD := c.brokerFD; brokerFD >= 0 {
+		if process != nil {
+			// Behind whatever the caller passed, so nothing is in its place.
+			for _, p := range passed {
+				brokerFD = max(brokerFD, p.Number+1)
+			}
+			environment = append(environment, "SANDBOX_BROKER_FD="+itoa(brokerFD))
+		}
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("make its broker socket: %w", err)
@@ -150,7 +165,7 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []
 		w.broker = pair[0]
 		w.brokerID = inode(pair[1])
 		m.brokers[w.brokerID] = true
-		passed = append(passed, worker.Passed{FD: pair[1], Number: c.brokerFD})
+		passed = append(passed, worker.Passed{FD: pair[1], Number: brokerFD})
 	}
 	opened, err := m.openAtStart(c)
 	defer func() {
@@ -162,7 +177,7 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []
 		return err
 	}
 	passed = append(passed, opened...)
-	if err := worker.Go(w.socket, passed, append(environment, c.environment...), command); err != nil {
+	if err := worker.Go(w.socket, passed, append(environment, c.environment...), command, process); err != nil {
 		return fmt.Errorf("pass its descriptors: %w", err)
 	}
 	if c.Limits.WallTime > 0 {
@@ -209,12 +224,12 @@ func (m *Monitor) run(c *component, r *request) (*work, error) {
 		c.ready = c.ready[1:]
 	} else {
 		var err error
-		if w, err = m.spawn(c); err != nil {
+		if w, err = m.spawn(c, 0); err != nil {
 			return nil, err
 		}
 	}
 	w.requester, w.request, w.launched = r.requester, r.id, true
-	if err := m.launch(w, r.passed, r.environment, r.command); err != nil {
+	if err := m.launch(w, r.passed, r.environment, r.command, nil); err != nil {
 		w.requester, w.launched = nil, false // the caller is told by the return value
 		m.kill(w, err.Error())
 		return nil, err
@@ -234,7 +249,7 @@ func (m *Monitor) fillAhead(c *component) {
 // fillReady keeps as many workers prepared as the plan says.
 func (m *Monitor) fillReady(c *component) {
 	for len(c.ready) < c.Workers.ReadyAhead && c.workers < c.Workers.Maximum+c.Workers.ReadyAhead {
-		w, err := m.spawn(c)
+		w, err := m.spawn(c, 0)
 		if err != nil {
 			return // the next request tries again and reports it
 		}
@@ -288,6 +303,8 @@ func (m *Monitor) heard(w *work, said worker.Message) bool {
 		m.started(w, said)
 	case worker.Failed:
 		m.fail(w, said.Errno, said.Step)
+	case worker.Stopped:
+		m.stopped(w, said.Status)
 	case worker.Ended:
 		// Its last message: one event less to wake up for. The pidfd of
 		// its init tells the rest.
@@ -315,7 +332,9 @@ func (m *Monitor) started(w *work, said worker.Message) {
 		m.kill(w, err.Error())
 		return
 	}
-	if w.requester != nil {
+	if w.stub != nil {
+		m.stubStarted(w, said.Notes)
+	} else if w.requester != nil {
 		m.reply(w.requester, wire.Start, w.request, 0, func(b *wire.Message) { b.U32(w.id) })
 	}
 	if w.component.index == m.handover.Supervisor || w.private != nil {
@@ -346,7 +365,9 @@ func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
 		w.private(0, false)
 		return
 	}
-	if w.requester != nil {
+	if w.stub != nil {
+		m.stubFails(w.stub, errno, w.component.Name+": "+step+": "+errno.Error())
+	} else if w.requester != nil {
 		m.reply(w.requester, wire.Start, w.request, errno, nil)
 	}
 	if w.component.index == m.handover.Supervisor {
@@ -416,12 +437,16 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 	}
 	w.ended = true
 	w.state = ending
-	m.release(w)
+	if w.stub == nil { // else what it left behind keeps its place until it is gone
+		m.release(w)
+	}
 	if w.private != nil {
 		w.private(0, false)
 		return
 	}
-	if w.requester != nil {
+	if w.stub != nil {
+		m.stubEnds(w.stub, how, code)
+	} else if w.requester != nil {
 		m.event(w.requester, wire.Start, w.request, func(b *wire.Message) {
 			b.U32(how).U32(code).String(reason)
 		})

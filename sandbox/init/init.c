@@ -38,7 +38,7 @@ static void shed(void)
 		die("become undumpable");
 }
 
-static void spawn(uint32_t id, const int *fds, int fd_count)
+static void spawn(uint32_t id, uint32_t program, const int *fds, int fd_count)
 {
 	int pidfd = -1;
 	struct clone_args arguments = {
@@ -50,7 +50,7 @@ static void spawn(uint32_t id, const int *fds, int fd_count)
 	if (pid == 0) {
 		close(CONTROL_FD);
 		signal(SIGCHLD, SIG_DFL);
-		worker_run(&spec, fds[0], fds + 1, fd_count - 1);
+		worker_run(&spec, program, fds[0], fds + 1, fd_count - 1);
 	}
 	uint32_t m[3] = { MSG_SPAWNED, id, pid < 0 ? errno : 0 };
 	if (message_send(CONTROL_FD, m, sizeof m, &pidfd, pid < 0 ? 0 : 1) < 0)
@@ -82,13 +82,13 @@ int main(void)
 		die("greet the monitor");
 
 	for (;;) {
-		uint32_t m[2];
+		uint32_t m[3];
 		int fds[16], fd_count = 16;
 		long n = message_receive(CONTROL_FD, m, sizeof m, fds, &fd_count);
 		if (n == 0 || (n < 0 && errno == ECONNRESET)) /* reset: with a message of ours unread */
 			return 0; /* the monitor is gone, and with pid 1 goes everything */
 		if (n != sizeof m || m[0] != MSG_SPAWN || fd_count < 1)
 			die("read a message of the monitor");
-		spawn(m[1], fds, fd_count);
+		spawn(m[1], m[2], fds, fd_count);
 	}
 }

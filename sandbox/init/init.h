@@ -6,6 +6,7 @@
  *   spec.c    what every worker is like, read once
  *   worker.c  one worker: the steps from the fork to the exec
  *   orders.c  what a worker is told before it runs its program
+ *   process.c what the program of another component's exec takes over from there
  *   init.c    the loop
  *
  * Numbers of messages and records are shared with the Go side:
@@ -25,14 +26,22 @@ enum { CONTROL_FD = 3, SPEC_FD = 4 };
 /* Messages; the first four bytes of a packet. */
 enum {
 	MSG_HELLO = 1,    /* init -> monitor, control: u32 landlock abi */
-	MSG_SPAWN = 2,    /* monitor -> init, control: u32 worker; worker socket, a file to enter each cgroup by ... */
+	MSG_SPAWN = 2,    /* monitor -> init, control: u32 worker, u32 pid of its program (0: any); worker socket, a file to enter each cgroup by ... */
 	MSG_SPAWNED = 3,  /* init -> monitor, control: u32 worker, u32 errno; pidfd of the worker's own init */
 	MSG_FDS = 4,      /* monitor -> worker: u32 count, u32 numbers ...; descriptors */
 	MSG_COMMAND = 5,  /* monitor -> worker: path and arguments instead of the spec's, each ended by a zero byte */
 	MSG_GO = 6,       /* monitor -> worker: as MSG_FDS, then environment strings to add, each ended by a zero byte */
-	MSG_STARTED = 7,  /* worker -> monitor: pidfd of the program, seccomp listener */
+	MSG_STARTED = 7,  /* worker -> monitor: u32 notes; pidfd of the program, seccomp listener */
 	MSG_FAILED = 8,   /* worker -> monitor: u32 errno, text of the step */
 	MSG_ENDED = 9,    /* worker -> monitor: u32 wait status, u64 us of processor, u64 peak bytes */
+	MSG_PROCESS = 10, /* monitor -> worker: a sealed file with a struct process_header and its strings */
+	MSG_STOPPED = 11, /* worker -> monitor: u32 wait status of a program that was stopped or goes on */
+};
+
+/* Notes of MSG_STARTED: what could not be as the exec would have had it. */
+enum {
+	NOTE_DIRECTORY = 1, /* the working directory is not there */
+	NOTE_PID = 2,       /* the pid was taken */
 };
 
 /* Records of the spec: u16 tag, u16 zero, u32 length, then the payload. */
@@ -65,17 +74,33 @@ enum {
 	MAX_NUMBER = 65536, /* highest descriptor number plus one */
 };
 
+/* What MSG_PROCESS describes: a process as execve(2) would have left it. All
+ * of it is bounded by the monitor; strings follow, each ended by a zero byte:
+ * the program, the directory, the arguments, the environment. */
+enum { PROCESS_LIMITS = 16 };
+struct process_header {
+	uint32_t arguments, environment; /* how many strings */
+	uint32_t umask;                  /* NO_UMASK: the spec's */
+	int32_t nice;
+	uint64_t blocked, ignored;       /* signals, bit 0 is signal 1 */
+	uint64_t limits[PROCESS_LIMITS][2]; /* by resource: soft, hard */
+};
+enum { NO_UMASK = 0xffff };
+
 struct rlimit_rule { int resource; struct rlimit value; };
 struct temporary { uint64_t bytes; uint32_t mode; const char *target; uint64_t access; };
 struct landlock_path { uint64_t access; int fd; };
 
 struct spec {
 	const char *program, *directory;
-	char *arguments[MAX_ARGUMENTS + 1];
+	/* The tables point at the room below until MSG_PROCESS brings its own. */
+	char **arguments;
 	int argument_count;
+	char **environment;
+	int environment_count, environment_room;
+	char *argument_room[MAX_ARGUMENTS + 1];
 	/* room at the end for what MSG_GO adds */
-	char *environment[MAX_ENVIRONMENT + MAX_ADDED_ENVIRONMENT + 1];
-	int environment_count;
+	char *variable_room[MAX_ENVIRONMENT + MAX_ADDED_ENVIRONMENT + 1];
 	uint32_t uid, gid, umask, set_groups, group_count, groups[MAX_GROUPS];
 	struct rlimit_rule rlimits[MAX_RLIMITS];
 	int rlimit_count;
@@ -90,6 +115,7 @@ struct spec {
 	struct landlock_path paths[MAX_PATHS];
 	int path_count;
 	uint64_t capabilities;
+	const struct process_header *process; /* NULL without MSG_PROCESS */
 };
 
 /* Reads the spec from SPEC_FD, opens what Landlock rules refer to. Returns 0,
@@ -97,8 +123,9 @@ struct spec {
 int spec_read(struct spec *s, const char **what);
 
 /* Runs one worker in the child of the init; never returns. cgroups are
- * descriptors of cgroup.procs files. */
-_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count);
+ * descriptors of cgroup.procs files. With a pid the worker is one of an exec:
+ * its program gets that pid, and what its program leaves behind may go on. */
+_Noreturn void worker_run(struct spec *s, uint32_t pid, int socket, const int *cgroups, int cgroup_count);
 
 /* Waits for the monitor's orders and carries them out: descriptors stand at
  * their numbers, all others close at the exec, *socket is out of the way.
@@ -106,6 +133,19 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
  * errno set and *step naming what failed. */
 enum { ORDERS_NONE = 1 };
 int orders_follow(struct spec *s, int *socket, const char **step);
+
+/* Takes the program, its arguments and what it inherits out of a file, which
+ * is closed. Returns 0, or -1 with errno set. */
+int process_read(struct spec *s, int fd);
+
+/* Gives the calling process what the file said: the working directory, the
+ * umask, limits that are never above its own, and the nice value. *notes tells
+ * what could not be. Returns 0, or -1 with errno set and *step. */
+int process_inherit(const struct spec *s, uint32_t *notes, const char **step);
+
+/* Ignores and blocks the signals that the file says: the last thing before
+ * the exec. */
+int process_signals(const struct spec *s);
 
 /* Sends one packet with descriptors; returns 0 or -1. */
 int message_send(int socket, const void *data, size_t length, const int *fds, int fd_count);

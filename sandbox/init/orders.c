@@ -49,7 +49,7 @@ static int add_environment(struct spec *s, const char *packet, long from, long n
 		return -1;
 	memcpy(text, packet, n);
 	for (char *p = text + from; p < text + n; p += strlen(p) + 1) {
-		if (s->environment_count == MAX_ENVIRONMENT + MAX_ADDED_ENVIRONMENT)
+		if (s->environment_count == s->environment_room)
 			return -1;
 		s->environment[s->environment_count++] = p;
 	}
@@ -135,6 +135,11 @@ int orders_follow(struct spec *s, int *socket, const char **step)
 		errno = EPROTO;
 		if (type == MSG_COMMAND && fd_count == 0) {
 			if (replace_command(s, packet, n) < 0)
+				return -1;
+			continue;
+		}
+		if (type == MSG_PROCESS && fd_count == 1 && n == 4) {
+			if (process_read(s, fds[0]) < 0)
 				return -1;
 			continue;
 		}

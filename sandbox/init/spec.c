@@ -110,6 +110,9 @@ int spec_read(struct spec *s, const char **what)
 {
 	struct stat st;
 
+	s->arguments = s->argument_room;
+	s->environment = s->variable_room;
+	s->environment_room = MAX_ENVIRONMENT + MAX_ADDED_ENVIRONMENT;
 	*what = "read the spec";
 	if (fstat(SPEC_FD, &st) < 0)
 		return -1;

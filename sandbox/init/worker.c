@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/capability.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 
 /* Newer than the headers that a builder may have. */
@@ -40,6 +41,8 @@ struct launch {
 	const char *step;         /* what failed, NULL when nothing did */
 	int error;
 	int unwanted;             /* the monitor does not need the worker after all */
+	uint32_t pid;             /* that the program is to have, 0: any */
+	uint32_t notes;           /* of MSG_STARTED */
 	int listener;             /* seccomp listener, -1 before there is one */
 };
 
@@ -106,8 +109,10 @@ static int program(void *argument)
 	struct spec *s = l->spec;
 
 	/* A session of its own: no terminal of the administrator's is its
-	 * controlling one (CVE-2017-5226). */
-	if (setsid() < 0)
+	 * controlling one (CVE-2017-5226). After an exec the session is that of
+	 * the worker's init: with a parent in it the program can be stopped by
+	 * SIGTSTP as it could in its caller's. */
+	if (l->pid ? setpgid(0, 0) < 0 : setsid() < 0)
 		return fail(l, "start a session");
 	umask(s->umask);
 	/* Ids before capabilities: changing them takes CAP_SETUID. Raw calls,
@@ -149,6 +154,10 @@ static int program(void *argument)
 	for (int i = 0; i < s->rlimit_count; i++)
 		if (setrlimit(s->rlimits[i].resource, &s->rlimits[i].value) < 0)
 			return fail(l, "set a resource limit");
+	if (s->process && process_inherit(s, &l->notes, &step) < 0)
+		return fail(l, step);
+	if (s->process && process_signals(s) < 0)
+		return fail(l, "set the signal mask");
 	/* The filter is last: from here on only what the policy allows works,
 	 * and that includes the exec. WAIT_KILLABLE_RECV: or programs that get
 	 * many signals, as every Go program, would be interrupted for ever. */
@@ -208,30 +217,74 @@ static void mount_proc(struct spec *s, int socket)
 		give_up(socket, "make /proc/sys read-only", errno);
 }
 
-static _Noreturn void reap(int socket, pid_t main_pid)
+static _Noreturn void reap(int socket, pid_t main_pid, int executed)
 {
+	int ended = 0;
+
 	for (;;) {
 		int status;
 		struct rusage usage;
-		pid_t pid = wait4(-1, &status, 0, &usage);
+		pid_t pid = wait4(-1, &status, executed ? WUNTRACED | WCONTINUED : 0, &usage);
 		if (pid < 0 && errno == EINTR)
 			continue;
+		if (pid < 0 && ended)
+			_exit(0); /* what the program left behind has ended too */
 		if (pid < 0)
 			give_up(socket, "wait for the program", errno);
 		if (pid != main_pid)
 			continue; /* an orphan of the program's */
+		if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
+			uint32_t stopped[2] = { MSG_STOPPED, status };
+			message_send(socket, stopped, sizeof stopped, NULL, 0);
+			continue;
+		}
 		struct { uint32_t type, status; uint64_t processor, peak; } m = {
 			MSG_ENDED, status,
 			(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000ull + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec,
 			usage.ru_maxrss * 1024ull,
 		};
 		message_send(socket, &m, sizeof m, NULL, 0);
-		/* The end of pid 1 ends whatever the program left behind. */
-		_exit(0);
+		/* The end of pid 1 ends whatever the program left behind; what
+		 * was executed may leave something, as it could where it was. */
+		if (!executed)
+			_exit(0);
+		close(socket);
+		ended = 1;
 	}
 }
 
-_Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cgroup_count)
+/* clone(2) takes no pid to give, and the C library has no clone3(2). Only the
+ * processors that the table of system calls is for are known here. */
+static long clone_as(pid_t pid, char *stack, size_t size, struct launch *l)
+{
+	struct clone_args a = {
+		.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES, .exit_signal = SIGCHLD,
+		.stack = (uintptr_t)stack, .stack_size = size,
+		.set_tid = (uintptr_t)&pid, .set_tid_size = 1,
+	};
+	long result = SYS_clone3;
+	register int (*run)(void *) __asm__("r12") = program;
+	register struct launch *argument __asm__("r13") = l;
+
+	__asm__ volatile(
+		"syscall\n\t"
+		"test %%eax, %%eax\n\t"
+		"jnz 1f\n\t"
+		"xor %%ebp, %%ebp\n\t"
+		"mov %%r13, %%rdi\n\t"
+		"call *%%r12\n\t"
+		"mov %%eax, %%edi\n\t"
+		"mov %[exit], %%eax\n\t"
+		"syscall\n\t"
+		"hlt\n"
+		"1:"
+		: "+a"(result)
+		: "D"(&a), "S"(sizeof a), "r"(run), "r"(argument), [exit] "i"(SYS_exit)
+		: "rcx", "r11", "memory", "cc");
+	return result;
+}
+
+_Noreturn void worker_run(struct spec *s, uint32_t wanted, int socket, const int *cgroups, int cgroup_count)
 {
 	static char stack[32768] __attribute__((aligned(16)));
 
@@ -259,14 +312,24 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 
 	sigset_t none;
 	sigemptyset(&none);
-	struct launch l = { .spec = s, .socket = socket, .signals = &none, .listener = -1 };
+	struct launch l = { .spec = s, .socket = socket, .signals = &none, .listener = -1, .pid = wanted };
+	if (wanted && setsid() < 0)
+		give_up(socket, "start a session", errno);
 	/* The memory and the descriptor table are shared: no page table is
 	 * copied, and the listener that the program's process makes appears
 	 * here without a message that its own filter might stop. The exec
 	 * takes it a table of its own. Until then this process stands still,
 	 * and can be killed. */
-	pid_t pid = clone(program, stack + sizeof stack,
-		CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &l);
+	pid_t pid = -1;
+	if (wanted > 1) {
+		long got = clone_as(wanted, stack, sizeof stack, &l);
+		if (got > 0)
+			pid = got;
+		else
+			l.notes |= NOTE_PID;
+	}
+	if (pid < 0)
+		pid = clone(program, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &l);
 	if (pid < 0)
 		give_up(socket, "start the program's process", errno);
 	if (l.unwanted)
@@ -277,18 +340,18 @@ _Noreturn void worker_run(struct spec *s, int socket, const int *cgroups, int cg
 	if (l.listener < 0) /* it was killed on its way to the filter */
 		give_up(socket, "start the program's process", ECANCELED);
 
-	uint32_t started = MSG_STARTED;
+	uint32_t started[2] = { MSG_STARTED, l.notes };
 	/* Not CLONE_PIDFD: its number would lie in the shared table, where the
 	 * program's process puts what the program gets. The pid cannot be
 	 * another's yet, nobody but this process waits for it. */
 	int fds[2] = { syscall(SYS_pidfd_open, pid, 0), l.listener };
 	if (fds[0] < 0)
 		give_up(socket, "open a pidfd of the program", errno);
-	if (message_send(socket, &started, sizeof started, fds, 2) < 0)
+	if (message_send(socket, started, sizeof started, fds, 2) < 0)
 		_exit(1);
 	/* Nothing that the program has may stay open here, or its pipes would
 	 * never end. */
 	syscall(SYS_close_range, 0, socket - 1, 0);
 	syscall(SYS_close_range, socket + 1, ~0U, 0);
-	reap(socket, pid);
+	reap(socket, pid, wanted != 0);
 }

@@ -23,6 +23,8 @@ const (
 	msgStarted = 7
 	msgFailed  = 8
 	msgEnded   = 9
+	msgProcess = 10
+	msgStopped = 11
 )
 
 // maximumFDs is how many descriptors go into one packet.
@@ -36,18 +38,21 @@ type Passed struct {
 
 // Spawn asks the init of a compartment for a worker: the socket is the far
 // end of the worker's own, procs are the files by which its cgroups are entered.
-func Spawn(control int, id uint32, socket int, procs []int) error {
-	var m [8]byte
+// A pid makes it a worker of an exec, whose program gets that pid where it is
+// free; 0 is an ordinary worker.
+func Spawn(control int, id, pid uint32, socket int, procs []int) error {
+	var m [12]byte
 	binary.LittleEndian.PutUint32(m[0:], msgSpawn)
 	binary.LittleEndian.PutUint32(m[4:], id)
+	binary.LittleEndian.PutUint32(m[8:], pid)
 	fds := append(make([]int, 0, 8), socket)
 	return send(control, m[:], append(fds, procs...))
 }
 
 // Go lets a worker run its program with the descriptors and with environment
 // strings beside those of the plan. A command, a path and its arguments, runs
-// instead of the plan's when it is not nil.
-func Go(socket int, passed []Passed, environment, command []string) error {
+// instead of the plan's when it is not nil; a process instead of all of it.
+func Go(socket int, passed []Passed, environment, command []string, process *Process) error {
 	for len(passed) > maximumFDs {
 		if err := sendPassed(socket, msgFDs, passed[:maximumFDs], nil); err != nil {
 			return err
@@ -57,6 +62,11 @@ func Go(socket int, passed []Passed, environment, command []string) error {
 	if command != nil {
 		m := binary.LittleEndian.AppendUint32(make([]byte, 0, 256), msgCommand)
 		if err := send(socket, appendStrings(m, command), nil); err != nil {
+			return err
+		}
+	}
+	if process != nil {
+		if err := sendProcess(socket, process); err != nil {
 			return err
 		}
 	}
@@ -104,7 +114,8 @@ type Message struct {
 	Init      int             // Spawned: pidfd of the worker's own init
 	Program   int             // Started: pidfd of the program
 	Listener  int             // Started: the seccomp listener
-	Status    unix.WaitStatus // Ended
+	Notes     uint32          // Started: see NoteDirectory
+	Status    unix.WaitStatus // Ended, Stopped
 	Processor uint64          // Ended: microseconds of processor time
 	Peak      uint64          // Ended: bytes of resident memory at most
 }
@@ -120,6 +131,13 @@ const (
 	Started             // the program runs
 	Failed              // the program never ran
 	Ended               // the program ended
+	Stopped             // the program was stopped, or goes on
+)
+
+// Notes of Started: what could not be as the exec would have had it.
+const (
+	NoteDirectory = 1 // the working directory is not there
+	NotePid       = 2 // the pid was taken
 )
 
 var errMalformed = errors.New("a message of the init is malformed")
@@ -188,8 +206,10 @@ func parse(b []byte, fds []int) (Message, int, error) {
 		return Message{Kind: Spawned, Worker: u32(4), Init: fds[0]}, 1, nil
 	case kind == msgSpawned && len(b) == 12 && u32(8) != 0:
 		return Message{Kind: Spawned, Worker: u32(4), Errno: syscall.Errno(u32(8)), Init: -1}, 0, nil
-	case kind == msgStarted && len(b) == 4 && len(fds) == 2:
-		return Message{Kind: Started, Program: fds[0], Listener: fds[1]}, 2, nil
+	case kind == msgStarted && len(b) == 8 && len(fds) == 2:
+		return Message{Kind: Started, Program: fds[0], Listener: fds[1], Notes: u32(4)}, 2, nil
+	case kind == msgStopped && len(b) == 8:
+		return Message{Kind: Stopped, Status: unix.WaitStatus(u32(4))}, 0, nil
 	case kind == msgFailed && len(b) >= 8:
 		return Message{Kind: Failed, Errno: syscall.Errno(u32(4)), Step: string(b[8:])}, 0, nil
 	case kind == msgEnded && len(b) == 24:

@@ -23,7 +23,7 @@ func TestNumbersAreThoseOfTheInit(t *testing.T) {
 	inGo := map[string]int{
 		"MSG_HELLO": msgHello, "MSG_SPAWN": msgSpawn, "MSG_SPAWNED": msgSpawned, "MSG_FDS": msgFDs,
 		"MSG_GO": msgGo, "MSG_STARTED": msgStarted, "MSG_FAILED": msgFailed,
-		"MSG_ENDED": msgEnded, "MSG_COMMAND": msgCommand,
+		"MSG_ENDED": msgEnded, "MSG_COMMAND": msgCommand, "MSG_PROCESS": msgProcess, "MSG_STOPPED": msgStopped,
 	}
 	for name, number := range inGo {
 		if inC[name] != number {
@@ -69,7 +69,7 @@ func openDescriptors(t *testing.T) int {
 }
 
 func FuzzParse(f *testing.F) {
-	for kind := range uint32(12) {
+	for kind := range uint32(13) {
 		f.Add(binary.LittleEndian.AppendUint32(nil, kind), 0)
 		f.Add(append(binary.LittleEndian.AppendUint32(nil, kind), make([]byte, 20)...), 2)
 	}

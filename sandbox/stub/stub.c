@@ -1,0 +1,114 @@
+/* The stub stands where a program was that another component replaces. What
+ * executes that path gets the stub, in its own compartment; the program runs
+ * in the other component's, and the stub lives and dies with it.
+ *
+ * It passes nothing on: the monitor reads the arguments, the environment and
+ * the descriptors of this process from the kernel while it waits. All that it
+ * needs is one system call, of a number that no kernel has: the filter stops
+ * it, and the monitor answers with a socket. On that, both ways:
+ *
+ *   stub -> monitor: u32 signal that reached this process
+ *   monitor -> stub: u32 what, u32 value, text; see broker/monitor/stub.go
+ *
+ * It calls little, because it runs behind the walls of whoever executed it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Shared with broker/monitor/split.go; a test compares them. */
+enum { CALL_SPLIT = 16968 };
+enum {
+	STUB_EXITED = 1,  /* exit status */
+	STUB_KILLED = 2,  /* signal */
+	STUB_STOPPED = 3, /* signal */
+	STUB_FAILED = 4,  /* exit status; why, for standard error */
+};
+
+static int monitor;
+
+static void pass_on(int number)
+{
+	int before = errno;
+	uint32_t m = number;
+	(void)!write(monitor, &m, sizeof m);
+	errno = before;
+}
+
+/* Every signal that can be caught is passed on, also what is ignored here:
+ * it is ignored there too, until the program thinks otherwise. */
+static void catch(int number)
+{
+	struct sigaction a = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
+	sigaction(number, &a, NULL);
+}
+
+/* What the program's own disposition does with a signal. */
+static void suffer(int number)
+{
+	sigset_t set;
+	signal(number, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	kill(getpid(), number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static _Noreturn void fail(int status, const char *why, size_t length)
+{
+	static const char before[] = "sandbox: ";
+	(void)!write(2, before, sizeof before - 1);
+	(void)!write(2, why, length);
+	(void)!write(2, "\n", 1);
+	_exit(status);
+}
+
+int main(void)
+{
+	struct { uint32_t what, value; char text[1024]; } m;
+
+	/* Before anything else: the mask and the dispositions are still those
+	 * that the program inherits. */
+	long fd = syscall(CALL_SPLIT);
+	if (fd < 0) {
+		static const char refused[] = "what replaces this program cannot be started from here";
+		fail(126, refused, sizeof refused - 1);
+	}
+	monitor = fd;
+	for (int i = 1; i < NSIG; i++)
+		if (i != SIGKILL && i != SIGSTOP)
+			catch(i);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+
+	for (;;) {
+		long n = read(monitor, &m, sizeof m);
+		if (n < 0 && (errno == EINTR || errno == ECONNRESET)) /* reset: with a signal unread */
+			continue;
+		if (n < 8) /* the monitor is gone, and everything with it */
+			_exit(126);
+		switch (m.what) {
+		case STUB_EXITED:
+			_exit(m.value);
+		case STUB_KILLED: {
+			/* The core is the program's own, where it has one. */
+			struct rlimit none = { 0, 0 };
+			setrlimit(RLIMIT_CORE, &none);
+			suffer(m.value);
+			_exit(128 + m.value);
+		}
+		case STUB_STOPPED:
+			suffer(m.value);
+			if (m.value != SIGSTOP)
+				catch(m.value);
+			break;
+		case STUB_FAILED:
+			fail(m.value, m.text, n - 8);
+		}
+	}
+}
