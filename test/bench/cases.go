@@ -36,6 +36,10 @@ var (
 		title:    "One open file: opened, passed, closed",
 		baseline: "direct: open and close",
 	}
+	granted = &group{
+		title:    "One open file, asked of a privileged process, which opens it: from the request until it was there and closed",
+		baseline: "raw: hand-out over SOCK_SEQPACKET",
+	}
 	connection = &group{
 		title:    "One connection to an echo service with a program for each connection, on loopback",
 		baseline: "raw: accept, clone3, exec",
@@ -273,6 +277,22 @@ var table = []*benchCase{
 	},
 
 	{
+		group: granted, name: "raw: hand-out over SOCK_SEQPACKET",
+		isolation: "two processes on cores of the scheduler's choice; nothing is asked, checked or written down",
+		command:   onOneFile("handout"),
+	},
+	{
+		group: granted, name: "open of a grant", ours: true,
+		isolation: "the asker is a worker; the monitor looks the grant up, opens it beneath its root, looks at what it is, and tells the supervisor",
+		command:   oursGrant(),
+	},
+	{
+		group: granted, name: "open of a grant, eight at once", ours: true,
+		isolation: "the same, asked by eight components at once: time for each",
+		command:   oursGrant("-clients", "8"),
+	},
+
+	{
 		group: connection, name: "raw: accept, clone3, exec",
 		isolation: "none",
 		command:   rawService,
@@ -389,6 +409,16 @@ func oursWorker(program string, flags ...string) func(*workshop) ([]string, erro
 			return nil, err
 		}
 		return join(driver, flags, []string{"--", w.outside(program)}), nil
+	}
+}
+
+func oursGrant(flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		driver, err := w.grantDriver()
+		if err != nil {
+			return nil, err
+		}
+		return join(driver, flags), nil
 	}
 }
 

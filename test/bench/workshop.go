@@ -29,7 +29,7 @@ type workshop struct {
 	cgroups *cgroups
 	ctx     context.Context // of the whole run: building our own driver is part of it
 
-	driverBuilt bool // whether our own worker driver is
+	drivers map[string]bool // our own, that are built
 }
 
 // Programs are compiled from these sources; those of the second list run inside the compartments.
@@ -45,7 +45,7 @@ func openWorkshop(ctx context.Context) (*workshop, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &workshop{dir: dir, root: filepath.Join(dir, "root"), filter: filepath.Join(dir, "filter.bpf"), module: moduleRoot(), ctx: ctx}
+	w := &workshop{dir: dir, root: filepath.Join(dir, "root"), filter: filepath.Join(dir, "filter.bpf"), module: moduleRoot(), ctx: ctx, drivers: map[string]bool{}}
 	if err := w.furnish(ctx); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -150,30 +150,44 @@ func (w *workshop) sandbox() (string, error) {
 	return path, nil
 }
 
-// workerDriver builds test/bench/worker, which runs an application that asks for workers and prints samples as the
-// raw programs do, and returns how it is called.
+// workerDriver is test/bench/worker, which runs an application that asks for workers and prints samples as the raw
+// programs do, and how it is called.
 func (w *workshop) workerDriver() ([]string, error) {
+	return w.driver("worker", "front")
+}
+
+// grantDriver is test/bench/grant, which does the same for an application that asks for a file.
+func (w *workshop) grantDriver() ([]string, error) {
+	driver, err := w.driver("grant", "asker")
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{driver[0], w.outside("stamp")}, driver[1:]...), nil
+}
+
+// driver builds test/bench/NAME and the component in C that it runs, once.
+func (w *workshop) driver(name, component string) ([]string, error) {
 	sandbox, err := w.sandbox()
 	if err != nil {
 		return nil, err
 	}
-	driver, front := w.path("run-our-worker"), w.path("our-front")
-	command := []string{driver, "-sandbox", sandbox, "-front", front}
-	if w.driverBuilt {
+	driver, program := w.path("run-our-"+name), w.path("our-"+component)
+	command := []string{driver, "-sandbox", sandbox, "-" + component, program}
+	if w.drivers[name] {
 		return command, nil
 	}
 	client := filepath.Join(w.module, "broker", "client", "c")
-	compile := exec.CommandContext(w.ctx, musl.path(), "-O2", "-static", "-Wall", "-Wextra", "-I", client, "-o", front,
-		filepath.Join(w.module, "test", "bench", "worker", "front", "front.c"))
+	source := filepath.Join(w.module, "test", "bench", name, component, component+".c")
+	compile := exec.CommandContext(w.ctx, musl.path(), "-O2", "-static", "-Wall", "-Wextra", "-I", client, "-o", program, source)
 	if out, err := compile.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("compile test/bench/worker/front/front.c: %w\n%s", err, out)
+		return nil, fmt.Errorf("compile %s: %w\n%s", source, err, out)
 	}
-	build := exec.CommandContext(w.ctx, "go", "build", "-o", driver, "./test/bench/worker")
+	build := exec.CommandContext(w.ctx, "go", "build", "-o", driver, "./test/bench/"+name)
 	build.Dir = w.module
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build test/bench/worker: %w\n%s", err, out)
+		return nil, fmt.Errorf("build test/bench/%s: %w\n%s", name, err, out)
 	}
-	w.driverBuilt = true
+	w.drivers[name] = true
 	return command, nil
 }
 
