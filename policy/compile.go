@@ -117,9 +117,9 @@ func (c *componentCompiler) compile() plan.Component {
 	result.Capabilities = c.capabilities()
 	result.User, result.Hosts = c.identity()
 	result.Environment = c.environment()
-	result.Program, result.Arguments, result.Root = c.root(&result)
 	result.Grants = c.bindings(result.Start)
-	result.Transparent = c.transparent(result.Start)
+	result.Transparent, result.TransparentFiles = c.transparent(result.Start)
+	result.Program, result.Arguments, result.Root = c.root(&result)
 	result.Syscalls = c.syscalls(&result)
 	result.Life = c.life(&result)
 	return result

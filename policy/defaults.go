@@ -47,7 +47,7 @@ func Defaults() []Default {
 		{"user", "somebody who exists nowhere else", "no file of the host belongs to it"},
 		{"files.proc", "own", "libraries read their own process's files"},
 		{"network", "none", "grants work without it"},
-		{"transparent", "true with listen or connect grants", "programs need no change"},
+		{"transparent", "for sockets, with listen or connect grants; not for files", "programs need no change; looking at every path takes time"},
 		{"limits.memory", sizeText(uint64(defaultMemory)), "one component cannot starve the machine"},
 		{"limits.swap", "0", "a limit on memory that swaps is none"},
 		{"limits.processes", "64", "no fork bombs"},

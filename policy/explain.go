@@ -94,6 +94,9 @@ func (p *Policy) explainGroups(out *wordWriter, pl *plan.Plan, index int) {
 	if component.Transparent {
 		out.row("socket, bind and connect are performed by the monitor", "transparent", source.Transparent.Position)
 	}
+	if component.TransparentFiles {
+		out.row("calls on paths beneath its file and directory grants are performed by the monitor", "transparent", source.Transparent.Position)
+	}
 	out.row("everything else is refused and reported", "", plan.Position{})
 }
 

@@ -11,7 +11,8 @@ import (
 // Numbers of the kernel that conditions compare with. The man page or header
 // that defines them stands beside each.
 const (
-	errnoNoCall   int32 = 38 // ENOSYS, errno(3)
+	errnoNoRight  int32 = 1  // EPERM, errno(3)
+	errnoNoCall   int32 = 38 // ENOSYS
 	errnoNoWay    int32 = 95 // EOPNOTSUPP
 	errnoNoFamily int32 = 97 // EAFNOSUPPORT
 
@@ -31,6 +32,8 @@ const (
 	typeMask     uint64 = 0xf // without SOCK_CLOEXEC and SOCK_NONBLOCK
 
 	messageFastOpen uint64 = 0x20000000 // MSG_FASTOPEN, send(2), linux/socket.h
+
+	flagEmptyPath uint64 = 0x1000 // AT_EMPTY_PATH, openat(2), linux/fcntl.h
 
 	fileTypeMask uint64 = 0o170000 // S_IFMT, inode(7)
 	fileTypeFIFO uint64 = 0o010000
@@ -117,6 +120,7 @@ type filter struct {
 	whole   map[string]bool               // allowed whatever the arguments
 	some    map[string][][]plan.Condition // allowed when one of these lists holds
 	broker  bool                          // the monitor makes the sockets
+	files   map[string]bool               // calls that it answers where a grant does
 	sockets bool                          // socket(2) is among the calls
 	netlink bool                          // socket(2) for NETLINK_ROUTE is
 	notify  bool                          // the program speaks sd_notify(3)
@@ -128,7 +132,7 @@ type filter struct {
 // them wins. So every call has either one rule without conditions, or rules
 // that allow what their conditions name, and the default for the rest.
 func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
-	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent}
+	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent, files: c.brokeredFiles(component)}
 	for _, g := range c.implied(component) {
 		f.addGroup(g.group)
 	}
@@ -145,6 +149,7 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 			for _, call := range c.callsNamed(name) {
 				delete(f.whole, call)
 				delete(f.some, call)
+				delete(f.files, call)
 				f.netlink = f.netlink && call != "socket"
 			}
 		}
@@ -414,6 +419,59 @@ func except(argument uint, values []uint64) []plan.Condition {
 // brokered are the calls that the monitor performs for transparent components.
 var brokered = []string{"socket", "bind", "connect", "listen"}
 
+// The calls on files that the monitor answers for components whose grants on
+// files are transparent: those that read, and those that change, beside
+// directory grants of any access, so that what a grant does not allow is said
+// by the grant and not by the filter.
+const (
+	brokeredWithFiles       = `open openat openat2 creat`
+	brokeredWithDirectories = `chdir getdents64 fsync`
+)
+
+func (c *componentCompiler) brokeredFiles(component *plan.Component) map[string]bool {
+	if !component.TransparentFiles {
+		return nil
+	}
+	all := map[string]bool{}
+	for _, call := range strings.Fields(brokeredWithFiles) {
+		all[call] = true
+	}
+	for _, b := range component.Grants {
+		if c.grants[b.Grant].Kind == plan.GrantDirectory {
+			for _, call := range strings.Fields(brokeredWithDirectories) {
+				all[call] = true
+			}
+		}
+	}
+	return all
+}
+
+// byDescriptor are calls that mean a descriptor, and no path, where a flag says
+// so: then nobody needs to look (AT_EMPTY_PATH, openat(2)). libc asks so for
+// fstat.
+var byDescriptor = map[string]uint{"newfstatat": 3, "statx": 2}
+
+// fileRules are the rules for a call that the monitor answers where its path is
+// beneath a grant. Any other path is for the kernel, if the call is allowed
+// whatever its arguments, and else refused.
+func (f *filter) fileRules(call string) []plan.Rule {
+	rule := plan.Rule{Call: call, Action: plan.Broker}
+	if !f.whole[call] {
+		rule.Errno = errnoNoRight
+	}
+	flags, ok := byDescriptor[call]
+	if !ok {
+		return []plan.Rule{rule}
+	}
+	direct := plan.Rule{Call: call, Action: plan.Allow, Conditions: []plan.Condition{
+		{Argument: flags, Comparison: plan.MaskedEqual, Value: flagEmptyPath, Mask: flagEmptyPath}}}
+	rule.Conditions = []plan.Condition{{Argument: flags, Comparison: plan.MaskedEqual, Value: 0, Mask: flagEmptyPath}}
+	if !f.whole[call] {
+		return []plan.Rule{rule}
+	}
+	return []plan.Rule{direct, rule}
+}
+
 // rules writes the filter down, in the order of the calls' numbers.
 func (f *filter) rules() []plan.Rule {
 	rules := make([]plan.Rule, 0, len(f.whole)+2*len(f.some)+len(absent))
@@ -421,6 +479,10 @@ func (f *filter) rules() []plan.Rule {
 		action := plan.Allow
 		if f.broker && contains(brokered, call) {
 			action = plan.Broker
+		}
+		if f.files[call] {
+			rules = append(rules, f.fileRules(call)...)
+			continue
 		}
 		switch {
 		case absent[call]:

@@ -242,10 +242,12 @@ func (c *componentCompiler) checkConnection(bindings []plan.Binding) {
 	c.mistake(c.source.Start.Position, "name a listening grant under grants:", "start: per-connection needs a listening socket")
 }
 
-// transparent says whether the program's own socket calls are answered out of
-// its grants.
-func (c *componentCompiler) transparent(start plan.Start) bool {
-	sockets := false
+// transparent says whether the program's own calls on sockets, and on files,
+// are answered out of its grants. Sockets are by default: a program that is not
+// changed cannot have its network otherwise. Files are where the policy says
+// so: from then on every path that the program opens, its libraries' too, takes
+// a round trip to the monitor.
+func (c *componentCompiler) transparent(start plan.Start) (sockets, files bool) {
 	for _, use := range c.source.Grants {
 		for g := range c.grants {
 			if c.grants[g].Name != use.Name.Value {
@@ -255,15 +257,15 @@ func (c *componentCompiler) transparent(start plan.Start) bool {
 			// start, so it binds only what it has not.
 			listens := c.grants[g].Kind == plan.GrantListen && (start != plan.PerConnection || !c.atStart(&use, plan.GrantListen))
 			sockets = sockets || c.grants[g].Kind == plan.GrantConnect || listens
+			files = files || c.grants[g].Kind == plan.GrantFile || c.grants[g].Kind == plan.GrantDirectory
 		}
 	}
-	host := c.source.Network.Value == "host"
-	result := c.source.Transparent.Or(sockets && !host)
-	if result && host {
-		c.mistake(c.source.Transparent.Position, "remove one of them", "a component with network: host makes its own sockets")
+	host, written := c.source.Network.Value == "host", c.source.Transparent
+	if written.Value && host && !files {
+		c.mistake(written.Position, "remove one of them", "a component with network: host makes its own sockets")
 	}
-	if result && !sockets {
-		c.warn(c.source.Transparent.Position, "remove it, or name a listen or connect grant", "transparent: has no grant to answer from")
+	if written.Value && !sockets && !files {
+		c.warn(written.Position, "remove it, or name a grant", "transparent: has no grant to answer from")
 	}
-	return result
+	return written.Or(true) && sockets && !host, written.Value && files
 }

@@ -69,7 +69,7 @@ type Component struct {
 	MayStart     []Text         `key:"may-start" kind:"name" doc:"Per-request components whose workers this one may ask for, and on-exec components whose programs it may execute."`
 	Replaces     []PathUse      `key:"replaces" single:"true" doc:"With start: on-exec, the programs in whose place this component runs: paths or patterns. Without a command each runs itself."`
 	Pass         PassSetting    `key:"pass" doc:"With start: on-exec, what goes from whoever executes the program to it."`
-	Transparent  Flag           `key:"transparent" doc:"The program's own socket, bind and connect are answered out of its grants; the default where it has network grants."`
+	Transparent  Flag           `key:"transparent" doc:"The program's own calls are answered out of its grants: socket, bind and connect, which is the default where it has network grants, and with true those on paths beneath its file and directory grants."`
 	Output       Text           `key:"output" values:"log|inherit" doc:"Where output goes: the log, or the launcher's own terminal."`
 	Logs         LogSetting     `key:"logs" doc:"Where its log goes: terminal, or {file: PATH} with its bounds; what is left out is as in the application's logs:."`
 	Optional     []Text         `key:"optional" values:"landlock|cgroup|memory|swap|processes|cpu|io" doc:"Walls that may be missing where the kernel cannot build them."`

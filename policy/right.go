@@ -187,6 +187,10 @@ func (l *rightList) grants() {
 		r := l.add("grants", "transparent", "its own calls of socket, bind and connect are answered out of these grants", l.source.Transparent.Position)
 		r.detail = true
 	}
+	if l.component.TransparentFiles {
+		r := l.add("grants", "transparent files", "its own calls on paths beneath its file and directory grants are answered out of these grants", l.source.Transparent.Position)
+		r.detail = true
+	}
 }
 
 // accessBits are the parts of an access: who may write may append.

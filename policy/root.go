@@ -57,6 +57,7 @@ func (c *componentCompiler) root(component *plan.Component) (program string, arg
 		t.add(plan.Entry{Kind: plan.EntryDirectory, Target: clean(d.Value), Reason: "directory", Position: d.Position})
 	}
 	program = t.splits(component, program)
+	t.standIns(component)
 	t.hidden(files.Hidden)
 	return program, arguments, t.sorted()
 }
@@ -336,6 +337,31 @@ func (t *rootTree) hidden(uses []PathUse) {
 			}
 			t.add(plan.Entry{Kind: plan.EntryHidden, Target: found.real, Dir: found.info.IsDir(), Reason: "files.hidden", Position: use.Path.Position})
 		}
+	}
+}
+
+// standIns makes the empty directories that stand for granted ones in a
+// component whose programs open them by their paths, and for those that granted
+// files are in: libraries look at each part of a path.
+func (t *rootTree) standIns(component *plan.Component) {
+	if !component.TransparentFiles {
+		return
+	}
+	for _, b := range component.Grants {
+		g := &t.grants[b.Grant]
+		name, why := clean(g.Path), "stands for the grant "+g.Name
+		switch g.Kind {
+		case plan.GrantDirectory:
+		case plan.GrantFile:
+			name, why = path.Dir(name), "the grant "+g.Name+" is in it"
+		default:
+			continue
+		}
+		target := t.place(name, why, g.Position)
+		if target == "/" || inside(target, "/proc") || inside(target, "/sys") || t.shown(target) {
+			continue
+		}
+		t.add(plan.Entry{Kind: plan.EntryDirectory, Target: target, Reason: why, Position: g.Position})
 	}
 }
 

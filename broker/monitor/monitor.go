@@ -17,6 +17,10 @@
 //	socket.go      listening and outgoing sockets
 //	start.go       workers started by workers
 //	notification.go  calls that the filter stopped
+//	file.go        those on files: who does the work, and how a call ends
+//	path.go        which of them are beneath a grant
+//	opening.go     … and open files
+//	directory.go   … and directories, for which something else stands
 //	supervisor.go  the table of what the supervisor may ask
 //	denial.go      what is told of refusals and of descriptors handed out
 //	ready.go       how the supervisor finds out whether a component is ready
@@ -40,6 +44,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,12 +89,13 @@ type component struct {
 	spares      []spare // leaves without a worker
 	workers     int     // spawned and not yet gone
 	queue       []*request
-	waiting     int             // calls for its workers that wait elsewhere
-	ready       []*work         // prepared in advance, waiting for their descriptors
-	output      [2]int          // write ends of the log pipes: standard output and error
-	brokered    map[int32]bool  // calls that the monitor performs
-	passed      []worker.Passed // what every worker gets at start, without its broker socket
-	brokerFD    int             // number of the broker socket in workers, -1 without one
+	waiting     int                     // calls for its workers that wait elsewhere
+	ready       []*work                 // prepared in advance, waiting for their descriptors
+	output      [2]int                  // write ends of the log pipes: standard output and error
+	brokered    map[int32]syscall.Errno // calls that the monitor performs; see brokeredCalls
+	files       *files                  // nil where it does not perform those on files
+	passed      []worker.Passed         // what every worker gets at start, without its broker socket
+	brokerFD    int                     // number of the broker socket in workers, -1 without one
 	environment []string
 	silence     silence // of denials
 	records     records // of descriptors that were handed out
@@ -196,6 +202,7 @@ func (m *Monitor) newComponent(index int) (*component, error) {
 	// of what the monitor would keep for a component that is idle.
 	c.Root, c.Syscalls = nil, plan.Syscalls{}
 	m.prepareDescriptors(c)
+	m.brokerFiles(c)
 	return c, nil
 }
 

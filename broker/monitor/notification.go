@@ -72,17 +72,22 @@ func init() {
 		"connect": (*Monitor).brokeredConnect,
 		"listen":  (*Monitor).brokeredListen,
 	}
+	for name, f := range fileCalls() {
+		performed[name] = f
+	}
 }
 
-// brokeredCalls are the numbers of the calls that the plan wants performed.
-func brokeredCalls(c *plan.Component) map[int32]bool {
-	all := map[int32]bool{}
+// brokeredCalls are the numbers of the calls that the plan wants performed, each
+// with what a call gets that no grant answers: an errno, or 0 where it is the
+// compartment's own matter.
+func brokeredCalls(c *plan.Component) map[int32]syscall.Errno {
+	all := map[int32]syscall.Errno{}
 	for _, r := range c.Syscalls.Rules {
 		if r.Action != plan.Broker {
 			continue
 		}
 		if n, ok := calls.Number(r.Call); ok {
-			all[int32(n)] = true
+			all[int32(n)] = syscall.Errno(r.Errno)
 		}
 	}
 	return all
@@ -104,7 +109,7 @@ func (m *Monitor) notified(w *work, events uint32) {
 		m.splitAsked(w, n)
 		return
 	}
-	if w.component.brokered[n.call] {
+	if _, ok := w.component.brokered[n.call]; ok {
 		if f := performed[calls.Name(int(n.call))]; f != nil {
 			f(m, w, n)
 			return
@@ -202,20 +207,9 @@ func (m *Monitor) readAddress(w *work, n *notification) (address, syscall.Errno)
 // fetch gets the socket that argument 0 names. What the worker puts at that
 // number afterwards does not matter: the monitor acts on what it holds.
 func (m *Monitor) fetch(w *work, n *notification) (int, syscall.Errno) {
-	// The notification names a thread; before Linux 6.9 a pidfd can only be
-	// had of its process.
-	pidfd, err := unix.PidfdOpen(threadGroup(n.pid), 0)
-	if err != nil {
-		return -1, unix.EINTR
-	}
-	defer unix.Close(pidfd)
-	fd, err := unix.PidfdGetfd(pidfd, int(int32(n.arguments[0])), 0)
-	if err != nil {
-		return -1, unix.EBADF
-	}
-	if !m.valid(w, n) {
-		unix.Close(fd)
-		return -1, unix.EINTR
+	fd, errno := m.fetchNumber(w, n, int(int32(n.arguments[0])))
+	if errno != 0 {
+		return -1, errno
 	}
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
@@ -224,6 +218,31 @@ func (m *Monitor) fetch(w *work, n *notification) (int, syscall.Errno) {
 	}
 	return fd, 0
 }
+
+// fetchNumber gets what the caller has open at a number.
+func (m *Monitor) fetchNumber(w *work, n *notification, number int) (int, syscall.Errno) {
+	// The notification names a thread; before Linux 6.9 a pidfd can only be
+	// had of its process.
+	pidfd, err := unix.PidfdOpen(n.pid, pidfdThread)
+	if err != nil {
+		pidfd, err = unix.PidfdOpen(threadGroup(n.pid), 0)
+	}
+	if err != nil {
+		return -1, unix.EINTR
+	}
+	defer unix.Close(pidfd)
+	fd, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err != nil {
+		return -1, unix.EBADF
+	}
+	if !m.valid(w, n) {
+		unix.Close(fd)
+		return -1, unix.EINTR
+	}
+	return fd, 0
+}
+
+const pidfdThread = unix.O_EXCL // PIDFD_THREAD, pidfd_open(2), Linux 6.9
 
 // threadGroup is the pid of a thread's process, from /proc (proc(5), Tgid).
 func threadGroup(tid int) int {

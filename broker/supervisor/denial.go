@@ -11,6 +11,7 @@ import (
 
 	"bulkhead/broker/control"
 	"bulkhead/policy/calls"
+	"bulkhead/policy/plan"
 )
 
 // deniedKinds is how many different denials are kept; more are only counted.
@@ -125,6 +126,8 @@ func (s *Supervisor) allow(c *component, e denied) string {
 	case call == "":
 		return s.allowRequest(c, verb, object)
 	case object == "":
+	case verb == "write", verb == "read", verb == "leave", verb == "special":
+		return s.allowPath(c, verb, object)
 	case verb == "listen", verb == "connect":
 		return fmt.Sprintf("grants.NAME: {%s: %q} and components.%s.grants: [NAME]", verb, object, c.plan.Name)
 	case verb == "open":
@@ -135,6 +138,26 @@ func (s *Supervisor) allow(c *component, e denied) string {
 		return fmt.Sprintf("components.%s.files: {%s: [%s]}", c.plan.Name, key, object)
 	}
 	return fmt.Sprintf("components.%s.syscalls: [%s]", c.plan.Name, call)
+}
+
+// allowPath is allow for a call on a path beneath one of the component's grants,
+// as transparent components make them: what was wanted, and the path.
+func (s *Supervisor) allowPath(c *component, wanted, path string) string {
+	if wanted == "leave" {
+		return "a grant for what the link or mount there leads to"
+	}
+	nearest := plan.Grant{}
+	for _, b := range c.plan.Grants {
+		g := &s.plan.Grants[b.Grant]
+		beneath := path == g.Path || strings.HasPrefix(path, strings.TrimSuffix(g.Path, "/")+"/")
+		if g.Path != "" && beneath && len(g.Path) > len(nearest.Path) {
+			nearest = *g
+		}
+	}
+	if wanted == "special" || nearest.Name == "" {
+		return "nothing in a policy allows it"
+	}
+	return fmt.Sprintf("grants.%s.access: read-write", nearest.Name)
 }
 
 // allowRequest is allow for a request on the broker socket, whose object is a

@@ -8,7 +8,7 @@ import (
 
 func TestDenials(t *testing.T) {
 	p := application(with("web", func(c *plan.Component) { c.Grants = []plan.Binding{{Grant: 0, Number: -1}} }))
-	p.Grants = []plan.Grant{{Name: "store", Kind: plan.GrantDirectory}}
+	p.Grants = []plan.Grant{{Name: "store", Kind: plan.GrantDirectory, Path: "/srv/store"}}
 	play(t, p, func(m *script) {
 		for _, c := range []struct {
 			event        denied
@@ -21,6 +21,9 @@ func TestDenials(t *testing.T) {
 			{denied{call: 42, errno: 13, object: "connect unix:/run/x"}, "connect(...) connect unix:/run/x", `grants.NAME: {connect: "unix:/run/x"} and components.web.grants: [NAME]`},
 			{denied{call: 257, errno: 13, object: "open /etc/shadow"}, "openat(...) open /etc/shadow", "components.web.files: {read: [/etc/shadow]}"},
 			{denied{call: 257, errno: 13, arguments: [3]uint64{0, 0, 1}, object: "open /etc/x"}, "openat(...) open /etc/x", "components.web.files: {write: [/etc/x]}"},
+			{denied{call: 257, errno: 13, object: "write /srv/store/x"}, "openat(...) write /srv/store/x", "grants.store.access: read-write"},
+			{denied{call: 257, errno: 13, object: "leave /srv/store/link"}, "openat(...) leave /srv/store/link", "a grant for what the link or mount there leads to"},
+			{denied{call: 88, errno: 1, object: "special /srv/store/link"}, "symlink(...) special /srv/store/link", "nothing in a policy allows it"},
 			{denied{call: ^uint32(0), errno: 1, object: "start decode"}, "start decode", "components.web.may-start: [decode]"},
 			{denied{call: ^uint32(0), errno: 1, object: "open mail/x"}, "open mail/x", "components.web.grants: [mail]"},
 			{denied{call: ^uint32(0), errno: 1, object: "open store/x"}, "open store/x", "grants.store.access"},

@@ -75,6 +75,9 @@ type Component struct {
 	// Transparent: socket, bind and connect of the unmodified program are
 	// answered by the monitor out of Grants.
 	Transparent bool `json:"transparent,omitempty"`
+	// TransparentFiles: its calls on paths beneath its file and directory
+	// grants are answered by the monitor too.
+	TransparentFiles bool `json:"transparent-files,omitempty"`
 }
 
 // User is who the worker is, inside and (where HostIDs maps it) outside.
@@ -210,7 +213,9 @@ type Syscalls struct {
 	Program []byte `json:"program,omitempty"`
 }
 
-// Rule applies Action to one system call when all Conditions hold.
+// Rule applies Action to one system call when all Conditions hold. With Broker,
+// Errno is what a call on files gets that no grant answers; 0 leaves it to the
+// kernel and the compartment's other walls.
 type Rule struct {
 	Call       string      `json:"call"`
 	Action     Action      `json:"action"`

@@ -14,6 +14,14 @@ import (
 
 func expectLines(t *testing.T, got []string, want ...string) {
 	t.Helper()
+	if len(got) == len(want) && len(want) > 20 {
+		for i := range want {
+			if got[i] != want[i] {
+				t.Errorf("it wrote\n\t%s\nnot\n\t%s", got[i], want[i])
+			}
+		}
+		return
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("it wrote\n\t%s\nnot\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 	}

@@ -24,6 +24,7 @@ var verbs = map[string]func([]string) int{
 	"exit":     exit,     // ends with a status
 	"burn":     burn,     // uses up processor time
 	"fill":     fill,     // uses up memory
+	"files":    doFiles,  // unmodified calls on files, one an argument
 }
 
 // Main runs a verb and returns the exit status.
@@ -81,6 +82,8 @@ func kindOf(fd int) string {
 		return "file"
 	case unix.S_IFCHR:
 		return "device"
+	case unix.S_IFDIR:
+		return "directory"
 	}
 	return "other"
 }

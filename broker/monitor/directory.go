@@ -1,0 +1,437 @@
+package monitor
+
+import (
+	"path"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A descriptor of a granted directory would be a ladder into the monitor's
+// mount tree, so no program gets one. What it opens, and changes to, is a
+// stand-in: an empty directory at the same path of its own compartment's root,
+// which only the monitor can write and which is made when it is first asked
+// for. So the kernel keeps the books: getcwd, "..", fchdir, fork and dup mean
+// what they always do, and the name of a descriptor says what it stands for.
+// What is asked relative to it goes to the granted directory, by that name,
+// and its content is read there.
+
+const (
+	// maximumStandIns bounds those of one component. They are inodes of a
+	// tmpfs, which the machine shares.
+	maximumStandIns = 4096
+	// maximumDepth bounds how deep they go: the sweeper takes them down with
+	// a descriptor for each level.
+	maximumDepth = 128
+)
+
+// stand is a part of what stands for a directory: a directory of the same name,
+// or a symbolic link to where the granted one leads.
+type stand struct {
+	path string // beneath the territory, without symbolic links on the way
+	link string // "" for a directory
+}
+
+// stands lists what has to stand in the compartment so that the kernel finds
+// the stand-in by the name that the program used. found is what it leads to.
+func (l lookup) stands(at *spot, found int) ([]stand, syscall.Errno) {
+	root, _, errno := l.root(at)
+	if errno != 0 {
+		return nil, errno
+	}
+	defer unix.Close(root)
+	top := nameOf(root)
+	under := func(fd int) (string, bool) { return beneath(nameOf(fd), top) }
+	end, ok := under(found)
+	if !ok {
+		return nil, unix.ENOENT // it was moved away meanwhile
+	}
+	all := []stand{{path: end}}
+	if end == strings.TrimRight(at.path, "/") {
+		return all, 0
+	}
+	// By another name: the links on the way are needed too.
+	here, prefix := "", ""
+	for _, element := range elements(at.path) {
+		prefix = path.Join(prefix, ".") + "/" + element
+		if element == ".." {
+			here, _ = path.Split(here)
+			here = strings.TrimRight(here, "/")
+			continue
+		}
+		name := path.Join(here, element)
+		fd, errno := l.open(root, path.Join(".", prefix), unix.O_PATH, 0)
+		if errno != 0 {
+			return nil, errno
+		}
+		to, ok := under(fd)
+		unix.Close(fd)
+		if !ok {
+			return nil, unix.ENOENT
+		}
+		if to != name {
+			all = append(all, stand{path: to}, stand{path: name, link: path.Join("/", at.name, to)})
+		} else {
+			all = append(all, stand{path: to})
+		}
+		here = to
+	}
+	return all, 0
+}
+
+// standIn makes what is missing of the stand-ins and returns the last
+// directory's, which is that of all[0].
+func (f *files) standIn(t *territory, all []stand) (unix.Stat_t, syscall.Errno) {
+	var st unix.Stat_t
+	root, err := unix.Open(t.standIn, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return st, errnoOf(err)
+	}
+	defer unix.Close(root)
+	for _, s := range all {
+		if s.link != "" {
+			if errno := f.standInLink(root, s); errno != 0 {
+				return st, errno
+			}
+			continue
+		}
+		if errno := f.standInDirectory(root, s.path); errno != 0 {
+			return st, errno
+		}
+	}
+	fd, errno := openStandIn(root, all[0].path)
+	if errno != 0 {
+		return st, errno
+	}
+	defer unix.Close(fd)
+	return st, errnoOrZero(unix.Fstat(fd, &st))
+}
+
+// openStandIn follows no link: those of stand-ins lead where the compartment
+// has a place of that name, and the monitor is not there.
+func openStandIn(root int, name string) (int, syscall.Errno) {
+	if name == "" {
+		name = "."
+	}
+	fd, err := unix.Openat2(root, name, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	return fd, errnoOrZero(err)
+}
+
+func (f *files) standInDirectory(root int, name string) syscall.Errno {
+	if fd, errno := openStandIn(root, name); errno == 0 {
+		unix.Close(fd)
+		return 0
+	}
+	parts := elements(name)
+	if len(parts) > maximumDepth {
+		return unix.ENAMETOOLONG
+	}
+	for i := range parts {
+		at := strings.Join(parts[:i+1], "/")
+		fd, errno := openStandIn(root, at)
+		if errno == 0 {
+			unix.Close(fd)
+			continue
+		}
+		if errno == unix.ENOTDIR || errno == unix.ELOOP {
+			unix.Unlinkat(root, at, 0) // a link stood here, and now a directory does
+		}
+		if errno := f.room(); errno != 0 {
+			return errno
+		}
+		if err := unix.Mkdirat(root, at, 0o755); err != nil {
+			return errnoOf(err)
+		}
+		// Whatever the monitor's umask is.
+		if fd, err := unix.Openat(root, at, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+			unix.Fchmod(fd, 0o755)
+			unix.Close(fd)
+		}
+		f.standIns++
+	}
+	return 0
+}
+
+func (f *files) standInLink(root int, s stand) syscall.Errno {
+	directory, last := path.Split(s.path)
+	if errno := f.standInDirectory(root, strings.TrimRight(directory, "/")); errno != 0 {
+		return errno
+	}
+	fd, errno := openStandIn(root, strings.TrimRight(directory, "/"))
+	if errno != 0 {
+		return errno
+	}
+	defer unix.Close(fd)
+	var b [unix.PathMax]byte
+	if n, err := unix.Readlinkat(fd, last, b[:]); err == nil && string(b[:n]) == s.link {
+		return 0
+	}
+	if errno := f.room(); errno != 0 {
+		return errno
+	}
+	f.removeStandIn(fd, last)
+	if err := unix.Symlinkat(s.link, fd, last); err != nil {
+		return errnoOf(err)
+	}
+	f.standIns++
+	return 0
+}
+
+func (f *files) room() syscall.Errno {
+	if f.standIns >= maximumStandIns {
+		return unix.ENFILE
+	}
+	return 0
+}
+
+// movedStandIn follows a rename: what is open of the directory keeps standing
+// for it.
+func (f *files) movedStandIn(from, to *spot) {
+	if from.standIn == "" || to.standIn == "" {
+		return
+	}
+	root, err := unix.Open(from.standIn, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(root)
+	oldDirectory, oldName, errno := standInParent(root, from)
+	if errno != 0 {
+		return // nobody has asked for it
+	}
+	defer unix.Close(oldDirectory)
+	parent, _ := path.Split(strings.TrimRight(to.path, "/"))
+	if f.standInDirectory(root, strings.TrimRight(parent, "/")) != 0 {
+		return
+	}
+	newDirectory, newName, errno := standInParent(root, to)
+	if errno != 0 {
+		return
+	}
+	defer unix.Close(newDirectory)
+	var st unix.Stat_t
+	if unix.Fstatat(oldDirectory, oldName, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return
+	}
+	f.removeStandIn(newDirectory, newName)
+	unix.Renameat(oldDirectory, oldName, newDirectory, newName)
+}
+
+// goneStandIn follows the removal of a directory: its descriptors stand for
+// what is gone.
+func (f *files) goneStandIn(at *spot) {
+	if at.standIn == "" {
+		return
+	}
+	root, err := unix.Open(at.standIn, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(root)
+	if directory, last, errno := standInParent(root, at); errno == 0 {
+		f.removeStandIn(directory, last)
+		unix.Close(directory)
+	}
+}
+
+func standInParent(root int, at *spot) (fd int, last string, errno syscall.Errno) {
+	directory, last := path.Split(strings.TrimRight(at.path, "/"))
+	fd, errno = openStandIn(root, strings.TrimRight(directory, "/"))
+	return fd, last, errno
+}
+
+// removeStandIn removes a stand-in and what stands beneath it.
+func (f *files) removeStandIn(directory int, name string) {
+	if unix.Unlinkat(directory, name, 0) == nil {
+		f.standIns--
+		return
+	}
+	if unix.Unlinkat(directory, name, unix.AT_REMOVEDIR) == nil {
+		f.standIns--
+		return
+	}
+	fd, err := unix.Openat(directory, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	var b [4096]byte
+	for {
+		n, err := unix.Getdents(fd, b[:])
+		if n <= 0 || err != nil {
+			break
+		}
+		for _, entry := range entries(b[:n]) {
+			if entry != "." && entry != ".." {
+				f.removeStandIn(fd, entry)
+			}
+		}
+	}
+	if unix.Unlinkat(directory, name, unix.AT_REMOVEDIR) == nil {
+		f.standIns--
+	}
+}
+
+// entries are the names in records of getdents64(2).
+func entries(b []byte) (names []string) {
+	for len(b) > 0 {
+		entry := (*unix.Dirent)(unsafe.Pointer(&b[0]))
+		names = append(names, unix.ByteSliceToString(b[unsafe.Offsetof(entry.Name):entry.Reclen]))
+		b = b[entry.Reclen:]
+	}
+	return names
+}
+
+// maximumList bounds what one getdents64 of a worker returns. Libraries ask for
+// 32 KiB, and all take less.
+const maximumList = 64 << 10
+
+// brokeredList answers getdents64. Where the program is in the directory is
+// the position of its own descriptor, which it shares with its copies and can
+// set back; it is that of the granted directory, which is opened for each call.
+func (m *Monitor) brokeredList(w *work, n *notification) {
+	number := int(int32(n.arguments[0]))
+	name := directoryName(n.pid, number)
+	if name == "" {
+		m.own(w, n)
+		return
+	}
+	at := w.component.files.find(name, w.dropped)
+	if at == nil || at.standIn == "" {
+		m.own(w, n)
+		return
+	}
+	mine, errno := m.fetchNumber(w, n, number)
+	if errno != 0 {
+		m.respond(w, n, errno)
+		return
+	}
+	if !isDirectory(mine, "") {
+		unix.Close(mine)
+		m.own(w, n)
+		return
+	}
+	position, err := unix.Seek(mine, 0, unix.SEEK_CUR)
+	if err != nil {
+		unix.Close(mine)
+		m.respond(w, n, errnoOf(err))
+		return
+	}
+	size := min(uint32(n.arguments[2]), maximumList)
+	m.perform(w, n, false, func(l lookup) outcome {
+		o := l.list(at, position, int(size))
+		o.address = n.arguments[1]
+		o.done = func() {
+			if len(o.output) > 0 {
+				unix.Seek(mine, o.next, unix.SEEK_SET)
+			}
+		}
+		o.release = func() { unix.Close(mine) }
+		return o
+	})
+}
+
+// list reads records of a directory from a position on.
+func (l lookup) list(at *spot, position int64, size int) outcome {
+	root, name, errno := l.root(at)
+	if errno != 0 {
+		return failed(errno)
+	}
+	defer unix.Close(root)
+	fd, errno := l.open(root, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errno != 0 {
+		return failed(errno)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Seek(fd, position, unix.SEEK_SET); err != nil {
+		return failed(errnoOf(err))
+	}
+	b := make([]byte, size)
+	got, err := unix.Getdents(fd, b)
+	if err != nil {
+		return failed(errnoOf(err))
+	}
+	o := outcome{fd: -1, output: b[:got], value: int64(got), next: position}
+	for rest := b[:got]; len(rest) > 0; {
+		entry := (*unix.Dirent)(unsafe.Pointer(&rest[0]))
+		o.next = entry.Off
+		rest = rest[entry.Reclen:]
+	}
+	return o
+}
+
+// brokeredChange answers chdir: into the stand-in, by the kernel.
+func (m *Monitor) brokeredChange(w *work, n *notification) {
+	at, errno := m.locate(w, n, atWorking, n.arguments[0])
+	if at == nil {
+		m.ownOr(w, n, errno)
+		return
+	}
+	m.perform(w, n, true, func(l lookup) outcome {
+		fd, _, errno := l.find(at, unix.O_DIRECTORY)
+		if errno != 0 {
+			return leaving(at, errno)
+		}
+		defer unix.Close(fd)
+		return l.standing(at, fd)
+	})
+}
+
+// standing ends a call with the kernel's own work on the stand-in. It decides
+// nothing: the stand-in is empty, and what the call may reach of the
+// compartment instead is the compartment's.
+func (l lookup) standing(at *spot, fd int) outcome {
+	o := outcome{fd: -1, at: at, proceed: true}
+	if at.standIn != "" {
+		o.stands, o.errno = l.stands(at, fd)
+	}
+	return o
+}
+
+// brokeredSync answers fsync. That of a stand-in means the names in the
+// directory that it stands for; any other is the program's own.
+func (m *Monitor) brokeredSync(w *work, n *notification) {
+	number := int(int32(n.arguments[0]))
+	name := directoryName(n.pid, number)
+	at := (*spot)(nil)
+	if name != "" {
+		at = w.component.files.find(name, w.dropped)
+	}
+	if at == nil || at.standIn == "" || !m.valid(w, n) {
+		m.own(w, n)
+		return
+	}
+	if !isDirectory(unix.AT_FDCWD, "/proc/"+itoa(n.pid)+"/fd/"+itoa(number)) {
+		m.own(w, n)
+		return
+	}
+	m.perform(w, n, false, func(l lookup) outcome {
+		root, name, errno := l.root(at)
+		if errno != 0 {
+			return failed(errno)
+		}
+		defer unix.Close(root)
+		fd, errno := l.open(root, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if errno != 0 {
+			return failed(errno)
+		}
+		defer unix.Close(fd)
+		return failed(errnoOrZero(unix.Fsync(fd)))
+	})
+}
+
+// isDirectory looks at what a descriptor or a link of /proc refers to, without
+// asking a file system that might have to ask another machine.
+func isDirectory(fd int, link string) bool {
+	flags := unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+	if link == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	var st unix.Statx_t
+	return unix.Statx(fd, link, flags, unix.STATX_TYPE, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}

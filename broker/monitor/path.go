@@ -1,0 +1,342 @@
+package monitor
+
+import (
+	"bytes"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/plan"
+)
+
+// territory is a granted file or directory under a name by which a
+// transparent component's programs call it. A grant has a second one where
+// symbolic links lead to it, because that is where the kernel says they are.
+type territory struct {
+	index int // of the grant
+	grant *plan.Grant
+	name  string // absolute and clean
+	// standIn is the empty directory of the compartment's root that stands
+	// for the granted one, as the host sees it; "" where files: shows the
+	// granted one itself.
+	standIn string
+}
+
+// spot is what a path names that lies beneath a grant.
+type spot struct {
+	*territory
+	path string // beneath the granted directory; "" is the granted file or directory itself
+}
+
+// text is what a person would call the place.
+func (p *spot) text() string { return path.Join(p.name, p.path) }
+
+// territories are those of a component, the deepest first: where one grant
+// lies beneath another, the nearer one answers.
+func (m *Monitor) territories(c *component) []territory {
+	var all []territory
+	for _, b := range c.Grants {
+		g := &m.plan.Grants[b.Grant]
+		if g.Kind != plan.GrantFile && g.Kind != plan.GrantDirectory {
+			continue
+		}
+		names := []string{path.Clean(g.Path)}
+		if real := realName(g.Path); real != "" && real != names[0] {
+			names = append(names, real)
+		}
+		for _, name := range names {
+			t := territory{index: b.Grant, grant: g, name: name}
+			// Where links lead to the directory, the compartment has the
+			// links too, and one directory at their end.
+			t.standIn = m.rootOf(c) + names[len(names)-1]
+			if st, err := os.Lstat(t.standIn); g.Kind != plan.GrantDirectory || err != nil || !st.IsDir() {
+				t.standIn = ""
+			}
+			all = append(all, t)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b territory) int { return len(b.name) - len(a.name) })
+	return all
+}
+
+// rootOf is where the host has the root of a compartment.
+func (m *Monitor) rootOf(c *component) string {
+	return path.Join(m.handover.Directory, "root", c.Name)
+}
+
+// realName is a path without symbolic links, "" where it does not exist.
+func realName(name string) string {
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	return nameOf(fd)
+}
+
+// nameOf is the kernel's name for what a descriptor of the monitor refers to.
+func nameOf(fd int) string {
+	name, err := readlink("/proc/self/fd/" + itoa(fd))
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+func readlink(name string) (string, error) {
+	var b [unix.PathMax]byte
+	n, err := unix.Readlink(name, b[:])
+	if err != nil {
+		return "", err
+	}
+	return string(b[:n]), nil
+}
+
+// locate finds out what a path of a stopped call names: a place beneath a
+// grant, or nil for what is the compartment's own matter.
+//
+// The path is read once, and what is done with a place is done with this copy.
+// The compartment's own matter is answered with CONTINUE, and the kernel reads
+// the path again. That decides nothing: whatever another thread has put there
+// meanwhile, what the kernel then finds is what it would have found without
+// us, behind the compartment's mounts, Landlock and the permissions of its
+// user. The granted directories do not exist there.
+//
+// Where a relative path begins is the kernel's word, the link of /proc for the
+// descriptor or the working directory. A name that is wrong gains nothing: a
+// worker may say any name that its grant answers.
+func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uint64) (*spot, syscall.Errno) {
+	if pointer == 0 {
+		return nil, 0 // the descriptor itself is meant, or the kernel says EFAULT
+	}
+	name, ok := readPath(n.pid, pointer)
+	if !ok || name == "" {
+		return nil, 0 // the kernel says what is wrong
+	}
+	if name[0] != '/' {
+		from := directoryName(n.pid, int(int32(directory)))
+		if from == "" {
+			return nil, 0
+		}
+		name = from + "/" + name
+	}
+	at := w.component.files.find(name, w.dropped)
+	if at == nil {
+		return nil, 0
+	}
+	// Only now is it sure that this was the caller's memory.
+	if !m.valid(w, n) {
+		return nil, unix.EINTR
+	}
+	return at, 0
+}
+
+// directoryName is what the kernel calls a thread's working directory or
+// descriptor, "" for what has no name.
+func directoryName(tid, number int) string {
+	link := "/proc/" + itoa(tid) + "/cwd"
+	if number != unix.AT_FDCWD {
+		if number < 0 {
+			return ""
+		}
+		link = "/proc/" + itoa(tid) + "/fd/" + itoa(number)
+	}
+	name, err := readlink(link)
+	if err != nil || name == "" || name[0] != '/' {
+		return ""
+	}
+	return name
+}
+
+// readPath reads a path from a thread's memory, at most PATH_MAX bytes. It may
+// end in front of a page that is not there.
+func readPath(tid int, pointer uint64) (string, bool) {
+	const page = 4096
+	var b [unix.PathMax]byte
+	first := min(len(b), page-int(pointer%page))
+	local := []unix.Iovec{{Base: &b[0]}}
+	local[0].SetLen(len(b))
+	remote := []unix.RemoteIovec{{Base: uintptr(pointer), Len: first}}
+	if first < len(b) {
+		remote = append(remote, unix.RemoteIovec{Base: uintptr(pointer) + uintptr(first), Len: len(b) - first})
+	}
+	got, err := unix.ProcessVMReadv(tid, local, remote, 0)
+	if err != nil {
+		return "", false
+	}
+	end := bytes.IndexByte(b[:got], 0)
+	if end < 0 {
+		return "", false // ENAMETOOLONG or EFAULT
+	}
+	return string(b[:end]), true
+}
+
+// find looks a name up in the territories.
+func (f *files) find(name string, dropped map[int]bool) *spot {
+	for i := range f.territories {
+		t := &f.territories[i]
+		if dropped[t.index] {
+			continue
+		}
+		rest, ok := beneath(name, t.name)
+		if ok && (rest == "" || t.grant.Kind == plan.GrantDirectory) {
+			return &spot{t, rest}
+		}
+	}
+	return nil
+}
+
+// beneath says whether an absolute path leads to root or beneath it, and how
+// it goes on from there. Behind root, ".." stays as it is: only the kernel
+// knows what it means after a symbolic link. A path that leaves root again,
+// going by its names, is not beneath it.
+func beneath(name, root string) (rest string, ok bool) {
+	if !strings.Contains(name, "/.") && !strings.Contains(name, "//") {
+		// Most paths. A clean one is compared as it is.
+		rest, ok = strings.CutPrefix(name, strings.TrimSuffix(root, "/"))
+		if !ok || rest != "" && rest[0] != '/' {
+			return "", false
+		}
+		return strings.TrimPrefix(rest, "/"), true
+	}
+	want := elements(root)
+	var outside, inside []string
+	within, depth := len(want) == 0, 0
+	for _, element := range elements(name) {
+		switch {
+		case element == ".":
+		case within && element == "..":
+			if depth--; depth >= 0 {
+				inside = append(inside, element)
+			} else if len(want) > 0 {
+				within, outside = false, append(outside[:0], want[:len(want)-1]...)
+			} else {
+				depth, inside = 0, nil // the root is its own parent
+			}
+		case within:
+			depth++
+			inside = append(inside, element)
+		case element == "..":
+			outside = outside[:max(len(outside)-1, 0)]
+		default:
+			outside = append(outside, element)
+			if within = slices.Equal(outside, want); within {
+				depth, inside = 0, nil
+			}
+		}
+	}
+	if !within {
+		return "", false
+	}
+	rest = strings.Join(inside, "/")
+	if rest != "" && (strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.")) {
+		rest += "/" // it has to be a directory
+	}
+	return rest, true
+}
+
+func elements(name string) []string {
+	return strings.FieldsFunc(name, func(r rune) bool { return r == '/' })
+}
+
+// lookup is how places are looked up.
+type lookup struct {
+	// cached looks only as far as the kernel need not wait for a disk or
+	// another machine: on the loop. EAGAIN says that it would have to.
+	cached bool
+}
+
+const resolveCached = 0x20 // RESOLVE_CACHED, openat2(2), Linux 5.12
+
+// local are file systems of this machine, by the numbers of statfs(2), which
+// answer from memory what they have there. Others may ask someone first.
+var local = map[int64]bool{
+	0xef53: true, 0x58465342: true, 0x9123683e: true, 0xf2f52010: true, // ext2 to ext4, XFS, Btrfs, F2FS
+	0x01021994: true, 0x858458f6: true, // tmpfs, ramfs
+}
+
+// root opens what a place's path is resolved beneath, and the name there.
+func (l lookup) root(at *spot) (fd int, name string, errno syscall.Errno) {
+	directory, name := at.grant.Path, at.path
+	if at.grant.Kind != plan.GrantDirectory {
+		directory, name = path.Split(path.Clean(at.grant.Path))
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC}
+	if l.cached {
+		how.Resolve = resolveCached
+	}
+	fd, err := unix.Openat2(unix.AT_FDCWD, directory, &how)
+	if err != nil {
+		return -1, "", errnoOf(err)
+	}
+	if l.cached {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err != nil || !local[int64(st.Type)] {
+			unix.Close(fd)
+			return -1, "", unix.EAGAIN
+		}
+	}
+	if name == "" {
+		name = "."
+	}
+	return fd, name, 0
+}
+
+// open opens beneath root, as openat2 does.
+func (l lookup) open(root int, name string, flags int, mode uint64) (int, syscall.Errno) {
+	if !l.cached {
+		fd, err := openat2(root, name, flags, mode)
+		return fd, errnoOrZero(err)
+	}
+	fd, err := unix.Openat2(root, name, &unix.OpenHow{
+		Flags: uint64(flags | unix.O_CLOEXEC), Mode: mode,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV | resolveCached,
+	})
+	return fd, errnoOrZero(err)
+}
+
+// find opens a place with O_PATH, and returns what the kernel says it is.
+func (l lookup) find(at *spot, flags int) (fd int, st unix.Stat_t, errno syscall.Errno) {
+	root, name, errno := l.root(at)
+	if errno != 0 {
+		return -1, st, errno
+	}
+	defer unix.Close(root)
+	if fd, errno = l.open(root, name, unix.O_PATH|flags, 0); errno != 0 {
+		return -1, st, errno
+	}
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return -1, st, errnoOf(err)
+	}
+	return fd, st, 0
+}
+
+// parent opens the directory that a place's last name stands in, for calls
+// that change the name and not what it leads to.
+func (l lookup) parent(at *spot) (fd int, last string, errno syscall.Errno) {
+	clean := strings.TrimRight(at.path, "/")
+	directory, last := path.Split(clean)
+	switch {
+	case at.grant.Kind != plan.GrantDirectory:
+		return -1, "", unix.EACCES // the right to a file is none to its name
+	case last == "":
+		return -1, "", unix.EBUSY // the granted directory itself
+	case last == "..":
+		return -1, "", unix.ENOTEMPTY
+	}
+	root, _, errno := l.root(at)
+	if errno != 0 {
+		return -1, "", errno
+	}
+	if directory == "" {
+		return root, last, 0
+	}
+	defer unix.Close(root)
+	fd, errno = l.open(root, directory, unix.O_PATH|unix.O_DIRECTORY, 0)
+	return fd, last, errno
+}

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// filesSite makes what transparentFiles grants, beside a secret.
+func filesSite(t *testing.T, a *Application) {
+	t.Helper()
+	for _, directory := range []string{"store/sub/deep", "books/shelf", "out"} {
+		if err := os.MkdirAll(filepath.Join(a.Dir, directory), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.File("store/file", "text")
+	a.File("store/sub/deep/file", "deep")
+	a.File("books/moby", "Call me Ishmael.")
+	a.File("books/shelf/book", "a book")
+	a.File("log", "begun\n")
+	a.File("out/secret", "secret")
+	for link, to := range map[string]string{
+		"store/inside": "sub/deep/file", "store/relative": "../out/secret", "store/absolute": a.Dir + "/out/secret",
+		"store/magic": "/proc/self/root" + a.Dir + "/out/secret", "store/way": "sub/deep", "store/out": "../out",
+		"store/nowhere": "nothing", "store/round": "round",
+	} {
+		if err := os.Symlink(to, filepath.Join(a.Dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(a.Dir+"/store/fifo", 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const transparentFiles = `
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store", access: read-write}
+  books: {directory: "{{DIR}}/books"}
+  log:   {file: "{{DIR}}/log", access: append}
+components:
+  web:
+    command:
+      - {{PROGRAM}}
+      - program
+      - files
+STEPS
+    grants: [store, books, log: {at-start: false}]
+    transparent: true
+    restart: never
+`
+
+// runFiles lets an unmodified program take steps and compares what each gives.
+// A step's paths are written from the application's directory on: +/store.
+func runFiles(t *testing.T, name string, prepare func(*Application), steps [][2]string) *Application {
+	t.Helper()
+	a := New(t, name)
+	filesSite(t, a)
+	if prepare != nil {
+		prepare(a)
+	}
+	var list strings.Builder
+	var want []string
+	for _, step := range steps {
+		did := strings.ReplaceAll(step[0], "+", a.Dir)
+		list.WriteString("      - '" + did + "'\n")
+		want = append(want, did+": "+strings.ReplaceAll(step[1], "+", a.Dir))
+	}
+	a.Write(strings.Replace(transparentFiles, "STEPS\n", list.String(), 1)).Run()
+	a.ExpectStatus(0)
+	expectLines(t, a.Lines("web"), want...)
+	return a
+}
+
+// Opening by the host's path gives what the grant says, with the flags and the
+// errno that a program expects.
+func TestTransparentOpen(t *testing.T) {
+	a := runFiles(t, "files-open", nil, [][2]string{
+		{"open +/store/file read", `file "text"`},
+		{"open +/store/file read,cloexec", `file "text" cloexec`},
+		{"open +/store/file read,nonblock", `file "text" nonblock`},
+		{"open +/store/./sub/..//file read", `file "text"`},
+		{"open +/store/inside read", `file "deep"`},
+		{"open +/store/inside read,nofollow", "ELOOP"},
+		{"open +/store/round read", "ELOOP"},
+		{"open +/store/nothing read", "ENOENT"},
+		{"open +/store/nowhere read", "ENOENT"},
+		{"open +/store/file/x read", "ENOTDIR"},
+		{"open +/store/file/ read", "ENOTDIR"},
+		{"open +/store/file read,directory", "ENOTDIR"},
+		{"open +/store/sub write", "EISDIR"},
+		{"open +/store/sub read,create", "EISDIR"},
+		{"open +/store/" + strings.Repeat("x", 256) + " read", "ENAMETOOLONG"},
+		{"open +/store/new both,new 0640 one", `file "one"`},
+		{"open +/store/new both,new", "EEXIST"},
+		{"open +/store/nowhere write,new", "EEXIST"},
+		{"open +/store/new write,append,create 0600 two", "file append"},
+		{"open +/store/new read", `file "onetwo"`},
+		{"open +/store/new both,truncate", `file ""`},
+		{"open +/store read,nothing", "directory"},
+		{"open +/store/sub read,directory", "directory"},
+		{"open +/store both,temporary 0600 three", `file "three"`},
+		{"open +/books/moby read", `file "Call me Ishmael."`},
+		{"open +/books/moby write", "EACCES"},
+		{"open +/books/moby read,truncate", "EACCES"},
+		{"open +/books/moby read,create", `file "Call me Ishmael."`},
+		{"open +/books/new write,create", "EACCES"},
+		{"open +/log write,append 0 more", "file append"},
+		{"open +/log write", "EACCES"},
+		{"open +/log write,append,truncate", "EACCES"},
+		{"open +/log read", "EACCES"},
+		// What would be a way out, or is no file.
+		{"open +/store/relative read", "EACCES"},
+		{"open +/store/absolute read", "EACCES"},
+		{"open +/store/magic read", "EACCES"},
+		{"open +/store/out/secret read", "EACCES"},
+		{"open +/store/../out/secret read", "ENOENT"},
+		{"open +/store/sub/../../out/secret read", "ENOENT"},
+		{"open +/out/secret read", "ENOENT"},
+		{"open +/store/fifo read", "EACCES"},
+		{"open +/store/fifo both,nonblock", "EACCES"},
+		{"open +/store/file path", "EACCES"},
+		{"open /etc/shadow read", "ENOENT"},
+		{"descend +/store/sub/deep", "dev etc lib lib64 proc run tmp usr var"},
+	})
+	expectFile(t, a.Dir+"/log", "begun\nmore")
+	expectFile(t, a.Dir+"/store/new", "")
+	st, err := os.Stat(a.Dir + "/store/new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Mode().Perm() != 0o640 {
+		t.Errorf("the new file has the mode %v", st.Mode())
+	}
+	if owner := ownerOf(st); owner == 0 || owner == 65534 {
+		t.Errorf("the new file belongs to %d, not to the component's user", owner)
+	}
+	for _, line := range []string{
+		"denied: openat(...) write " + a.Dir + "/books/moby: EACCES; to allow it: grants.books.access: read-write",
+		"denied: openat(...) leave " + a.Dir + "/store/relative: EACCES; to allow it: a grant for what the link or mount there leads to",
+	} {
+		if !strings.Contains(a.Err.String(), line) {
+			t.Errorf("it does not say\n\t%s", line)
+		}
+	}
+}
+
+// Directories are stand-ins: the kernel's own names, the granted content.
+func TestTransparentDirectories(t *testing.T) {
+	runFiles(t, "files-directory", nil, [][2]string{
+		{"list +/books", "moby shelf"},
+		{"list +/store/sub", "deep"},
+		{"list +/store/way", "file"},
+		{"chdir +/store", "ok"},
+		{"getcwd", "+/store"},
+		{"open file read", `file "text"`},
+		{"open ./sub/../file read", `file "text"`},
+		{"chdir sub/deep", "ok"},
+		{"getcwd", "+/store/sub/deep"},
+		{"list .", "file"},
+		{"list ..", "deep"},
+		{"open ../../file read", `file "text"`},
+		{"open ../../../log read", "EACCES"},
+		{"open ../../../out/secret read", "ENOENT"},
+		{"chdir +/store/way", "ok"},
+		{"getcwd", "+/store/sub/deep"},
+		{"relative +/store/sub deep/file", `file "deep"`},
+		{"relative +/store/sub ../file", `file "text"`},
+		{"relative +/store/way file", `file "deep"`},
+		{"relative +/store/file x", "ENOTDIR"},
+		{"chdir +/store/out", "EACCES"},
+		{"chdir +/store/file", "ENOTDIR"},
+		{"chdir +/store/nothing", "ENOENT"},
+	})
+}
+
+func expectFile(t *testing.T, path, want string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	} else if string(b) != want {
+		t.Errorf("%s holds %q, not %q", path, b, want)
+	}
+}
+
+func ownerOf(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
