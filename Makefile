@@ -51,7 +51,7 @@ setup-demo: setup ## … and those that the demo uses
 	$(call install-packages,$(PACKAGES_DEMO))
 
 .PHONY: build
-build: bin/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper ## build bin/sandbox and the programs it executes
+build: bin/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper ## build bin/sandbox and the programs it executes
 
 bin/sandbox: $(GOFILES)
 	@mkdir -p bin
@@ -71,13 +71,15 @@ $(LIBEXEC)/stub: sandbox/stub/stub.c
 	$(MUSL) $(CFLAGS_C) -o $@ $<
 
 $(LIBEXEC)/sweeper: broker/sweeper/sweeper.c
+$(LIBEXEC)/keeper: broker/keeper/keeper.c
+$(LIBEXEC)/sweeper $(LIBEXEC)/keeper:
 	@mkdir -p $(LIBEXEC)
 	$(MUSL) $(CFLAGS_C) -o $@ $<
 
 .PHONY: install
 install: build ## install below PREFIX (/usr/local)
 	install -D -m 0755 bin/sandbox $(DESTDIR)$(PREFIX)/bin/sandbox
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper
 
 .PHONY: man
 man: ## write the manual pages and shell completions to build/

@@ -18,27 +18,26 @@ const (
 	PlanFD     = 4 // the encoded plan
 )
 
-// BuildCommand is the hidden command of the launcher's program that builds one
-// compartment again.
+// BuildCommand is the hidden command of the launcher's program that builds
+// compartments again.
 const BuildCommand = "build-compartment"
 
 // Handover is everything that the monitor inherits beside the plan.
 type Handover struct {
 	Directory    string // /run/sandbox/APPLICATION
 	Group        string // the application's cgroup, below the hierarchies' roots
-	Builder      string // path of the program that builds a compartment again
-	Init         string // path of the compartments' init
 	Supervisor   int    // index of the supervisor among the components
 	Compartments []Compartment
 	Listeners    []Listener
-	Lock         int      // the application's lock, held as long as it is open
-	Sweeper      int      // a pipe; the sweeper acts when its last copy closes
-	SweeperPid   int      // a child of the monitor
-	Sweep        []string // the sweeper's program and arguments, to start another
-	Control      int      // listening socket for control
-	Status       int      // listening socket for those who may only look
-	Notify       int      // socket of the service manager (sd_notify(3)), -1 without one
-	Ready        int      // a newline there says that the application is up, -1: nobody wants it
+	Lock         int // the application's lock, held as long as it is open
+	Sweeper      int // a pipe; the sweeper acts when its last copy closes
+	SweeperPid   int // a child of the monitor
+	Keeper       int // socket of the keeper, who executes what the monitor may not
+	KeeperPid    int // a child of the monitor
+	Control      int // listening socket for control
+	Status       int // listening socket for those who may only look
+	Notify       int // socket of the service manager (sd_notify(3)), -1 without one
+	Ready        int // a newline there says that the application is up, -1: nobody wants it
 }
 
 // Compartment is a compartment that the launcher built.

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bulkhead/broker/handover"
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox/cgroup"
 )
@@ -38,6 +37,8 @@ type directory struct {
 	pipe      int      // the sweeper acts when its last copy closes
 	sweeper   int      // pid, a child of this process
 	command   []string // the sweeper's program and arguments
+	keeper    int      // socket of the keeper, who starts others
+	keeperPid int      // a child of this process, 0 before there is one
 
 	listeners []int // granted sockets; the sweeper removes only closed ones
 }
@@ -197,7 +198,7 @@ func (d *directory) startSweeper(sockets []string, programs Programs) error {
 	for _, path := range sockets {
 		d.command = append(d.command, "-u", path)
 	}
-	pipe, pid, err := handover.StartSweeper(d.command, d.lock)
+	pipe, pid, err := startSweeper(d.command, d.lock)
 	if err == nil {
 		d.pipe, d.sweeper = pipe, pid
 	}
@@ -206,6 +207,7 @@ func (d *directory) startSweeper(sockets []string, programs Programs) error {
 
 // abandon lets the sweeper do its work and waits until it is done.
 func (d *directory) abandon() {
+	d.dismissKeeper()
 	for _, fd := range d.listeners {
 		unix.Close(fd)
 	}
@@ -227,7 +229,7 @@ func (d *directory) abandon() {
 			break
 		}
 		var err error
-		if d.pipe, d.sweeper, err = handover.StartSweeper(d.command, d.lock); err != nil {
+		if d.pipe, d.sweeper, err = startSweeper(d.command, d.lock); err != nil {
 			break
 		}
 	}

@@ -2,6 +2,7 @@
 // monitor needs, and then becomes the monitor.
 //
 //	directory.go  the application's directory, its lock, and the sweeper
+//	keeper.go     who executes for the monitor, which may not
 //	listen.go     granted listening sockets
 //	launch.go     the order of it all
 package launch
@@ -46,6 +47,7 @@ type Programs struct {
 	Init       string
 	Stub       string
 	Sweeper    string
+	Keeper     string
 }
 
 // Find finds the programs beside this one: in libexec of its directory (a
@@ -64,9 +66,10 @@ func Find() (Programs, error) {
 			Init:       filepath.Join(directory, "init"),
 			Stub:       filepath.Join(directory, "stub"),
 			Sweeper:    filepath.Join(directory, "sweeper"),
+			Keeper:     filepath.Join(directory, "keeper"),
 		}
 		missing := false
-		for _, path := range []string{p.Monitor, p.Supervisor, p.Init, p.Stub, p.Sweeper} {
+		for _, path := range []string{p.Monitor, p.Supervisor, p.Init, p.Stub, p.Sweeper, p.Keeper} {
 			if _, err := os.Stat(path); err != nil {
 				missing = true
 			}
@@ -75,7 +78,7 @@ func Find() (Programs, error) {
 			return p, nil
 		}
 	}
-	return Programs{}, fmt.Errorf("find the programs of sandbox: monitor, supervisor, init, stub and sweeper are neither in %s/libexec nor in %s/../libexec/sandbox; run make build, or install them all", here, here)
+	return Programs{}, fmt.Errorf("find the programs of sandbox: monitor, supervisor, init, stub, sweeper and keeper are neither in %s/libexec nor in %s/../libexec/sandbox; run make build, or install them all", here, here)
 }
 
 // ErrRunning says that the application runs already.
@@ -117,7 +120,7 @@ func Launch(p *plan.Plan, programs Programs, supervisor int, manager *Manager) e
 	}
 	h, err := buildLocked(base, p, programs, supervisor, manager, d)
 	if err == nil {
-		err = become(programs, h, p)
+		err = become(programs, h, p, d)
 	}
 	// Not reached after a successful exec.
 	d.abandon()
@@ -154,8 +157,8 @@ func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, m
 // build makes everything that the monitor takes over.
 func build(p *plan.Plan, programs Programs, supervisor int, manager *Manager, d *directory) (*handover.Handover, error) {
 	h := &handover.Handover{
-		Directory: d.path, Group: d.group, Builder: programs.Sandbox, Init: programs.Init, Supervisor: supervisor,
-		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper, Sweep: d.command,
+		Directory: d.path, Group: d.group, Supervisor: supervisor,
+		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
 		Notify: manager.notify, Ready: manager.ready,
 	}
 	var err error
@@ -209,8 +212,20 @@ func compartments(p *plan.Plan, programs Programs, d *directory) ([]handover.Com
 
 // become executes the monitor in this process, with exactly the descriptors
 // that the handover names.
-func become(programs Programs, h *handover.Handover, p *plan.Plan) error {
-	keep := []*int{&h.Lock, &h.Sweeper, &h.Control, &h.Status}
+func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory) error {
+	encodedPlan, err := plan.Encode(p)
+	if err != nil {
+		return err
+	}
+	planFile, err := sandbox.Sealed("plan", encodedPlan)
+	if err != nil {
+		return fmt.Errorf("write the plan for the monitor: %w", err)
+	}
+	if err := d.startKeeper(programs, planFile); err != nil {
+		return err
+	}
+	h.Keeper, h.KeeperPid = d.keeper, d.keeperPid
+	keep := []*int{&h.Lock, &h.Sweeper, &h.Keeper, &h.Control, &h.Status}
 	for _, fd := range []*int{&h.Notify, &h.Ready} {
 		if *fd >= 0 {
 			keep = append(keep, fd)
@@ -238,10 +253,6 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan) error {
 		*fd = copied
 		copies = append(copies, copied)
 	}
-	encodedPlan, err := plan.Encode(p)
-	if err != nil {
-		return err
-	}
 	// For sandbox inspect, which compares it with what the kernel says. Only
 	// who may control the application may read it: environments hold secrets.
 	if err := os.WriteFile(filepath.Join(h.Directory, "plan"), encodedPlan, 0o600); err != nil {
@@ -250,10 +261,6 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan) error {
 	encoded, err := plan.Encode(h)
 	if err != nil {
 		return err
-	}
-	planFile, err := sandbox.Sealed("plan", encodedPlan)
-	if err != nil {
-		return fmt.Errorf("write the plan for the monitor: %w", err)
 	}
 	handoverFile, err := sandbox.Sealed("handover", encoded)
 	if err != nil {

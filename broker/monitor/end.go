@@ -51,4 +51,5 @@ func (m *Monitor) end() {
 		}
 	}
 	m.sweep()
+	m.dismissKeeper()
 }

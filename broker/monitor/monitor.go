@@ -34,6 +34,7 @@
 //	store.go descriptors that outlive a worker
 //	end.go         taking everything down
 //	sweeper.go     who removes what is left, also of this process
+//	keeper.go      who executes programs, which this process may not
 package monitor
 
 import (
@@ -61,6 +62,7 @@ type Monitor struct {
 	loop       *loop
 	plan       *plan.Plan
 	handover   *handover.Handover
+	keeper     keeper
 	hierarchy  cgroup.Hierarchy
 	components []*component
 	workers    map[uint32]*work
@@ -76,6 +78,8 @@ type Monitor struct {
 	bytes      [wire.MaximumSize + 1]byte // one more than allowed, to see what is too large
 	brokers    map[uint64]bool            // inodes of live broker sockets
 	stopping   bool                       // somebody asked for the end: nothing new is accepted
+
+	sweeperAsked bool // the keeper is to start one
 }
 
 // component is what the monitor knows of one component.
@@ -127,6 +131,7 @@ func Run() (int, error) {
 	}
 	m := &Monitor{
 		plan: p, handover: h, link: -1, status: 125,
+		keeper:  keeper{socket: h.Keeper, waiting: map[uint32]func(child, error){}},
 		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{},
 	}
 	defer m.end()
@@ -176,8 +181,15 @@ func (m *Monitor) start() error {
 			return fmt.Errorf("component %q: take over its compartment: %w", m.plan.Components[made.Component].Name, err)
 		}
 	}
-	if err := m.watchSweeper(); err != nil {
+	sweeper, err := unix.PidfdOpen(m.handover.SweeperPid, 0)
+	if err == nil {
+		err = m.watchSweeper(sweeper)
+	}
+	if err != nil {
 		return fmt.Errorf("watch the sweeper: %w", err)
+	}
+	if err := m.watchKeeper(); err != nil {
+		return fmt.Errorf("watch the keeper: %w", err)
 	}
 	m.catchSignals()
 	if err := m.startSupervisor(); err != nil {

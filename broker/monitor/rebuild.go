@@ -3,9 +3,6 @@ package monitor
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +15,10 @@ import (
 const buildPatience = 30 * time.Second
 
 // commandRebuild builds the compartment of a component again after its init
-// died. The builder is the launcher's program: libcontainer has no place in
-// this process. It hands over the init's socket and pidfd and ends; the init,
-// its child, becomes the monitor's (PR_SET_CHILD_SUBREAPER).
+// died. The builder is the launcher's program, and the keeper starts it:
+// libcontainer has no place in this process, nor has exec. It hands over the
+// init's socket and pidfd and ends; the init, its child, becomes the monitor's
+// (PR_SET_CHILD_SUBREAPER).
 func (m *Monitor) commandRebuild(h wire.Header, b *wire.Body) (uint32, error) {
 	index := b.U32()
 	if err := b.End(); err != nil {
@@ -38,26 +36,20 @@ func (m *Monitor) commandRebuild(h wire.Header, b *wire.Body) (uint32, error) {
 		c.builds = append(c.builds, h)
 		return 0, errLater
 	}
-	// The builder makes cgroups: the sweeper waits for its end too, whatever
-	// becomes of this process.
-	sweeper, err := unix.FcntlInt(uintptr(m.handover.Sweeper), unix.F_DUPFD_CLOEXEC, 0)
+	err := m.build(int(index), func(made handover.Compartment, err error) {
+		asked := c.builds
+		c.builds = nil
+		if err == nil {
+			err = m.rebuilt(c, made)
+		}
+		for _, h := range asked {
+			m.replySupervisor(h, 0, err)
+		}
+	})
 	if err != nil {
-		return 0, err // there is none at this moment
+		return 0, err
 	}
 	c.builds = append(c.builds, h)
-	go func() {
-		made, err := m.build(int(index), os.NewFile(uintptr(sweeper), "sweeper"))
-		m.loop.post(func() {
-			asked := c.builds
-			c.builds = nil
-			if err == nil {
-				err = m.rebuilt(c, made)
-			}
-			for _, h := range asked {
-				m.replySupervisor(h, 0, err)
-			}
-		})
-	}()
 	return 0, errLater
 }
 
@@ -74,38 +66,58 @@ func (m *Monitor) rebuilt(c *component, made handover.Compartment) error {
 	return nil
 }
 
-// build runs the builder and receives what it made.
-func (m *Monitor) build(index int, sweeper *os.File) (handover.Compartment, error) {
-	defer sweeper.Close()
-	made := handover.Compartment{Component: index, Control: -1, Pidfd: -1}
+// build has the keeper run the builder; then gets what that made.
+func (m *Monitor) build(index int, then func(handover.Compartment, error)) error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return made, fmt.Errorf("make the builder's socket: %w", err)
+		return fmt.Errorf("make the builder's socket: %w", err)
 	}
-	defer unix.Close(pair[0])
-	far := os.NewFile(uintptr(pair[1]), "builder")
-	planCopy, err := unix.FcntlInt(handover.PlanFD, unix.F_DUPFD_CLOEXEC, 0)
+	defer unix.Close(pair[1])
+	// The builder makes cgroups: with a copy of its pipe the sweeper waits for
+	// the builder's end too, whatever becomes of this process. At a moment
+	// without a sweeper there is none.
+	err = send(pair[0], binary.LittleEndian.AppendUint32(nil, uint32(index)), nil)
+	if err == nil {
+		err = m.order(handover.OrderBuild, func(builder child, err error) {
+			if err != nil {
+				unix.Close(pair[0])
+				then(handover.Compartment{}, fmt.Errorf("start the builder: %w", err))
+				return
+			}
+			go func() {
+				made, err := receiveBuilt(pair[0], builder)
+				m.loop.post(func() {
+					made.Component = index
+					then(made, err)
+				})
+			}()
+		}, pair[1], m.handover.Sweeper)
+	}
 	if err != nil {
-		far.Close()
-		return made, fmt.Errorf("share the plan with the builder: %w", err)
+		unix.Close(pair[0])
 	}
-	planFile := os.NewFile(uintptr(planCopy), "plan")
-	process, err := os.StartProcess(m.handover.Builder,
-		[]string{m.handover.Builder, handover.BuildCommand, strconv.Itoa(index), m.handover.Directory, m.handover.Group, filepath.Dir(m.handover.Init)},
-		&os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, far, planFile, sweeper}})
-	far.Close()
-	planFile.Close()
-	if err != nil {
-		return made, fmt.Errorf("start the builder %s: %w", m.handover.Builder, err)
-	}
-	defer process.Wait()
+	return err
+}
+
+// receiveBuilt waits for what a builder made, and for its end.
+func receiveBuilt(socket int, builder child) (handover.Compartment, error) {
+	made := handover.Compartment{Control: -1, Pidfd: -1}
+	defer func() {
+		unix.Close(socket)
+		unix.Close(builder.pidfd)
+		for {
+			if _, err := unix.Wait4(builder.pid, nil, 0, nil); err != unix.EINTR {
+				return
+			}
+		}
+	}()
 	timeout := unix.NsecToTimeval(buildPatience.Nanoseconds())
-	unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
+	unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
 	var b [8]byte
 	control := make([]byte, unix.CmsgSpace(2*4))
-	n, cn, _, _, err := unix.Recvmsg(pair[0], b[:], control, unix.MSG_CMSG_CLOEXEC)
+	n, cn, _, _, err := unix.Recvmsg(socket, b[:], control, unix.MSG_CMSG_CLOEXEC)
 	if err != nil || n != 8 {
-		process.Kill()
+		unix.PidfdSendSignal(builder.pidfd, unix.SIGKILL, nil, 0)
 		return made, fmt.Errorf("wait for the builder: it made nothing; its message stands above: %w", unix.EIO)
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:cn])

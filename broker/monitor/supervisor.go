@@ -200,6 +200,9 @@ func (m *Monitor) commandFinish(h wire.Header, b *wire.Body) (uint32, error) {
 	if err := b.End(); err != nil {
 		return 0, err
 	}
+	if m.keeper.lost {
+		status = 125 // it stops because its broker is incomplete, whatever the supervisor was told
+	}
 	m.finish(int(status & 0xff))
 	return 0, nil
 }

@@ -8,33 +8,53 @@ import (
 	"bulkhead/broker/handover"
 )
 
-// sweeperDelay is how long a sweeper that died is not replaced: one that
-// cannot run must not keep the machine busy.
+// sweeperDelay is how long a sweeper that was killed is not replaced; one that
+// ended by itself, because it cannot run, must not keep the machine busy.
 const sweeperDelay = 100 * time.Millisecond
 
 // watchSweeper replaces a sweeper that dies before its time: a broker that
 // ends without one leaves its cgroups, its sockets and its directory.
-func (m *Monitor) watchSweeper() error {
-	pidfd, err := unix.PidfdOpen(m.handover.SweeperPid, 0)
-	if err != nil {
-		return err
-	}
+func (m *Monitor) watchSweeper(pidfd int) error {
 	return m.loop.add(pidfd, unix.EPOLLIN, func(uint32) {
 		m.loop.close(pidfd)
-		m.buriedSweeper()
-		m.loop.after(sweeperDelay, m.replaceSweeper)
+		delay := sweeperDelay
+		if !m.buriedSweeper().Signaled() {
+			delay *= 10
+		}
+		m.loop.after(delay, m.replaceSweeper)
 	})
 }
 
 func (m *Monitor) replaceSweeper() {
-	if m.startSweeper() != nil || m.watchSweeper() != nil {
+	err := m.orderSweeper(func(pidfd int) error { return m.watchSweeper(pidfd) })
+	if err != nil && m.keeper.socket >= 0 {
 		m.loop.after(10*sweeperDelay, m.replaceSweeper)
 	}
 }
 
-func (m *Monitor) startSweeper() (err error) {
-	h := m.handover
-	h.Sweeper, h.SweeperPid, err = handover.StartSweeper(h.Sweep, h.Lock)
+// orderSweeper has the keeper start a sweeper. then gets its pidfd, and closes it.
+func (m *Monitor) orderSweeper(then func(pidfd int) error) error {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	defer unix.Close(pipe[0])
+	m.sweeperAsked = true
+	err := m.order(handover.OrderSweep, func(started child, err error) {
+		m.sweeperAsked = false
+		if err != nil {
+			unix.Close(pipe[1])
+			return
+		}
+		m.handover.Sweeper, m.handover.SweeperPid = pipe[1], started.pid
+		if then(started.pidfd) != nil {
+			unix.Close(started.pidfd)
+		}
+	}, pipe[0], m.handover.Lock)
+	if err != nil {
+		m.sweeperAsked = false
+		unix.Close(pipe[1])
+	}
 	return err
 }
 
@@ -57,7 +77,7 @@ func (m *Monitor) sweep() {
 	}
 	// Again when somebody kills it at its work.
 	for range 3 {
-		if m.handover.SweeperPid == 0 && m.startSweeper() != nil {
+		if !m.haveSweeper() {
 			return
 		}
 		pidfd, err := unix.PidfdOpen(m.handover.SweeperPid, 0)
@@ -66,15 +86,21 @@ func (m *Monitor) sweep() {
 		if err != nil {
 			return
 		}
-		poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-		for deadline := time.Now().Add(sweeperPatience); time.Now().Before(deadline); {
-			if n, err := unix.Poll(poll, int(time.Until(deadline)/time.Millisecond)+1); n > 0 || err != nil && err != unix.EINTR {
-				break
-			}
-		}
+		await(pidfd, sweeperPatience)
 		unix.Close(pidfd)
 		if !m.buriedSweeper().Signaled() {
 			return
 		}
 	}
+}
+
+// haveSweeper makes sure that there is a sweeper, now that no loop runs.
+func (m *Monitor) haveSweeper() bool {
+	if m.handover.SweeperPid == 0 && !m.sweeperAsked {
+		m.orderSweeper(func(pidfd int) error { return unix.Close(pidfd) })
+	}
+	for m.handover.SweeperPid == 0 && m.sweeperAsked && await(m.keeper.socket, keeperPatience) {
+		m.keeperSays()
+	}
+	return m.handover.SweeperPid != 0
 }

@@ -77,6 +77,11 @@ var moments = []struct {
 		a.Ready()
 		a.eventually("workers come and go", func() bool { return len(a.Of(WorkerInit, "work")) > 0 })
 	}},
+	{"while a compartment is built again", func(a *Application) {
+		a.Ready()
+		a.Of(CompartmentInit, "door")[0].Kill(unix.SIGKILL)
+		a.eventually("the builder runs", func() bool { return !a.running() || len(a.Of(Launcher, "")) > 0 })
+	}},
 	{"while it stops", func(a *Application) {
 		a.Ready()
 		a.Signal(unix.SIGTERM)
@@ -85,9 +90,22 @@ var moments = []struct {
 }
 
 var victims = []victim{
-	{Launcher, ""}, {Monitor, ""}, {Sweeper, ""}, {Supervisor, ""},
+	{Launcher, ""}, {Monitor, ""}, {Sweeper, ""}, {Keeper, ""}, {Supervisor, ""},
 	{CompartmentInit, "supervisor"}, {CompartmentInit, "web"}, {CompartmentInit, "work"},
 	{WorkerInit, "supervisor"}, {WorkerInit, "web"}, {WorkerInit, "work"}, {Program, "web"}, {Program, "slow"},
+}
+
+// hit is what must be hit, or the test tests nothing. Some of it is there for a
+// few milliseconds only: on a busy machine it is tried again.
+var hit = []string{
+	"in the middle of the build, launcher", "in the middle of the build, sweeper",
+	"right after the exec, monitor", "right after the exec, compartment's init supervisor",
+	"when it is ready, monitor", "when it is ready, supervisor", "when it is ready, sweeper", "when it is ready, keeper",
+	"when it is ready, compartment's init web", "when it is ready, worker's init web", "when it is ready, program web",
+	"under load, monitor", "under load, worker's init work", "under load, compartment's init work",
+	"while a compartment is built again, launcher", "while a compartment is built again, keeper",
+	"while a compartment is built again, monitor", "while a compartment is built again, sweeper",
+	"while it stops, keeper", "while it stops, monitor", "while it stops, supervisor", "while it stops, sweeper", "while it stops, compartment's init supervisor",
 }
 
 // lane gives an application a site of its own: launchers that run at the same
@@ -120,25 +138,18 @@ func TestKillEachAtEachStep(t *testing.T) {
 				t.Run(v.String(), func(t *testing.T) {
 					a := New(t, "step-"+itoa(number))
 					a.site = own
-					a.Write(loaded).Run()
-					m.reach(a)
-					mark(tried, m.name+", "+v.String())
-					// Some live for a moment only: looked for as long as this step lasts.
-					for end := time.Now().Add(300 * time.Millisecond); a.running() && time.Now().Before(end); {
-						if found := a.Of(v.role, v.component); len(found) > 0 {
-							a.note()
-							if found[len(found)-1].Kill(unix.SIGKILL) == nil {
-								mark(hits, m.name+", "+v.String())
-								break
-							}
+					a.Write(loaded)
+					what := m.name + ", " + v.String()
+					for try := 0; try < 3 && !t.Failed(); try++ {
+						done := strikeOnce(a, m.reach, v)
+						mark(tried, what)
+						if done {
+							mark(hits, what)
+						}
+						if done || !slices.Contains(hit, what) {
+							break
 						}
 					}
-					if v.role == Sweeper {
-						// It is replaced when the monitor runs; a stop before that
-						// is a power cut.
-						a.Err.wait("up after", patience)
-					}
-					a.survive()
 					if !t.Failed() {
 						a.worksAgain()
 					}
@@ -147,20 +158,34 @@ func TestKillEachAtEachStep(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		// What must have been hit, or the test tests nothing.
-		for _, must := range []string{
-			"in the middle of the build, launcher", "in the middle of the build, sweeper",
-			"right after the exec, monitor", "right after the exec, compartment's init supervisor",
-			"when it is ready, monitor", "when it is ready, supervisor", "when it is ready, sweeper",
-			"when it is ready, compartment's init web", "when it is ready, worker's init web", "when it is ready, program web",
-			"under load, monitor", "under load, worker's init work", "under load, compartment's init work",
-			"while it stops, monitor", "while it stops, supervisor", "while it stops, sweeper", "while it stops, compartment's init supervisor",
-		} {
+		for _, must := range hit {
 			if tried[must] && !hits[must] && !t.Failed() {
 				t.Errorf("nothing was hit %s", must)
 			}
 		}
 	})
+}
+
+// strikeOnce brings an application to a step, kills the victim there, and says
+// whether it met it.
+func strikeOnce(a *Application, reach func(*Application), v victim) (met bool) {
+	a.t.Helper()
+	a.Run()
+	reach(a)
+	// Some live for a moment only: looked for as long as this step lasts.
+	for end := time.Now().Add(300 * time.Millisecond); !met && a.running() && time.Now().Before(end); {
+		if found := a.Of(v.role, v.component); len(found) > 0 {
+			a.note()
+			met = found[len(found)-1].Kill(unix.SIGKILL) == nil
+		}
+	}
+	if v.role == Sweeper {
+		// It is replaced when the monitor runs; a stop before that is a
+		// power cut.
+		a.Err.wait("up after", patience)
+	}
+	a.survive()
+	return met
 }
 
 // A program that is killed is started again, and nobody else notices.
@@ -289,6 +314,20 @@ func TestRandomFaults(t *testing.T) {
 			t.Logf("killed: %v", kinds)
 		})
 	}
+}
+
+// Without its keeper an application could not mend itself: it stops in order,
+// and says why.
+func TestKilledKeeperIsSaid(t *testing.T) {
+	a := New(t, "kept").Write(loaded).Run().Ready()
+	a.Of(Keeper, "")[0].Kill(unix.SIGKILL)
+	a.ExpectStatus(125)
+	for _, want := range []string{"sandbox: the keeper ended", "stops: SIGTERM"} {
+		if !strings.Contains(a.Err.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, a.Err)
+		}
+	}
+	a.ExpectNothingLeft(patience)
 }
 
 // Who kills the supervisor ends the application, which says so.

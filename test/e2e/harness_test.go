@@ -31,7 +31,7 @@ components:
 `).Run().Ready()
 	left := strings.Join(a.Leftovers(), "\n")
 	for _, kind := range []string{
-		"process: monitor", "process: sweeper", "process: supervisor", "process: compartment's init web",
+		"process: monitor", "process: sweeper", "process: keeper", "process: supervisor", "process: compartment's init web",
 		"process: worker's init web", "process: program web", "cgroup: ", "state: /run/sandbox/" + a.Name + "/control",
 		"socket file: " + a.Dir + "/door", "unix socket: ", "listening port: ",
 	} {

@@ -124,7 +124,7 @@ components:
 
 // With a private copy of the programs that has something wrong with it.
 func TestProgramsOfOursAreWrong(t *testing.T) {
-	for _, program := range []string{"monitor", "supervisor", "init", "sweeper"} {
+	for _, program := range []string{"monitor", "supervisor", "init", "sweeper", "keeper"} {
 		for _, wrong := range []struct {
 			name string
 			do   func(string) error
@@ -140,7 +140,7 @@ func TestProgramsOfOursAreWrong(t *testing.T) {
 				if err := os.MkdirAll(other.Libexec, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				for _, name := range []string{"sandbox", "libexec/monitor", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper"} {
+				for _, name := range []string{"sandbox", "libexec/monitor", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
 					if err := copyProgram(filepath.Join(a.site.Dir, name), filepath.Join(other.Dir, name)); err != nil {
 						t.Fatal(err)
 					}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ const (
 	Launcher        Role = "launcher" // sandbox, and what libcontainer makes of it
 	Monitor         Role = "monitor"
 	Sweeper         Role = "sweeper"
+	Keeper          Role = "keeper"
 	Supervisor      Role = "supervisor"
 	CompartmentInit Role = "compartment's init"
 	WorkerInit      Role = "worker's init"
@@ -106,6 +108,8 @@ func (a *Application) process(pid int) (Process, bool) {
 		return Process{Pid: pid, Role: Monitor}, true
 	case len(words) > 1 && words[1] == "/run/sandbox/"+a.Name && filepath.Base(executable) == "sweeper":
 		return Process{Pid: pid, Role: Sweeper}, true
+	case slices.Contains(words, "/run/sandbox/"+a.Name) && filepath.Base(executable) == "keeper":
+		return Process{Pid: pid, Role: Keeper}, true
 	}
 	return Process{}, false
 }

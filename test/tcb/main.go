@@ -27,8 +27,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("\ninit of a compartment (root of its own user namespace) and sweeper (root)")
-	small, err := cLines("sandbox/init/*.[ch]", "broker/sweeper/*.c")
+	fmt.Println("\ninit of a compartment (root of its own user namespace), sweeper and keeper (root)")
+	small, err := cLines("sandbox/init/*.[ch]", "broker/sweeper/*.c", "broker/keeper/*.c")
 	if err != nil {
 		return err
 	}

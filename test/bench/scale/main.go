@@ -215,7 +215,7 @@ func (a *application) memory() (inits, broker int) {
 		switch filepath.Base(target) {
 		case "init":
 			inits += size(pid)
-		case "monitor", "supervisor", "sweeper":
+		case "monitor", "supervisor", "sweeper", "keeper":
 			broker += size(pid)
 		}
 	}

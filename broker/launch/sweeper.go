@@ -1,4 +1,4 @@
-package handover
+package launch
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StartSweeper starts a sweeper, the program and its arguments, for a directory
+// startSweeper starts a sweeper, the program and its arguments, for a directory
 // whose lock it shares. It acts when the last copy of the pipe closes.
-func StartSweeper(command []string, lock int) (pipe, pid int, err error) {
+func startSweeper(command []string, lock int) (pipe, pid int, err error) {
 	failed := func(err error) (int, int, error) { return -1, 0, fmt.Errorf("start the sweeper: %w", err) }
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {

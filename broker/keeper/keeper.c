@@ -1,0 +1,161 @@
+/* The keeper: executes programs for a monitor that may execute none itself.
+ *
+ *   keeper BUILDER ARGUMENT... -- SWEEPER ARGUMENT...
+ *
+ * Descriptor 3 is a socket of packets to the monitor, descriptor 4 the plan.
+ * What is executed, with which arguments and from which plan, is settled before
+ * the first worker runs; a monitor that was taken over can say when, and hand
+ * over what is fetched from: sockets and pipes. Each program becomes the
+ * monitor's own child (CLONE_PARENT), which waits for it as if it had forked.
+ *
+ * Ends with 0 when the monitor is gone, and with 1 when that says something
+ * that it never says.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { MONITOR_FD = 3, PLAN_FD = 4 };
+
+/* What the monitor may order; broker/handover/keeper.go has the same numbers. */
+enum {
+	ORDER_BUILD = 1, /* with the builder's socket and a copy of the sweeper's pipe */
+	ORDER_SWEEP = 2, /* with the other end of a sweeper's pipe, and the lock */
+};
+
+struct order { uint32_t what, id; };
+struct answer { uint32_t what, id, error, pid; }; /* with a pidfd unless error */
+
+enum { FDS_IN_ORDER = 2 };
+
+static _Noreturn void die(const char *what)
+{
+	dprintf(2, "sandbox: keeper: %s: %s\n", what, strerror(errno));
+	_exit(1);
+}
+
+/* Reads one order with its descriptors. */
+static struct order next_order(int fds[FDS_IN_ORDER])
+{
+	struct order o;
+	struct iovec part = { &o, sizeof o };
+	union { struct cmsghdr header; char space[CMSG_SPACE(FDS_IN_ORDER * sizeof(int))]; } control;
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof control,
+	};
+	long n;
+
+	do
+		n = recvmsg(MONITOR_FD, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n == 0 || (n < 0 && errno == ECONNRESET))
+		_exit(0);
+	if (n < 0)
+		die("read an order");
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	errno = EPROTO;
+	if (n != sizeof o || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !c || c->cmsg_level != SOL_SOCKET
+	    || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(FDS_IN_ORDER * sizeof(int)))
+		die("read an order");
+	memcpy(fds, CMSG_DATA(c), FDS_IN_ORDER * sizeof(int));
+	return o;
+}
+
+/* Executes a program with descriptors from 3 on; all others are
+ * close-on-exec. */
+static _Noreturn void run(char **command, const int *fds, int count)
+{
+	static char *const environment[] = { NULL };
+	int high[3];
+	sigset_t none;
+
+	/* Out of the way first: one may stand at another's number. */
+	for (int i = 0; i < count; i++)
+		if ((high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3 + count)) < 0)
+			die("pass a descriptor on");
+	for (int i = 0; i < count; i++)
+		if (dup2(high[i], 3 + i) < 0)
+			die("pass a descriptor on");
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execve(command[0], command, environment);
+	die(command[0]);
+}
+
+static void answer(struct order o, long pid, int pidfd)
+{
+	struct answer a = { o.what, o.id, pid < 0 ? errno : 0, pid < 0 ? 0 : pid };
+	struct iovec part = { &a, sizeof a };
+	union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } control;
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+
+	if (pid >= 0) {
+		memset(&control, 0, sizeof control);
+		message.msg_control = &control;
+		message.msg_controllen = sizeof control;
+		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &pidfd, sizeof(int));
+	}
+	/* One that is gone by now is found gone by the next read. */
+	sendmsg(MONITOR_FD, &message, MSG_NOSIGNAL);
+}
+
+int main(int argc, char **argv)
+{
+	char **builder = argv + 1, **sweeper = NULL;
+	sigset_t all;
+
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--")) {
+			argv[i] = NULL;
+			sweeper = argv + i + 1;
+			break;
+		}
+	if (!sweeper || !*builder || !*sweeper) {
+		dprintf(2, "usage: keeper BUILDER ARGUMENT... -- SWEEPER ARGUMENT...\n");
+		return 1;
+	}
+	/* A terminal's interrupt is the monitor's to act on. */
+	setsid();
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	prctl(PR_SET_NAME, "sandbox-keeper", 0, 0, 0);
+	/* It has every right that its programs need: nobody traces it. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		die("become undumpable");
+	if (fcntl(MONITOR_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(PLAN_FD, F_SETFD, FD_CLOEXEC) < 0)
+		die("find the monitor's socket and the plan");
+
+	for (;;) {
+		int fds[FDS_IN_ORDER], pidfd = -1;
+		struct order o = next_order(fds);
+		if (o.what != ORDER_BUILD && o.what != ORDER_SWEEP) {
+			errno = EPROTO;
+			die("read an order");
+		}
+		struct clone_args arguments = { .flags = CLONE_PARENT | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd };
+		long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+		if (pid == 0 && o.what == ORDER_BUILD)
+			run(builder, (int[]){ fds[0], PLAN_FD, fds[1] }, 3);
+		if (pid == 0)
+			run(sweeper, fds, 2);
+		answer(o, pid, pidfd);
+		if (pidfd >= 0)
+			close(pidfd);
+		for (int i = 0; i < FDS_IN_ORDER; i++)
+			close(fds[i]);
+	}
+}

@@ -1,0 +1,53 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
+)
+
+// startKeeper starts the keeper, who will execute the builder and the sweeper
+// for the monitor: everything about them is settled here.
+func (d *directory) startKeeper(programs Programs, plan *os.File) error {
+	failed := func(err error) error { return fmt.Errorf("start the keeper %s: %w", programs.Keeper, err) }
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return failed(err)
+	}
+	far := os.NewFile(uintptr(pair[1]), "monitor")
+	defer far.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		unix.Close(pair[0])
+		return failed(err)
+	}
+	defer null.Close()
+	command := []string{programs.Keeper, programs.Sandbox, handover.BuildCommand, d.path, d.group, filepath.Dir(programs.Init), "--"}
+	process, err := os.StartProcess(programs.Keeper, append(command, d.command...), &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{null, null, os.Stderr, far, plan},
+	})
+	if err != nil {
+		unix.Close(pair[0])
+		return failed(err)
+	}
+	d.keeper, d.keeperPid = pair[0], process.Pid
+	process.Release()
+	return nil
+}
+
+// dismissKeeper ends it, when the application does not start after all.
+func (d *directory) dismissKeeper() {
+	if d.keeperPid == 0 {
+		return
+	}
+	unix.Close(d.keeper)
+	for {
+		if _, err := unix.Wait4(d.keeperPid, nil, 0, nil); err != unix.EINTR {
+			return
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package monitor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
+)
+
+// keeper is the process that executes programs for the monitor, which may not:
+// the builder of compartments and the sweeper, as they were settled when the
+// application started. What it starts is the monitor's child.
+type keeper struct {
+	socket  int // -1 when it is gone
+	last    uint32
+	waiting map[uint32]func(child, error) // for the answer to an order
+	lost    bool                          // it ended before the application was to
+}
+
+// child is a process that the keeper started.
+type child struct{ pid, pidfd int }
+
+// keeperPatience is how long the end of the keeper, or its answer when the
+// application ends, is waited for.
+const keeperPatience = time.Second
+
+func (m *Monitor) watchKeeper() error {
+	if err := unix.SetNonblock(m.keeper.socket, true); err != nil {
+		return err
+	}
+	return m.loop.add(m.keeper.socket, unix.EPOLLIN, func(uint32) { m.keeperSays() })
+}
+
+// order has the keeper execute a program. The descriptors stay the caller's.
+func (m *Monitor) order(what uint32, then func(child, error), fds ...int) error {
+	if m.keeper.socket < 0 {
+		return fmt.Errorf("order the keeper: it has ended: %w", unix.EPIPE)
+	}
+	m.keeper.last++
+	b := binary.NativeEndian.AppendUint32(nil, what)
+	b = binary.NativeEndian.AppendUint32(b, m.keeper.last)
+	if err := send(m.keeper.socket, b, fds); err != nil {
+		return fmt.Errorf("order the keeper: %w", err)
+	}
+	m.keeper.waiting[m.keeper.last] = then
+	return nil
+}
+
+// keeperSays reads one answer of the keeper.
+func (m *Monitor) keeperSays() {
+	var b [handover.AnswerSize + 1]byte
+	var control [64]byte // room for more than the one descriptor that is expected
+	n, cn, _, _, err := unix.Recvmsg(m.keeper.socket, b[:], control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return
+	}
+	if err != nil || n != handover.AnswerSize {
+		m.keeperGone()
+		return
+	}
+	started := child{pid: int(binary.NativeEndian.Uint32(b[12:])), pidfd: -1}
+	if messages, err := unix.ParseSocketControlMessage(control[:cn]); err == nil && len(messages) == 1 {
+		if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
+			started.pidfd = fds[0]
+		}
+	}
+	id := binary.NativeEndian.Uint32(b[4:])
+	then := m.keeper.waiting[id]
+	delete(m.keeper.waiting, id)
+	if errno := syscall.Errno(binary.NativeEndian.Uint32(b[8:])); errno != 0 || started.pidfd < 0 || then == nil {
+		unix.Close(started.pidfd)
+		if then != nil {
+			then(child{}, fmt.Errorf("the keeper could not start it: %w", errno))
+		}
+		return
+	}
+	then(started, nil)
+}
+
+// keeperGone is called when the keeper ended. Without it no compartment can be
+// built again and no sweeper replaced: the application ends in order, while
+// what it has still works.
+func (m *Monitor) keeperGone() {
+	m.loop.close(m.keeper.socket)
+	m.keeper.socket = -1
+	waiting := m.keeper.waiting
+	m.keeper.waiting = map[uint32]func(child, error){}
+	for _, then := range waiting {
+		then(child{}, fmt.Errorf("the keeper has ended: %w", unix.EPIPE))
+	}
+	if !m.stopping {
+		m.keeper.lost = true
+		lastWords("the keeper ended, who builds compartments again and replaces the sweeper; the application stops")
+		m.stopAsked(unix.SIGTERM)
+	}
+}
+
+// dismissKeeper lets the keeper end and waits until it has.
+func (m *Monitor) dismissKeeper() {
+	if m.keeper.socket >= 0 {
+		unix.Close(m.keeper.socket)
+		m.keeper.socket = -1
+	}
+	if pidfd, err := unix.PidfdOpen(m.handover.KeeperPid, 0); err == nil {
+		await(pidfd, keeperPatience)
+		unix.Close(pidfd)
+	}
+	unix.Wait4(m.handover.KeeperPid, nil, unix.WNOHANG, nil)
+}
+
+// await waits until fd can be read, a pidfd: until its process has ended.
+func await(fd int, patience time.Duration) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(patience); ; {
+		n, err := unix.Poll(poll, int(max(0, time.Until(deadline))/time.Millisecond)+1)
+		if n > 0 || err != nil && err != unix.EINTR {
+			return err == nil
+		}
+		if !time.Now().Before(deadline) {
+			return false
+		}
+	}
+}
