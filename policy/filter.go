@@ -35,6 +35,8 @@ const (
 
 	flagEmptyPath uint64 = 0x1000 // AT_EMPTY_PATH, openat(2), linux/fcntl.h
 
+	modeSetID uint64 = 0o6000 // S_ISUID, S_ISGID, inode(7)
+
 	fileTypeMask uint64 = 0o170000 // S_IFMT, inode(7)
 	fileTypeFIFO uint64 = 0o010000
 
@@ -135,6 +137,11 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent, files: c.brokeredFiles(component)}
 	for _, g := range c.implied(component) {
 		f.addGroup(g.group)
+	}
+	if c.changesFiles(component) {
+		// What programs do with descriptors of files that are theirs.
+		f.allow("fchown")
+		f.allowIf("fchmod", plan.Condition{Argument: 1, Comparison: plan.MaskedEqual, Value: 0, Mask: modeSetID})
 	}
 	for _, use := range c.source.Syscalls {
 		if use.Name.IsSet() {
@@ -424,8 +431,11 @@ var brokered = []string{"socket", "bind", "connect", "listen"}
 // directory grants of any access, so that what a grant does not allow is said
 // by the grant and not by the filter.
 const (
-	brokeredWithFiles       = `open openat openat2 creat`
-	brokeredWithDirectories = `chdir getdents64 fsync`
+	brokeredWithFiles = `open openat openat2 creat stat lstat newfstatat statx statfs access faccessat faccessat2 readlink readlinkat
+		getxattr lgetxattr listxattr llistxattr setxattr lsetxattr removexattr lremovexattr
+		truncate chmod fchmodat fchmodat2 chown lchown fchownat utimensat futimesat utimes utime`
+	brokeredWithDirectories = `chdir getdents64 fsync
+		unlink rmdir unlinkat mkdir mkdirat rename renameat renameat2 link linkat symlink symlinkat`
 )
 
 func (c *componentCompiler) brokeredFiles(component *plan.Component) map[string]bool {
@@ -446,6 +456,16 @@ func (c *componentCompiler) brokeredFiles(component *plan.Component) map[string]
 	return all
 }
 
+// changesFiles says whether files are written transparently.
+func (c *componentCompiler) changesFiles(component *plan.Component) bool {
+	for _, b := range component.Grants {
+		if g := &c.grants[b.Grant]; component.TransparentFiles && g.Kind == plan.GrantDirectory && g.Access&plan.Write != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // byDescriptor are calls that mean a descriptor, and no path, where a flag says
 // so: then nobody needs to look (AT_EMPTY_PATH, openat(2)). libc asks so for
 // fstat.
@@ -458,6 +478,11 @@ func (f *filter) fileRules(call string) []plan.Rule {
 	rule := plan.Rule{Call: call, Action: plan.Broker}
 	if !f.whole[call] {
 		rule.Errno = errnoNoRight
+	}
+	if call == "utimensat" {
+		// Without a path it is about a descriptor that the program has.
+		rule.Conditions = []plan.Condition{{Argument: 1, Comparison: plan.NotEqual}}
+		return []plan.Rule{{Call: call, Action: plan.Allow, Conditions: []plan.Condition{{Argument: 1, Comparison: plan.Equal}}}, rule}
 	}
 	flags, ok := byDescriptor[call]
 	if !ok {

@@ -29,7 +29,8 @@ const atWorking = ^uint64(99) // -100
 
 // fileCalls are the calls on files that the monitor can perform; see performed.
 func fileCalls() map[string]func(*Monitor, *work, *notification) {
-	return map[string]func(*Monitor, *work, *notification){
+	type call = func(*Monitor, *work, *notification)
+	return map[string]call{
 		"open": func(m *Monitor, w *work, n *notification) {
 			m.brokeredOpen(w, n, atWorking, 0, n.arguments[1], n.arguments[2])
 		},
@@ -44,6 +45,57 @@ func fileCalls() map[string]func(*Monitor, *work, *notification) {
 		"chdir":      (*Monitor).brokeredChange,
 		"getdents64": (*Monitor).brokeredList,
 		"fsync":      (*Monitor).brokeredSync,
+
+		"stat": func(m *Monitor, w *work, n *notification) { m.brokeredStat(w, n, atWorking, 0, 1, 0) },
+		"lstat": func(m *Monitor, w *work, n *notification) {
+			m.brokeredStat(w, n, atWorking, 0, 1, unix.AT_SYMLINK_NOFOLLOW)
+		},
+		"newfstatat": func(m *Monitor, w *work, n *notification) { m.brokeredStat(w, n, n.arguments[0], 1, 2, n.arguments[3]) },
+		"statx":      (*Monitor).brokeredStatx,
+		"statfs":     (*Monitor).brokeredStatfs,
+		"access":     func(m *Monitor, w *work, n *notification) { m.brokeredAccess(w, n, atWorking, 0, 0) },
+		"faccessat":  func(m *Monitor, w *work, n *notification) { m.brokeredAccess(w, n, n.arguments[0], 1, 0) },
+		"faccessat2": func(m *Monitor, w *work, n *notification) { m.brokeredAccess(w, n, n.arguments[0], 1, n.arguments[3]) },
+		"readlink":   func(m *Monitor, w *work, n *notification) { m.brokeredReadlink(w, n, atWorking, 0) },
+		"readlinkat": func(m *Monitor, w *work, n *notification) { m.brokeredReadlink(w, n, n.arguments[0], 1) },
+
+		"getxattr": (*Monitor).brokeredAttribute, "lgetxattr": (*Monitor).brokeredAttribute,
+		"listxattr": (*Monitor).brokeredAttribute, "llistxattr": (*Monitor).brokeredAttribute,
+		"setxattr": (*Monitor).brokeredAttribute, "lsetxattr": (*Monitor).brokeredAttribute,
+		"removexattr": (*Monitor).brokeredAttribute, "lremovexattr": (*Monitor).brokeredAttribute,
+
+		"truncate":  (*Monitor).brokeredTruncate,
+		"chmod":     func(m *Monitor, w *work, n *notification) { m.brokeredMode(w, n, atWorking, 0, 0) },
+		"fchmodat":  func(m *Monitor, w *work, n *notification) { m.brokeredMode(w, n, n.arguments[0], 1, 0) },
+		"fchmodat2": func(m *Monitor, w *work, n *notification) { m.brokeredMode(w, n, n.arguments[0], 1, n.arguments[3]) },
+		"chown":     func(m *Monitor, w *work, n *notification) { m.brokeredOwner(w, n, atWorking, 0, 0) },
+		"lchown": func(m *Monitor, w *work, n *notification) {
+			m.brokeredOwner(w, n, atWorking, 0, unix.AT_SYMLINK_NOFOLLOW)
+		},
+		"fchownat": func(m *Monitor, w *work, n *notification) { m.brokeredOwner(w, n, n.arguments[0], 1, n.arguments[4]) },
+		"utimensat": func(m *Monitor, w *work, n *notification) {
+			m.brokeredTimes(w, n, n.arguments[0], 1, n.arguments[3], timespecs)
+		},
+		"futimesat": func(m *Monitor, w *work, n *notification) { m.brokeredTimes(w, n, n.arguments[0], 1, 0, timevals) },
+		"utimes":    func(m *Monitor, w *work, n *notification) { m.brokeredTimes(w, n, atWorking, 0, 0, timevals) },
+		"utime":     func(m *Monitor, w *work, n *notification) { m.brokeredTimes(w, n, atWorking, 0, 0, seconds) },
+
+		"unlink":   func(m *Monitor, w *work, n *notification) { m.brokeredUnlink(w, n, atWorking, 0, 0) },
+		"rmdir":    func(m *Monitor, w *work, n *notification) { m.brokeredUnlink(w, n, atWorking, 0, unix.AT_REMOVEDIR) },
+		"unlinkat": func(m *Monitor, w *work, n *notification) { m.brokeredUnlink(w, n, n.arguments[0], 1, n.arguments[2]) },
+		"mkdir":    func(m *Monitor, w *work, n *notification) { m.brokeredMake(w, n, atWorking, 0) },
+		"mkdirat":  func(m *Monitor, w *work, n *notification) { m.brokeredMake(w, n, n.arguments[0], 1) },
+		"rename":   func(m *Monitor, w *work, n *notification) { m.brokeredRename(w, n, atWorking, 0, atWorking, 1, 0) },
+		"renameat": func(m *Monitor, w *work, n *notification) {
+			m.brokeredRename(w, n, n.arguments[0], 1, n.arguments[2], 3, 0)
+		},
+		"renameat2": func(m *Monitor, w *work, n *notification) {
+			m.brokeredRename(w, n, n.arguments[0], 1, n.arguments[2], 3, n.arguments[4])
+		},
+		"link":      func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{-1, 0}, [2]int{-1, 1}) },
+		"linkat":    func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{0, 1}, [2]int{2, 3}) },
+		"symlink":   func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{-1, 1}) },
+		"symlinkat": func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{1, 2}) },
 	}
 }
 
@@ -73,6 +125,7 @@ type outcome struct {
 	record  bool    // a descriptor of it was handed out
 	stands  []stand // that the kernel needs, or whose numbers output shows
 	patch   func(output []byte, standIn *unix.Stat_t)
+	glance  bool   // it does without stands where there is no room for them
 	proceed bool   // the kernel does the rest, with the stand-in
 	denied  string // what of a policy refused it: "write"
 
@@ -221,8 +274,11 @@ func (m *Monitor) finishCall(w *work, n *notification, o outcome) {
 	}
 	if o.errno == 0 && len(o.stands) > 0 {
 		st, errno := w.component.files.standIn(o.at.territory, o.stands)
-		if o.errno = errno; errno == 0 && o.patch != nil {
+		switch {
+		case errno == 0 && o.patch != nil:
 			o.patch(o.output, &st)
+		case errno != 0 && !o.glance:
+			o.errno = errno
 		}
 	}
 	if o.errno == 0 && len(o.output) > 0 {

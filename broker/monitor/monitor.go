@@ -20,6 +20,8 @@
 //	file.go        those on files: who does the work, and how a call ends
 //	path.go        which of them are beneath a grant
 //	opening.go     … and open files
+//	attribute.go   … look at files, and change what is said of them
+//	name.go        … and make, rename and remove names
 //	directory.go   … and directories, for which something else stands
 //	supervisor.go  the table of what the supervisor may ask
 //	denial.go      what is told of refusals and of descriptors handed out

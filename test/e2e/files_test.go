@@ -191,3 +191,114 @@ func expectFile(t *testing.T, path, want string) {
 }
 
 func ownerOf(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
+
+// What is asked of files that are not opened.
+func TestTransparentAttributes(t *testing.T) {
+	own := func(a *Application) {
+		// The component's user is somebody whom the host does not know: what
+		// belongs to root belongs to nobody there.
+		if err := os.Chmod(a.Dir+"/store/file", 0o604); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := runFiles(t, "files-attributes", own, [][2]string{
+		{"stat +/store/file", "0100604 65534:65534 4"},
+		{"lstat +/store/inside", "0120777 65534:65534 13"},
+		{"stat +/store/inside", "0100644 65534:65534 4"},
+		{"oldstat +/store/file", "0100604 65534:65534 4"},
+		{"statx +/store/file", "0100604 65534:65534 4"},
+		{"stat +/store", "040755 65534:65534 0"},
+		{"stat +/store/nothing", "ENOENT"},
+		{"stat +/store/file/x", "ENOTDIR"},
+		{"stat +/store/relative", "EACCES"},
+		{"lstat +/store/relative", "0120777 65534:65534 13"},
+		{"stat +/out/secret", "ENOENT"},
+		{"stat +/log", "0100644 65534:65534 6"},
+		{"same +/store/file", "true"},
+		{"same +/store/sub/deep", "true"},
+		{"same +/store/way", "true"},
+		{"access +/store/file read", "ok"},
+		{"access +/store/file write", "ok"},
+		{"access +/store/file execute", "EACCES"},
+		{"access +/store/sub execute", "ok"},
+		{"access +/books/moby write", "EACCES"},
+		{"access +/books/nothing exists", "ENOENT"},
+		{"access +/log write", "ok"},
+		{"access +/log read", "EACCES"},
+		{"readlink +/store/way", "sub/deep"},
+		{"readlink +/store/absolute", "+/out/secret"},
+		{"readlink +/store/file", "EINVAL"},
+		{"open +/store/mine write,new 0666", "file"},
+		{"stat +/store/mine", "0100644 1000:1000 0"},
+		{"umask 077", "ok"},
+		{"mkdir +/store/ours 0777", "ok"},
+		{"stat +/store/ours", "040700 1000:1000 0"},
+		{"chmod +/store/mine 0640", "ok"},
+		{"stat +/store/mine", "0100640 1000:1000 0"},
+		{"chmod +/store/mine 04755", "EPERM"},
+		{"chmod +/store/file 0600", "EPERM"},
+		{"chmod +/books/moby 0600", "EACCES"},
+		{"chown +/store/mine 1000 1000", "ok"},
+		{"chown +/store/mine 0 0", "EPERM"},
+		{"touch +/store/mine 86400", "ok"},
+		{"touch +/store/file 86400", "EPERM"},
+		{"touch +/books/moby 86400", "EACCES"},
+		{"truncate +/store/file 2", "ok"},
+		{"open +/store/file read", `file "te"`},
+		{"truncate +/log 0", "EACCES"},
+		{"truncate +/books/moby 0", "EACCES"},
+	})
+	expectFile(t, a.Dir+"/log", "begun\n")
+	if st, err := os.Stat(a.Dir + "/store/mine"); err != nil || st.ModTime().Unix() != 86400 {
+		t.Errorf("%v, %v", st.ModTime(), err)
+	}
+}
+
+// Names beneath a granted directory.
+func TestTransparentNames(t *testing.T) {
+	a := runFiles(t, "files-names", nil, [][2]string{
+		{"mkdir +/store/new 0755", "ok"},
+		{"mkdir +/store/new 0755", "EEXIST"},
+		{"mkdir +/store/no/new 0755", "ENOENT"},
+		{"mkdir +/store 0755", "EEXIST"},
+		{"mkdir +/books/new 0755", "EACCES"},
+		{"mkdir +/new 0755", "EPERM"},
+		{"chdir +/store/new", "ok"},
+		{"open here write,new 0644 text", "file"},
+		{"rename +/store/new +/store/sub/moved", "ok"},
+		{"getcwd", "+/store/sub/moved"},
+		{"open here read", `file "text"`},
+		{"rename here ../../there", "ok"},
+		{"rename ../../there +/log", "EXDEV"},
+		{"rename +/store/there +/books/there", "EXDEV"},
+		{"rename +/store/there +/outside", "EXDEV"},
+		{"rename +/books/moby +/books/dick", "EACCES"},
+		{"rename +/store +/store/x", "EBUSY"},
+		{"rename +/store/there +/store/out/x", "EACCES"},
+		{"replace-not +/store/there +/store/file", "EEXIST"},
+		{"exchange +/store/there +/store/file", "ok"},
+		{"open +/store/file read", `file "text"`},
+		{"rmdir +/store/sub/moved", "ok"},
+		{"getcwd", "getwd: no such file or directory"},
+		{"open x read", "ENOENT"},
+		{"chdir +/store", "ok"},
+		{"rmdir sub", "ENOTEMPTY"},
+		{"rmdir file", "ENOTDIR"},
+		{"rmdir +/store", "EBUSY"},
+		{"unlink sub", "EISDIR"},
+		{"unlink file/", "ENOTDIR"},
+		{"unlink relative", "ok"},
+		{"unlink file", "ok"},
+		{"unlink +/books/moby", "EACCES"},
+		{"unlink +/log", "EACCES"},
+		{"unlink +/out/secret", "EPERM"},
+		{"unlink out/secret", "EACCES"},
+		{"link there other", "EPERM"},
+		{"link +/out/secret other", "EPERM"},
+		{"symlink /etc/shadow other", "EPERM"},
+		{"mkfifo other", "EPERM"},
+		{"list +/store/sub", "deep"},
+	})
+	expectFile(t, a.Dir+"/store/there", "text")
+	expectFile(t, a.Dir+"/out/secret", "secret")
+}
