@@ -181,6 +181,13 @@ func (c *componentCompiler) capabilities() []string {
 		}
 		kept = append(kept, name.Value)
 	}
+	if len(c.source.Become) > 0 {
+		for _, name := range becoming {
+			if !contains(kept, name) {
+				kept = append(kept, name)
+			}
+		}
+	}
 	return kept
 }
 

@@ -114,6 +114,9 @@ func (c *componentCompiler) implied(component *plan.Component) []impliedGroup {
 	if s.User.IsSet() && component.User.UID == 0 && component.Hosts.Init == 0 {
 		groups = append(groups, impliedGroup{"identity", "user: root", s.User.Position})
 	}
+	if len(s.Become) > 0 {
+		groups = append(groups, impliedGroup{"identity", "become", s.Become[0].Position})
+	}
 	return groups
 }
 

@@ -68,11 +68,38 @@ func (c *componentCompiler) identity() (plan.User, plan.HostIDs) {
 			hosts.Groups = append(hosts.Groups, group)
 		}
 	}
+	if hosts.Become = c.become(); len(hosts.Become) > 0 && !s.User.IsSet() {
+		// It begins as root, as programs that change users expect: as the
+		// root of its compartment, who is nobody on the host.
+		who = plan.User{Name: "root", Home: "/"}
+		hosts.UID, hosts.GID = hosts.Init, hosts.Init
+	}
 	// A named group keeps its number inside, so the made-up ones make room.
 	for !s.User.IsSet() && !s.Group.IsSet() && containsID(who.Groups, who.GID) {
 		who.GID++
 	}
 	return who, hosts
+}
+
+// becoming are what changing to another user takes, within the user namespace
+// of the component, where nobody else exists.
+var becoming = []string{"CAP_SETUID", "CAP_SETGID"}
+
+// become finds the users that the component may change to.
+func (c *componentCompiler) become() []plan.Account {
+	var all []plan.Account
+	for _, name := range c.source.Become {
+		user, known := c.host.User(name.Value)
+		switch {
+		case !known:
+			c.mistake(name.Position, "install the package that makes it", "the host has no user %q", brief(name.Value))
+		case user.UID == 0:
+			c.mistake(name.Position, "write user: root if it has to be the host's root", "nobody can become the host's root")
+		default:
+			all = append(all, plan.Account{Name: user.Name, UID: user.UID, GID: user.GID, Home: user.Home})
+		}
+	}
+	return all
 }
 
 func (c *componentCompiler) group(name Text) (uint32, bool) {
@@ -93,6 +120,9 @@ func (c *componentCompiler) ordinary(uid, gid uint32) (plan.User, plan.HostIDs) 
 		if !known || user.UID != uid {
 			c.mistake(s.User.Position, "start the application as root, or leave user: out", "an ordinary user cannot run a component as %q", brief(s.User.Value))
 		}
+	}
+	if len(s.Become) > 0 {
+		c.mistake(s.Become[0].Position, "start the application as root", "an ordinary user cannot let a component become %q", brief(s.Become[0].Value))
 	}
 	groups := s.Groups
 	if s.Group.IsSet() {

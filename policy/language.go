@@ -58,6 +58,7 @@ type Component struct {
 	User         Text           `key:"user" doc:"A user of the host. Without it the worker is somebody who exists nowhere else."`
 	Group        Text           `key:"group" doc:"A group of the host; the default is the user's."`
 	Groups       []Text         `key:"groups" doc:"Further groups of the host."`
+	Become       []Text         `key:"become" single:"true" doc:"Users of the host that the program may change to, and no others. Without user: it begins as a root who is nobody on the host."`
 	Grants       []GrantUse     `key:"grants" doc:"Names of grants, or {NAME: {number: N}} or {NAME: {at-start: false}}."`
 	Files        Files          `key:"files" doc:"What exists beside the program and its libraries."`
 	Network      Text           `key:"network" values:"none|host" doc:"none: an empty network of its own; grants still work. host: the machine's network."`

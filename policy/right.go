@@ -102,6 +102,8 @@ func (l *rightList) program() {
 func (l *rightList) identity() {
 	c := l.component
 	switch {
+	case c.User.UID == 0 && c.Hosts.UID == c.Hosts.Init && len(c.Hosts.Become) > 0 && c.Hosts.UID != 0:
+		l.add("identity", "user", fmt.Sprintf("begins as its compartment's root, whom the host does not know (%d)", c.Hosts.UID), l.source.Become[0].Position)
 	case c.Hosts.UID == 0 && c.User.UID == 0:
 		l.add("identity", "user root", "runs as root of the host", l.source.User.Position)
 	case l.source.User.IsSet():
@@ -115,7 +117,13 @@ func (l *rightList) identity() {
 	for _, group := range l.source.Groups {
 		l.add("identity", "group "+group.Value, "is in the group "+group.Value, group.Position)
 	}
+	for _, account := range c.Hosts.Become {
+		l.add("identity", "become "+account.Name, fmt.Sprintf("may become %s (user %d, group %d)", account.Name, account.UID, account.GID), l.source.Become[0].Position)
+	}
 	for i, capability := range c.Capabilities {
+		if i == len(l.source.Capabilities) {
+			break // the rest is become:'s
+		}
 		l.add("identity", capability, "keeps the capability "+capability, l.source.Capabilities[i].Position)
 	}
 	if len(c.Capabilities) == 0 {

@@ -49,7 +49,7 @@ func (c *componentCompiler) root(component *plan.Component) (program string, arg
 	}
 	t.devices(files.Devices)
 	t.contents(&files.Content)
-	t.accounts(component.User)
+	t.accounts(component.User, component.Hosts.Become)
 	if found := c.host.resolve(linkerCache); found.err == nil {
 		t.bind(linkerCache, plan.Read, "ld.so reads it", c.at)
 	}
@@ -383,7 +383,7 @@ func (t *rootTree) contents(files *Map[Text]) {
 
 // accounts generates the files that say who is who, with the names that the
 // component may know.
-func (t *rootTree) accounts(who plan.User) {
+func (t *rootTree) accounts(who plan.User, others []plan.Account) {
 	const nologin = "/usr/sbin/nologin"
 	passwd := fmt.Sprintf("root:x:0:0:root:/:%s\n", nologin)
 	group := "root:x:0:\n"
@@ -392,6 +392,15 @@ func (t *rootTree) accounts(who plan.User) {
 	}
 	if who.GID != 0 {
 		group += fmt.Sprintf("%s:x:%d:\n", who.Name, who.GID)
+	}
+	known := map[string]bool{who.Name: true}
+	for _, other := range others {
+		if known[other.Name] {
+			continue
+		}
+		known[other.Name] = true
+		passwd += fmt.Sprintf("%s:x:%d:%d::%s:%s\n", other.Name, other.UID, other.GID, other.Home, nologin)
+		group += fmt.Sprintf("%s:x:%d:\n", other.Name, other.GID)
 	}
 	for _, gid := range who.Groups {
 		group += fmt.Sprintf("group%d:x:%d:%s\n", gid, gid, who.Name)

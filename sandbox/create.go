@@ -222,8 +222,13 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		// the monitor.
 		namespaces = append(namespaces, configs.Namespace{Type: configs.NEWNET})
 	}
-	users := mapping(c.Hosts.Init, c.User.UID, c.Hosts.UID, nil, nil)
-	groups := mapping(c.Hosts.Init, c.User.GID, c.Hosts.GID, c.User.Groups, c.Hosts.Groups)
+	var otherUsers, otherGroups []uint32
+	for _, other := range c.Hosts.Become {
+		otherUsers, otherGroups = append(otherUsers, other.UID), append(otherGroups, other.GID)
+	}
+	users := mapping(c.Hosts.Init, c.User.UID, c.Hosts.UID, otherUsers, otherUsers)
+	groups := mapping(c.Hosts.Init, c.User.GID, c.Hosts.GID,
+		append(otherGroups, c.User.Groups...), append(otherGroups[:len(otherGroups):len(otherGroups)], c.Hosts.Groups...))
 	ordinary := os.Geteuid() != 0
 	if ordinary {
 		// An ordinary user may map one id, its own (user_namespaces(7)):
@@ -281,8 +286,9 @@ const (
 
 func ptr[T any](v T) *T { return &v }
 
-// mapping maps the init's root, the worker and its groups, each one id.
-func mapping(init, inside, outside uint32, groupsInside, groupsOutside []uint32) []configs.IDMap {
+// mapping maps the init's root, the worker, and what others it may be, each
+// one id.
+func mapping(init, inside, outside uint32, othersInside, othersOutside []uint32) []configs.IDMap {
 	all := []configs.IDMap{{ContainerID: 0, HostID: int64(init), Size: 1}}
 	seen := map[uint32]bool{0: true}
 	add := func(in, out uint32) {
@@ -292,8 +298,8 @@ func mapping(init, inside, outside uint32, groupsInside, groupsOutside []uint32)
 		}
 	}
 	add(inside, outside)
-	for i, g := range groupsInside {
-		add(g, groupsOutside[i])
+	for i, id := range othersInside {
+		add(id, othersOutside[i])
 	}
 	return all
 }

@@ -85,19 +85,20 @@ func (d *drifts) process(p *Process) {
 // the worker and its groups, one id each (sandbox.Create).
 func (d *drifts) maps(p *Process) {
 	h, u := d.plan.Hosts, d.plan.User
-	uids := []IDRange{{0, h.Init, 1}}
-	if u.UID != 0 {
-		uids = append(uids, IDRange{u.UID, h.UID, 1})
-	}
-	gids := []IDRange{{0, h.Init, 1}}
-	add := func(inside, outside uint32) {
-		if !slices.ContainsFunc(gids, func(r IDRange) bool { return r.Inside == inside }) {
-			gids = append(gids, IDRange{inside, outside, 1})
+	uids, gids := []IDRange{{0, h.Init, 1}}, []IDRange{{0, h.Init, 1}}
+	add := func(all *[]IDRange, inside, outside uint32) {
+		if !slices.ContainsFunc(*all, func(r IDRange) bool { return r.Inside == inside }) {
+			*all = append(*all, IDRange{inside, outside, 1})
 		}
 	}
-	add(u.GID, h.GID)
+	add(&uids, u.UID, h.UID)
+	add(&gids, u.GID, h.GID)
+	for _, other := range h.Become {
+		add(&uids, other.UID, other.UID)
+		add(&gids, other.GID, other.GID)
+	}
 	for k := range min(len(u.Groups), len(h.Groups)) {
-		add(u.Groups[k], h.Groups[k])
+		add(&gids, u.Groups[k], h.Groups[k])
 	}
 	d.rangesOf(p, "user ids", uids, p.Identity.UIDMap)
 	d.rangesOf(p, "group ids", gids, p.Identity.GIDMap)
@@ -143,13 +144,15 @@ func (d *drifts) program(p *Process) {
 
 func (d *drifts) identity(p *Process) {
 	for _, uid := range p.Identity.UIDs {
-		if uid != d.plan.Hosts.UID && !(d.plan.User.UID == 0 && uid == d.plan.Hosts.Init) {
+		becomes := slices.ContainsFunc(d.plan.Hosts.Become, func(a plan.Account) bool { return a.UID == uid })
+		if uid != d.plan.Hosts.UID && !becomes && !(d.plan.User.UID == 0 && uid == d.plan.Hosts.Init) {
 			d.add(p, "user", fmt.Sprint(d.plan.Hosts.UID), fmt.Sprint(uid), plan.Position{})
 			return
 		}
 	}
 	for _, gid := range p.Identity.GIDs {
-		if gid != d.plan.Hosts.GID && !(d.plan.User.GID == 0 && gid == d.plan.Hosts.Init) {
+		becomes := slices.ContainsFunc(d.plan.Hosts.Become, func(a plan.Account) bool { return a.GID == gid })
+		if gid != d.plan.Hosts.GID && !becomes && !(d.plan.User.GID == 0 && gid == d.plan.Hosts.Init) {
 			d.add(p, "group", fmt.Sprint(d.plan.Hosts.GID), fmt.Sprint(gid), plan.Position{})
 			return
 		}

@@ -100,6 +100,17 @@ type HostIDs struct {
 	GID uint32 `json:"gid"`
 	// Groups are the host ids of User.Groups, in the same order.
 	Groups []uint32 `json:"groups,omitempty"`
+	// Become are the users that the program may change to. They have the
+	// same ids inside as on the host.
+	Become []Account `json:"become,omitempty"`
+}
+
+// Account is a user of the host, with its first group.
+type Account struct {
+	Name string `json:"name"`
+	UID  uint32 `json:"uid"`
+	GID  uint32 `json:"gid"`
+	Home string `json:"home"`
 }
 
 // Start says what makes a worker of the component start.

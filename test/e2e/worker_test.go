@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -109,5 +111,43 @@ components:
 		t.Fatal(err)
 	}
 	a.eventually("no worker runs", func() bool { return len(a.Of(Program, "slow"))+len(a.Of(WorkerInit, "slow")) == 0 })
+	a.Stop()
+}
+
+// A program that begins as root and changes to another user finds itself as it
+// expects, and is no root of the host's; and nobody else is there to become.
+func TestBecome(t *testing.T) {
+	a := New(t, "become")
+	a.File("secret", "the secret\n")
+	if err := os.Chmod(filepath.Join(a.Dir, "secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.Write(`
+application: {{NAME}}
+components:
+  dropper:
+    command:
+      - {{BUSYBOX}}
+      - sh
+      - -c
+      - |
+        id -u
+        cat {{DIR}}/secret || echo "the secret is not root's here"
+        setpriv --reuid=daemon --regid=daemon --init-groups id -u -n
+        setpriv --reuid=games --regid=games --init-groups id -u -n || echo "nobody else"
+        sleep 1000
+    become: daemon
+    files: {read: ["{{DIR}}/secret"], execute: [/usr/bin/setpriv, /usr/bin/id]}
+    environment: {PATH: /usr/bin}
+    limits: {processes: 8}
+`).Run()
+	a.Expect(a.Out, "nobody else")
+	var got []string
+	for _, line := range a.Lines("dropper") {
+		if !strings.Contains(line, ": ") { // what cat and setuidgid say
+			got = append(got, line)
+		}
+	}
+	expectLines(t, got, "0", "the secret is not root's here", "daemon", "nobody else")
 	a.Stop()
 }
