@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 
 	"bulkhead/policy/plan"
@@ -28,7 +29,7 @@ func Load(path string, o Options) (*Policy, error) {
 	}
 	root := l.read(path, text)
 	if root != nil {
-		root = l.dropIns(path, uid, root)
+		root = l.dropIns(path, uid, root, o.DropIns)
 	}
 	return l.finish(path, root, o)
 }
@@ -136,6 +137,9 @@ func (l *loader) open(path string, at plan.Position) (text string, uid uint32, o
 	return text, uid, true
 }
 
+// DropInDirectory is where the drop-ins of a policy file are.
+func DropInDirectory(path string) string { return filepath.Join(filepath.Dir(path), "policy.d") }
+
 // dropIns merges policy.d/*.yaml, in the order of their names, over the file
 // that they stand beside. A drop-in that names another application is for that
 // one: several policies may share a directory.
@@ -143,15 +147,26 @@ func (l *loader) open(path string, at plan.Position) (text string, uid uint32, o
 // Nobody names a drop-in, so anybody who can write the directory could give an
 // application rights (think of a policy in /tmp, run by root): it must belong
 // to root, to whoever runs this, or to the owner of the policy.
-func (l *loader) dropIns(path string, policyOwner uint32, root *node) *node {
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(path), "policy.d", "*.yaml"))
+//
+// The texts of given stand for files, whether they are there or not.
+func (l *loader) dropIns(path string, policyOwner uint32, root *node, given map[string]string) *node {
+	found, err := filepath.Glob(filepath.Join(DropInDirectory(path), "*.yaml"))
 	if err != nil || root.kind != mapNode {
 		return root
+	}
+	for name := range given {
+		if !slices.Contains(found, name) {
+			found = append(found, name)
+		}
 	}
 	sort.Strings(found)
 	application := root.get("application")
 	for _, name := range found {
-		text, uid, ok := l.open(name, plan.Position{File: path})
+		text, replaced := given[name]
+		uid, ok := policyOwner, true
+		if !replaced {
+			text, uid, ok = l.open(name, plan.Position{File: path})
+		}
 		if !ok {
 			continue
 		}

@@ -19,6 +19,9 @@ type Options struct {
 	// Set are overrides "components.web.limits.memory=64M", applied last;
 	// "name=value" sets the variable of that name.
 	Set []string
+	// DropIns are texts of files of policy.d, by path, which stand for what is
+	// there or for what is not there yet.
+	DropIns map[string]string
 }
 
 // Policy is a decoded policy.

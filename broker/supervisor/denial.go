@@ -124,7 +124,9 @@ func (s *Supervisor) allow(c *component, e denied) string {
 	verb, object, _ := strings.Cut(e.object, " ")
 	switch {
 	case call == "":
-		return s.allowRequest(c, verb, object)
+		return s.allowRequest(c, verb, object, e.errno)
+	case call == "socket" && (e.arguments[0] == unix.AF_INET || e.arguments[0] == unix.AF_INET6) && !s.hasNetwork(c):
+		return fmt.Sprintf("a grant of an address: grants.NAME: {connect: ADDRESS} and components.%s.grants: [NAME]", c.plan.Name)
 	case object == "":
 	case verb == "write", verb == "read", verb == "leave", verb == "special":
 		return s.allowPath(c, verb, object)
@@ -135,7 +137,7 @@ func (s *Supervisor) allow(c *component, e denied) string {
 		if wantsToWrite(e) {
 			key = "write"
 		}
-		return fmt.Sprintf("components.%s.files: {%s: [%s]}", c.plan.Name, key, object)
+		return fmt.Sprintf("components.%s.files: {%s: [%s]}", c.plan.Name, key, word(object))
 	}
 	return fmt.Sprintf("components.%s.syscalls: [%s]", c.plan.Name, call)
 }
@@ -155,27 +157,57 @@ func (s *Supervisor) allowPath(c *component, wanted, path string) string {
 		}
 	}
 	if wanted == "special" || nearest.Name == "" {
-		return "nothing in a policy allows it"
+		return allowedByNothing
 	}
 	return fmt.Sprintf("grants.%s.access: read-write", nearest.Name)
 }
 
+// hasNetwork says whether a component has any grant of an internet address. One
+// that has none is refused the socket already, before it says what address the
+// socket is for.
+func (s *Supervisor) hasNetwork(c *component) bool {
+	for _, b := range c.plan.Grants {
+		if network := s.plan.Grants[b.Grant].Network; network == "tcp" || network == "udp" {
+			return true
+		}
+	}
+	return c.plan.HostNetwork
+}
+
 // allowRequest is allow for a request on the broker socket, whose object is a
 // grant's name, with a path behind it where it opens a file.
-func (s *Supervisor) allowRequest(c *component, verb, object string) string {
+func (s *Supervisor) allowRequest(c *component, verb, object string, errno syscall.Errno) string {
 	switch verb {
 	case "start":
-		return fmt.Sprintf("components.%s.may-start: [%s]", c.plan.Name, object)
+		return fmt.Sprintf("components.%s.may-start: [%s]", c.plan.Name, word(object))
 	case "open", "listen", "connect":
 		name, _, _ := strings.Cut(object, "/")
 		for _, b := range c.plan.Grants {
-			if verb == "open" && s.plan.Grants[b.Grant].Name == name {
-				return fmt.Sprintf("grants.%s.access", name) // it has it, but not for that
+			if s.plan.Grants[b.Grant].Name != name {
+				continue
 			}
+			if verb == "open" && errno == unix.EACCES {
+				return fmt.Sprintf("grants.%s.access: read-write", name) // it has it, but not for that
+			}
+			return allowedByNothing // what is asked is not in what is granted
 		}
-		return fmt.Sprintf("components.%s.grants: [%s]", c.plan.Name, name)
+		return fmt.Sprintf("components.%s.grants: [%s]", c.plan.Name, word(name))
 	}
-	return "nothing in a policy allows it"
+	return allowedByNothing
+}
+
+const allowedByNothing = "nothing in a policy allows it"
+
+// word writes what a worker named as one word of YAML, whatever is in it.
+func word(text string) string {
+	plain := text != ""
+	for _, b := range []byte(text) {
+		plain = plain && (b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || strings.IndexByte("/._+-", b) >= 0)
+	}
+	if plain {
+		return text
+	}
+	return strconv.Quote(text)
 }
 
 // wantsToWrite reads the flags of open(2) and openat(2).

@@ -15,6 +15,7 @@ func TestDenials(t *testing.T) {
 			tried, allow string
 		}{
 			{denied{call: 41, errno: 1, arguments: [3]uint64{16, 3, 0}}, "socket(AF_NETLINK, SOCK_RAW, ...)", "components.web.syscalls: [socket]"},
+			{denied{call: 41, errno: 97, arguments: [3]uint64{2, 1, 0}}, "socket(AF_INET, SOCK_STREAM, ...)", "a grant of an address: grants.NAME: {connect: ADDRESS} and components.web.grants: [NAME]"},
 			{denied{call: 101, errno: 1, arguments: [3]uint64{16, 3, 0}}, "ptrace(0x10, ...)", "components.web.syscalls: [ptrace]"},
 			{denied{call: 16, errno: 1, arguments: [3]uint64{16, 0x5401, 0}}, "ioctl(..., 0x5401, ...)", "components.web.syscalls: [ioctl]"},
 			{denied{call: 49, errno: 13, object: "listen tcp:0.0.0.0:80"}, "bind(...) listen tcp:0.0.0.0:80", `grants.NAME: {listen: "tcp:0.0.0.0:80"} and components.web.grants: [NAME]`},
@@ -26,7 +27,10 @@ func TestDenials(t *testing.T) {
 			{denied{call: 88, errno: 1, object: "special /srv/store/link"}, "symlink(...) special /srv/store/link", "nothing in a policy allows it"},
 			{denied{call: ^uint32(0), errno: 1, object: "start decode"}, "start decode", "components.web.may-start: [decode]"},
 			{denied{call: ^uint32(0), errno: 1, object: "open mail/x"}, "open mail/x", "components.web.grants: [mail]"},
-			{denied{call: ^uint32(0), errno: 1, object: "open store/x"}, "open store/x", "grants.store.access"},
+			{denied{call: ^uint32(0), errno: 1, object: "start a], b: [c"}, "start a], b: [c", `components.web.may-start: ["a], b: [c"]`},
+			{denied{call: 257, errno: 13, object: "open /x], write: [/etc"}, "openat(...) open /x], write: [/etc", `components.web.files: {read: ["/x], write: [/etc"]}`},
+			{denied{call: ^uint32(0), errno: 13, object: "open store/x"}, "open store/x", "grants.store.access: read-write"},
+			{denied{call: ^uint32(0), errno: 18, object: "open store/../x"}, "open store/../x", "nothing in a policy allows it"},
 			{denied{call: 9999, errno: 38}, "system call 9999", "nothing in a policy allows it"},
 		} {
 			c.event.times = 2

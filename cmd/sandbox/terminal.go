@@ -12,6 +12,11 @@ func colors(f *os.File) bool {
 	if os.Getenv("NO_COLOR") != "" {
 		return false
 	}
+	return terminal(f)
+}
+
+// terminal says whether a file is one.
+func terminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
 }
