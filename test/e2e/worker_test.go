@@ -133,8 +133,8 @@ components:
       - |
         id -u
         cat {{DIR}}/secret || echo "the secret is not root's here"
-        setpriv --reuid=daemon --regid=daemon --init-groups id -u -n
-        setpriv --reuid=games --regid=games --init-groups id -u -n || echo "nobody else"
+        /usr/bin/setpriv --reuid=daemon --regid=daemon --init-groups id -u -n
+        /usr/bin/setpriv --reuid=games --regid=games --init-groups id -u -n || echo "nobody else"
         sleep 1000
     become: daemon
     files: {read: ["{{DIR}}/secret"], execute: [/usr/bin/setpriv, /usr/bin/id]}
