@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"path"
 	"sort"
+	"strings"
 
 	"bulkhead/policy/plan"
 )
@@ -43,6 +44,12 @@ func (c *compiler) grant(entry *MapEntry[Grant]) plan.Grant {
 		c.socket(&result, s.Listen, true)
 		result.Backlog = s.Backlog.Or(defaultBacklog)
 		result.Mode = uint32(s.Mode.Or(defaultFileMode))
+		if result.Network == "udp" {
+			result.Answers = plan.AnswerAskers
+			if s.Answers.Value == "anyone" {
+				result.Answers = plan.AnswerAnyone
+			}
+		}
 	case plan.GrantConnect:
 		c.socket(&result, s.Connect, false)
 	default:
@@ -68,6 +75,7 @@ func (c *compiler) grantKeys(s *Grant, g *plan.Grant, word string) {
 		{"create", s.Create.Position, g.Kind == plan.GrantFile},
 		{"mode", s.Mode.Position, g.Kind == plan.GrantFile || g.Kind == plan.GrantDirectory || unix},
 		{"backlog", s.Backlog.Position, g.Kind == plan.GrantListen},
+		{"answers", s.Answers.Position, g.Kind == plan.GrantListen && strings.HasPrefix(s.Listen.Value, "udp:")},
 	} {
 		if key.at.Line > 0 && !key.means {
 			c.mistake(key.at, "remove it", "%s: means nothing for %s: %s", key.name, word, brief(g.Path))

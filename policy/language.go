@@ -43,6 +43,7 @@ type Grant struct {
 	Access    Text   `key:"access" values:"read|write|append|read-write" doc:"What may be done with it; the default is read."`
 	Create    Flag   `key:"create" doc:"The file is made when it is not there."`
 	Mode      Octal  `key:"mode" doc:"Permission bits of a file or unix socket that is made; the default is 0600."`
+	Answers   Text   `key:"answers" values:"askers|anyone" doc:"To whom a listening udp socket may send: those who have sent to it (the default), or anybody."`
 	Backlog   Number `key:"backlog" min:"1" max:"65535" doc:"Connections that may wait; the default is 511."`
 }
 
@@ -73,7 +74,7 @@ type Component struct {
 	Transparent  Flag           `key:"transparent" doc:"The program's own calls are answered out of its grants: socket, bind and connect, which is the default where it has network grants, and with true those on paths beneath its file and directory grants."`
 	Output       Text           `key:"output" values:"log|inherit" doc:"Where output goes: the log, or the launcher's own terminal."`
 	Logs         LogSetting     `key:"logs" doc:"Where its log goes: terminal, or {file: PATH} with its bounds; what is left out is as in the application's logs:."`
-	Optional     []Text         `key:"optional" values:"landlock|cgroup|memory|swap|processes|cpu|io" doc:"Walls that may be missing where the kernel cannot build them."`
+	Optional     []Text         `key:"optional" values:"landlock|cgroup|memory|swap|processes|cpu|io|addresses" doc:"Walls that may be missing where the kernel cannot build them."`
 	Restart      Text           `key:"restart" values:"always|on-failure|never" doc:"After which ends it is started again."`
 	RestartDelay Duration       `key:"restart-delay" doc:"Before the first restart; it doubles each time."`
 	DelayMaximum Duration       `key:"restart-delay-maximum" doc:"The longest delay before a restart."`

@@ -26,7 +26,7 @@ type Finding struct {
 func Examine() []Finding {
 	return []Finding{
 		examineKernel(), examineUserNamespaces(), examineCgroups(), examineSeccomp(),
-		examineLandlock(), examineOpenat2(), examinePidfd(),
+		examineLandlock(), examineAddresses(), examineOpenat2(), examinePidfd(),
 	}
 }
 
@@ -123,6 +123,17 @@ func examineLandlock() Finding {
 	default:
 		f.Detail += ": files, TCP, devices, signals, abstract sockets"
 	}
+	return f
+}
+
+func examineAddresses() Finding {
+	f := Finding{Subject: "addresses", Detail: "programs at cgroups look at bind, connect and datagrams"}
+	if err := tryAddresses(); err != nil {
+		f.Detail = err.Error()
+		f.Advice = addressAdvice(err) + "; without it udp grants need optional: [addresses], and may then be used for any address"
+		return f
+	}
+	f.Enforced = true
 	return f
 }
 

@@ -38,6 +38,9 @@ type Handover struct {
 	Status       int // listening socket for those who may only look
 	Notify       int // socket of the service manager (sd_notify(3)), -1 without one
 	Ready        int // a newline there says that the application is up, -1: nobody wants it
+	Allowed      int // map of the addresses that components may use, -1 without the programs that look at it
+	Refusals     int // ring of addresses that the programs refused, -1 without
+	Outside      int // cgroup.procs of the group that the launcher was in before the monitor's, -1 where it stays there
 }
 
 // Compartment is a compartment that the launcher built.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/reach"
 )
 
 // Cgroup is where a process is accounted and what bounds it there. Limits are
@@ -44,6 +45,17 @@ func (i *Inspector) readCgroup(pid int) (*Cgroup, error) {
 		return i.limits.unified(i.hierarchy.Unified, groups[""]), nil
 	}
 	return i.limits.controllers(i.hierarchy, groups), nil
+}
+
+// programs is how many programs at the groups of a process look at the
+// addresses that it uses (sandbox.LimitAddresses).
+func (i *Inspector) programs(pid int) int {
+	b, err := readFile(procPath(pid, "cgroup"))
+	if err != nil || i.hierarchy.V2() == "" {
+		return 0
+	}
+	n, _ := reach.Attached(path.Join(i.hierarchy.V2(), parseCgroup(string(b))[""])) // who may not ask sees none
+	return n
 }
 
 // parseCgroup reads /proc/PID/cgroup: the path by controller, "" for v2.

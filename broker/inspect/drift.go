@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bulkhead/policy/plan"
+	"bulkhead/sandbox/reach"
 )
 
 // Drift is a difference between what the plan asks for and what the kernel
@@ -78,7 +79,21 @@ func (d *drifts) process(p *Process) {
 	if !p.NoNewPrivileges {
 		d.add(p, "no-new-privileges", "set", "not set", plan.Position{})
 	}
+	if p.programs == 0 && d.datagrams() {
+		d.add(p, "addresses", "limited by programs in the kernel", "no program is attached", plan.Position{})
+	}
 	d.maps(p)
+}
+
+// datagrams says whether where the component's datagrams go must be limited.
+func (d *drifts) datagrams() bool {
+	for k := range d.application.plan.Components {
+		if &d.application.plan.Components[k] == d.plan {
+			_, datagrams := reach.Limited(d.application.plan, k)
+			return datagrams && !slices.Contains(d.plan.Optional, "addresses")
+		}
+	}
+	return false
 }
 
 // maps compares the id maps of the user namespace: the compartment's own root,

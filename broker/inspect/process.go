@@ -53,8 +53,9 @@ type Process struct {
 	Exposure    *Exposure    `json:"exposure,omitempty"`
 	Unseen      []string     `json:"unseen,omitempty"` // what could not be read, and why
 
-	spaces namespaces
-	depth  Depth
+	spaces   namespaces
+	programs int // that look at the addresses it uses
+	depth    Depth
 }
 
 // Capabilities are the five sets (capabilities(7)).
@@ -140,6 +141,7 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 	p.Writable = mountPoints(p.Mounts, func(m *Mount) bool { return m.Writes && !m.device() })
 	p.Both = mountPoints(p.Mounts, func(m *Mount) bool { return m.Writes && m.Execute && !m.device() })
 	p.read("its memory map", func() (err error) { p.Mappings, err = writableExecutable(pid); return })
+	p.programs = i.programs(pid)
 	if depth >= Full {
 		i.lookClosely(p, pidfd)
 	}

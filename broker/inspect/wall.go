@@ -38,6 +38,9 @@ func walls(p *Process) []Wall {
 	if p.Cgroup != nil {
 		all = append(all, limitWall("memory limit", p.Cgroup.Memory, bytesWords), limitWall("process limit", p.Cgroup.Tasks, decimal))
 	}
+	if p.programs > 0 {
+		all = append(all, Wall{Name: "addresses", Up: true, Detail: "programs in the kernel look at bind, connect and every datagram"})
+	}
 	return all
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/sandbox"
 	"bulkhead/sandbox/cgroup"
 )
 
@@ -40,7 +41,8 @@ type directory struct {
 	keeper    int      // socket of the keeper, who starts others
 	keeperPid int      // a child of this process, 0 before there is one
 
-	listeners []int // granted sockets; the sweeper removes only closed ones
+	listeners []int              // granted sockets; the sweeper removes only closed ones
+	addresses *sandbox.Addresses // the wall of addresses, nil without one
 }
 
 // patience is how long a start waits for the sweeping of an earlier run.
@@ -208,6 +210,7 @@ func (d *directory) startSweeper(sockets []string, programs Programs) error {
 // abandon lets the sweeper do its work and waits until it is done.
 func (d *directory) abandon() {
 	d.dismissKeeper()
+	d.addresses.Leave() // what is in the application's groups is ended
 	for _, fd := range d.listeners {
 		unix.Close(fd)
 	}

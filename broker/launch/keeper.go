@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -27,9 +28,12 @@ func (d *directory) startKeeper(programs Programs, plan *os.File) error {
 	}
 	defer null.Close()
 	command := []string{programs.Keeper, programs.Sandbox, handover.BuildCommand, d.path, d.group, filepath.Dir(programs.Init), "--"}
-	process, err := os.StartProcess(programs.Keeper, append(command, d.command...), &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{null, null, os.Stderr, far, plan},
-	})
+	attributes := &os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{null, null, os.Stderr, far, plan}}
+	if d.addresses != nil {
+		// Not in the monitor's group: a sweeper, its child, ends what is there.
+		attributes.Sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: d.addresses.Outside.Directory}
+	}
+	process, err := os.StartProcess(programs.Keeper, append(command, d.command...), attributes)
 	if err != nil {
 		unix.Close(pair[0])
 		return failed(err)

@@ -159,13 +159,24 @@ func build(p *plan.Plan, programs Programs, supervisor int, manager *Manager, d 
 	h := &handover.Handover{
 		Directory: d.path, Group: d.group, Supervisor: supervisor,
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
-		Notify: manager.notify, Ready: manager.ready,
+		Notify: manager.notify, Ready: manager.ready, Allowed: -1, Refusals: -1, Outside: -1,
 	}
+	// Before any socket is made: a socket is looked at by the programs of the
+	// group that it was made in.
 	var err error
+	if d.addresses, err = sandbox.LimitAddresses(d.group, p); err != nil {
+		return nil, err
+	}
+	if a := d.addresses; a != nil {
+		h.Allowed, h.Refusals, h.Outside = a.Allowed, a.Refusals, a.Outside.Procs
+	}
 	for i := range p.Grants {
 		g := &p.Grants[i]
 		if g.Kind != plan.GrantListen {
 			continue
+		}
+		if err := manager.limited(p, i, d.addresses); err != nil {
+			return nil, err
 		}
 		fd, err := manager.listen(g)
 		if err != nil {
@@ -226,7 +237,7 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 	}
 	h.Keeper, h.KeeperPid = d.keeper, d.keeperPid
 	keep := []*int{&h.Lock, &h.Sweeper, &h.Keeper, &h.Control, &h.Status}
-	for _, fd := range []*int{&h.Notify, &h.Ready} {
+	for _, fd := range []*int{&h.Notify, &h.Ready, &h.Allowed, &h.Refusals, &h.Outside} {
 		if *fd >= 0 {
 			keep = append(keep, fd)
 		}

@@ -1,15 +1,18 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/sandbox"
 )
 
 // Manager is what the service manager that started this process wants of it:
@@ -109,4 +112,25 @@ func (m *Manager) listen(g *plan.Grant) (int, error) {
 		}
 	}
 	return fd, nil
+}
+
+// limited refuses a socket for datagrams that the manager made: the programs
+// that limit where its answers go see only sockets of the application's own
+// groups, and a socket stays with the group that it was made in.
+func (m *Manager) limited(p *plan.Plan, grant int, wall *sandbox.Addresses) error {
+	g := &p.Grants[grant]
+	if _, ok := m.listeners[g.Name]; !ok || g.Network != "udp" || wall == nil {
+		return nil
+	}
+	for i := range p.Components {
+		c := &p.Components[i]
+		if slices.Contains(c.Optional, "addresses") || c.HostNetwork {
+			continue
+		}
+		if slices.ContainsFunc(c.Grants, func(b plan.Binding) bool { return b.Grant == grant }) {
+			return &GrantError{g, "limit where datagrams of component " + c.Name + " go, from the service manager's socket of that name",
+				errors.New("it was made outside of the application; let Bulkhead make it, or write optional: [addresses] for the component")}
+		}
+	}
+	return nil
 }

@@ -29,6 +29,7 @@
 //	health.go      … and whether it still works
 //	demand.go      the first connection that starts a component, the last that stops it
 //	traffic.go     which connections a granted socket has
+//	refusal.go     addresses that the kernel refused
 //	log.go         the log files of the plan
 //	notify.go      sd_notify(3) of workers
 //	announce.go    sd_notify(3) to whoever started the broker
@@ -192,6 +193,9 @@ func (m *Monitor) start() error {
 	}
 	if err := m.watchKeeper(); err != nil {
 		return fmt.Errorf("watch the keeper: %w", err)
+	}
+	if err := m.watchRefusals(); err != nil {
+		return err
 	}
 	m.catchSignals()
 	if err := m.startSupervisor(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/handover"
+	"bulkhead/sandbox/cgroup"
 )
 
 // sweeperDelay is how long a sweeper that was killed is not replaced; one that
@@ -71,6 +72,10 @@ func (m *Monitor) buriedSweeper() unix.WaitStatus {
 
 // sweep lets the sweeper remove cgroups, sockets and the directory, and waits.
 func (m *Monitor) sweep() {
+	// It ends what is in the application's groups.
+	if m.handover.Outside >= 0 {
+		cgroup.Enter(m.handover.Outside)
+	}
 	// It removes the files of sockets that nobody has any more.
 	for _, fd := range m.listeners {
 		unix.Close(fd)

@@ -299,9 +299,19 @@ type Grant struct {
 	Host     string    `json:"host,omitempty"`    // connect: a name to resolve instead of Address
 	Port     uint16    `json:"port,omitempty"`
 	Backlog  int       `json:"backlog,omitempty"`
-	Peer     string    `json:"peer,omitempty"` // channel: the other component
+	Answers  Answers   `json:"answers,omitempty"` // listen, udp: to whom the socket may send
+	Peer     string    `json:"peer,omitempty"`    // channel: the other component
 	Position Position  `json:"position"`
 }
+
+// Answers says to whom a listening socket for datagrams may send.
+type Answers uint8
+
+// The answers.
+const (
+	AnswerAskers Answers = iota + 1 // to whoever has sent something to it
+	AnswerAnyone
+)
 
 // Binding is a grant in the hands of a component.
 type Binding struct {

@@ -124,6 +124,9 @@ func groupOf(dir, application string) (component, leaf string) {
 			continue
 		}
 		c, l, _ := strings.Cut(path, "/")
+		if c == "@monitor" {
+			continue // no component's; see the sandbox package's LimitAddresses
+		}
 		if component == "" || leaf == "init" {
 			component, leaf = c, l
 		}
