@@ -158,7 +158,11 @@ func (c *componentCompiler) workers(start plan.Start) plan.Workers {
 		}
 		return plan.Workers{Maximum: 1}
 	}
-	result := plan.Workers{Maximum: w.Maximum.Or(defaultWorkers), Queue: w.Queue.Or(defaultQueue), ReadyAhead: w.ReadyAhead.Value}
+	most := defaultWorkers
+	if start == plan.OnExec {
+		most = defaultExecutions // as many as its callers may have processes
+	}
+	result := plan.Workers{Maximum: w.Maximum.Or(most), Queue: w.Queue.Or(defaultQueue), ReadyAhead: w.ReadyAhead.Value}
 	if start == plan.OnExec && result.ReadyAhead > 0 {
 		c.mistake(w.ReadyAhead.Position, "remove it", "a worker of an exec cannot be prepared: it gets the pid of whoever executes it")
 	}

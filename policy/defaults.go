@@ -25,6 +25,7 @@ const (
 	defaultDelay                = 100 * time.Millisecond
 	defaultDelayMaximum         = 30 * time.Second
 	defaultWorkers              = 8
+	defaultExecutions           = 64
 	defaultQueue                = 64
 	defaultRotate         Bytes = 10 << 20
 	defaultKeep                 = 5
@@ -55,7 +56,7 @@ func Defaults() []Default {
 		{"limits.core-size", "0", "a core dump holds secrets"},
 		{"limits.locked-memory", "0", "locked memory is the machine's"},
 		{"start", "with-application", ""},
-		{"workers.maximum", "8 for per-request and per-connection, else 1", ""},
+		{"workers.maximum", "8 for per-request and per-connection, 64 for on-exec, else 1", ""},
 		{"workers.queue", "64", "then callers get an error at once"},
 		{"workers.ready-ahead", "0", ""},
 		{"restart", "on-failure with the application, else never", "each request has its own worker anyway"},

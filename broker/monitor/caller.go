@@ -36,6 +36,13 @@ func (c *caller) signal(s unix.Signal) {
 	}
 }
 
+// stopped says whether the process stands still by a signal (proc(5), stat).
+func (c *caller) stopped() bool {
+	b, err := readBounded("/proc/"+itoa(c.host)+"/stat", 1<<12)
+	at := bytes.LastIndexByte(b, ')') // behind the name, which may hold any
+	return err == nil && at >= 0 && len(b) > at+2 && b[at+2] == 'T' && unix.PidfdSendSignal(c.pidfd, 0, nil, 0) == nil
+}
+
 // inspectCaller reads what execve(2) keeps of a process. It looks at nothing
 // that could make the monitor wait. The caller stands still in its call; the
 // pid is its own if the call is still there afterwards.

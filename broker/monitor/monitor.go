@@ -23,6 +23,10 @@
 //	attribute.go   … look at files, and change what is said of them
 //	name.go        … and make, rename and remove names
 //	directory.go   … and directories, for which something else stands
+//	split.go       … among them the exec of what another component replaces
+//	caller.go      what the kernel knows of whoever executed it
+//	pass.go        what of that reaches the program
+//	stub.go        what stands for the program there
 //	supervisor.go  the table of what the supervisor may ask
 //	denial.go      what is told of refusals and of descriptors handed out
 //	ready.go       how the supervisor finds out whether a component is ready
@@ -80,6 +84,7 @@ type Monitor struct {
 	told       time.Time                  // when the last ones were sent
 	bytes      [wire.MaximumSize + 1]byte // one more than allowed, to see what is too large
 	brokers    map[uint64]bool            // inodes of live broker sockets
+	watching   *timer                     // looks for stubs that were stopped, nil while there are none
 	stopping   bool                       // somebody asked for the end: nothing new is accepted
 
 	sweeperAsked bool // the keeper is to start one
@@ -104,6 +109,7 @@ type component struct {
 	passed      []worker.Passed         // what every worker gets at start, without its broker socket
 	brokerFD    int                     // number of the broker socket in workers, -1 without one
 	environment []string
+	listens     bool    // LISTEN_FDS is among it
 	silence     silence // of denials
 	records     records // of descriptors that were handed out
 	stored      []stored

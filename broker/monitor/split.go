@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -115,6 +116,9 @@ func (m *Monitor) serveStub(c *component, r *request) {
 			if err == nil {
 				err = m.launchStub(w, given)
 			}
+			if errors.Is(err, unix.EPIPE) {
+				return // it failed before it heard, and its init says why
+			}
 			if err != nil {
 				m.fail(w, errnoOf(err), err.Error())
 				m.kill(w, err.Error())
@@ -147,7 +151,11 @@ func (m *Monitor) launchStub(w *work, given *given) error {
 			passed = append(passed, worker.Passed{FD: m.null, Number: number})
 		}
 	}
-	return m.launch(w, passed, []string{"LISTEN_PID=" + itoa(int(s.caller.pid))}, nil, &process)
+	var environment []string
+	if c.listens {
+		environment = append(environment, "LISTEN_PID="+itoa(int(s.caller.pid)))
+	}
+	return m.launch(w, passed, environment, nil, &process)
 }
 
 var (

@@ -3,6 +3,7 @@ package monitor
 import (
 	"encoding/binary"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,7 @@ type stub struct {
 	started *work    // what it stands for, nil before it is there
 	early   []unix.Signal
 	stopped bool // it was told to stop, and nothing has woken it since
+	held    bool // it was stopped by somebody else, and its program with it
 }
 
 // What the monitor tells a stub: u32 what, u32 value, text.
@@ -71,7 +73,9 @@ func (m *Monitor) stubSays(s *stub) {
 		m.kill(s.worker, "its stub for "+s.path+" sent the monitor a malformed message")
 		return
 	}
-	s.stopped = s.stopped && signal != unix.SIGCONT
+	if signal == unix.SIGCONT {
+		s.stopped, s.held = false, false
+	}
 	switch w := s.started; {
 	case w != nil && w.program >= 0:
 		unix.PidfdSendSignal(w.program, signal, nil, 0)
@@ -130,6 +134,7 @@ func (m *Monitor) stubStarted(w *work, notes uint32) {
 		unix.PidfdSendSignal(w.program, signal, nil, 0)
 	}
 	w.stub.early = nil
+	m.watchStubs()
 	if notes&worker.NoteDirectory != 0 {
 		m.deny(w, denial{call: callSplit, errno: unix.ENOENT, object: "take over the working directory"})
 	}
@@ -159,6 +164,7 @@ func (m *Monitor) stubFails(s *stub, errno syscall.Errno, why string) {
 func (m *Monitor) stopped(w *work, status unix.WaitStatus) {
 	switch s := w.stub; {
 	case s == nil:
+	case s.held: // with the stub
 	case status.Stopped():
 		s.stopped = true
 		m.tellStub(s, stubStopped, uint32(status.StopSignal()), "")
@@ -167,4 +173,34 @@ func (m *Monitor) stopped(w *work, status unix.WaitStatus) {
 		s.stopped = false
 		s.caller.signal(unix.SIGCONT)
 	}
+}
+
+// stopInterval is how often the monitor looks whether a stub was stopped. It
+// cannot tell: SIGSTOP reaches no handler, and the kernel tells the parent only.
+const stopInterval = 500 * time.Millisecond
+
+// watchStubs stops programs whose stub was stopped by SIGSTOP. What wakes the
+// stub is passed on by it.
+func (m *Monitor) watchStubs() {
+	if m.watching != nil {
+		return
+	}
+	m.watching = m.loop.after(stopInterval, func() {
+		m.watching = nil
+		live := false
+		for _, w := range m.workers {
+			s := w.stub
+			if s == nil || w.ended || w.program < 0 {
+				continue
+			}
+			live = true
+			if !s.stopped && !s.held && s.caller.stopped() {
+				s.held = true
+				unix.PidfdSendSignal(w.program, unix.SIGSTOP, nil, 0)
+			}
+		}
+		if live {
+			m.watchStubs()
+		}
+	})
 }

@@ -85,7 +85,8 @@ func (m *Monitor) prepareDescriptors(c *component) {
 		c.environment = append(c.environment,
 			"LISTEN_FDS="+strconv.Itoa(count), "LISTEN_FDNAMES="+names)
 	}
-	if count > 0 && c.Start != plan.OnExec {
+	c.listens = count > 0
+	if c.listens && c.Start != plan.OnExec {
 		// The program is the second process of its pid namespace, always.
 		c.environment = append(c.environment, "LISTEN_PID=2")
 	}
@@ -272,7 +273,9 @@ func (m *Monitor) spawned(said worker.Message) {
 		return
 	}
 	w.init = said.Init
-	if w.state == ending {
+	if w.state == ending && (w.stub == nil || w.why != "") {
+		// It was killed before there was a pidfd. (What was executed may
+		// have ended by itself as early, and have left something.)
 		unix.PidfdSendSignal(w.init, unix.SIGKILL, nil, 0)
 	}
 	if err := m.loop.add(w.init, unix.EPOLLIN, func(uint32) { m.gone(w) }); err != nil {

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -108,5 +111,62 @@ components:
 		}
 	}
 	expectLines(t, kept, want...)
+	a.Stop()
+}
+
+// compile makes a static program of C source into the application's directory.
+func (a *Application) compile(source string, names ...string) {
+	a.t.Helper()
+	for _, name := range names {
+		out, err := exec.Command("musl-gcc", "-std=gnu11", "-O1", "-static", "-o", filepath.Join(a.Dir, name), source).CombinedOutput()
+		if err != nil {
+			a.t.Fatalf("compile %s: %v\n%s", source, err, out)
+		}
+	}
+}
+
+// untimed logs the lines that say how long something took, and returns the others.
+func untimed(t *testing.T, lines []string) []string {
+	return slices.DeleteFunc(lines, func(line string) bool {
+		timed := strings.HasPrefix(line, "gone after ")
+		if timed {
+			t.Log(line)
+		}
+		return timed
+	})
+}
+
+// What a parent sees of a helper in a compartment of its own is what it would
+// have seen: the same program runs each case with both.
+func TestSplitIsLikeExec(t *testing.T) {
+	cases := []string{"statuses", "ways", "inheritance", "pids", "signals", "stops", "killed", "pipeline", "orphans"}
+	a := New(t, "split-like")
+	a.compile("split/parent.c", "parent", "bare", "helper")
+	var policy strings.Builder
+	policy.WriteString(`
+application: {{NAME}}
+components:
+  helper: {start: on-exec, replaces: "{{DIR}}/helper", files: {temporary: /tmp}}
+`)
+	for _, name := range cases {
+		for _, kind := range []string{"bare", "split"} {
+			path, execute, may := "bare", `, execute: "{{DIR}}/bare"`, ""
+			if kind == "split" {
+				path, execute, may = "helper", "", ", may-start: [helper]"
+			}
+			fmt.Fprintf(&policy, "  %s-%s: {command: [\"{{DIR}}/parent\", parent, %s, \"{{DIR}}/%s\"], files: {temporary: /tmp%s}, syscalls: [\"@resources\"], restart: never%s}\n",
+				kind, name, name, path, execute, may)
+		}
+	}
+	a.Write(policy.String()).Run()
+	for _, name := range cases {
+		t.Run(name, func(t *testing.T) {
+			a.eventually(name+" is over", func() bool {
+				end := "end of " + name
+				return slices.Contains(a.Lines("bare-"+name), end) && slices.Contains(a.Lines("split-"+name), end)
+			})
+			expectLines(t, untimed(t, a.Lines("split-"+name)), untimed(t, a.Lines("bare-"+name))...)
+		})
+	}
 	a.Stop()
 }
