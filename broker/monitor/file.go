@@ -92,10 +92,12 @@ func fileCalls() map[string]func(*Monitor, *work, *notification) {
 		"renameat2": func(m *Monitor, w *work, n *notification) {
 			m.brokeredRename(w, n, n.arguments[0], 1, n.arguments[2], 3, n.arguments[4])
 		},
-		"link":      func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{-1, 0}, [2]int{-1, 1}) },
-		"linkat":    func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{0, 1}, [2]int{2, 3}) },
-		"symlink":   func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{-1, 1}) },
-		"symlinkat": func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, [2]int{1, 2}) },
+		"link": func(m *Monitor, w *work, n *notification) { m.brokeredLink(w, n, atWorking, 0, atWorking, 1, 0) },
+		"linkat": func(m *Monitor, w *work, n *notification) {
+			m.brokeredLink(w, n, n.arguments[0], 1, n.arguments[2], 3, n.arguments[4])
+		},
+		"symlink":   func(m *Monitor, w *work, n *notification) { m.brokeredSymlink(w, n, atWorking, 1) },
+		"symlinkat": func(m *Monitor, w *work, n *notification) { m.brokeredSymlink(w, n, n.arguments[1], 2) },
 	}
 }
 

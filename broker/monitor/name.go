@@ -87,27 +87,13 @@ func (m *Monitor) brokeredMake(w *work, n *notification, directory uint64, pathA
 	}, nil)
 }
 
-// brokeredRename is rename, renameat and renameat2: within one grant. Between
-// two, or a grant and the compartment, it is as between two file systems, and
-// programs copy.
+// brokeredRename is rename, renameat and renameat2: within one grant.
 func (m *Monitor) brokeredRename(w *work, n *notification, oldDirectory uint64, oldAt int, newDirectory uint64, newAt int, flags uint64) {
-	from, errno := m.locate(w, n, oldDirectory, n.arguments[oldAt])
-	if errno != 0 {
-		m.respond(w, n, errno)
+	from, to, ok := m.locateBoth(w, n, oldDirectory, oldAt, newDirectory, newAt)
+	if !ok {
 		return
 	}
-	to, errno := m.locate(w, n, newDirectory, n.arguments[newAt])
-	switch {
-	case errno != 0:
-		m.respond(w, n, errno)
-		return
-	case from == nil && to == nil:
-		m.own(w, n)
-		return
-	case from == nil || to == nil || from.index != to.index:
-		m.respond(w, n, unix.EXDEV)
-		return
-	case flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0:
+	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
 		m.respond(w, n, unix.EINVAL) // RENAME_WHITEOUT makes a device
 		return
 	}
@@ -148,26 +134,77 @@ func (m *Monitor) brokeredRename(w *work, n *notification, oldDirectory uint64, 
 	})
 }
 
-// brokeredLink refuses further names: link and linkat, symlink and symlinkat.
-// A hard link would carry a file from one grant's rules to another's, and a
-// symbolic one leads others on the host where it says. pathAt are the numbers of
-// the arguments with paths and their directories, -1 for the working one.
-func (m *Monitor) brokeredLink(w *work, n *notification, paths ...[2]int) {
-	for _, p := range paths {
-		directory := atWorking
-		if p[0] >= 0 {
-			directory = n.arguments[p[0]]
-		}
-		at, errno := m.locate(w, n, directory, n.arguments[p[1]])
-		if errno != 0 {
-			m.respond(w, n, errno)
-			return
-		}
-		if at != nil {
-			m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EPERM, object: "special " + at.text()})
-			m.respond(w, n, unix.EPERM)
-			return
-		}
+// brokeredLink is link and linkat: another name for a file within one grant,
+// which gives nobody a right that he has not. Elsewhere it would carry a file
+// from one grant's rules to another's.
+func (m *Monitor) brokeredLink(w *work, n *notification, oldDirectory uint64, oldAt int, newDirectory uint64, newAt int, flags uint64) {
+	from, to, ok := m.locateBoth(w, n, oldDirectory, oldAt, newDirectory, newAt)
+	if !ok {
+		return
 	}
-	m.own(w, n)
+	if flags != 0 {
+		// AT_EMPTY_PATH and AT_SYMLINK_FOLLOW name files by descriptors.
+		m.refuseSpecial(w, n, to)
+		return
+	}
+	m.perform(w, n, false, func(l lookup) outcome {
+		oldParent, oldLast, errno := l.parent(from)
+		if errno != 0 {
+			return leaving(from, errno)
+		}
+		defer unix.Close(oldParent)
+		newParent, newLast, errno := l.parent(to)
+		if errno != 0 {
+			return leaving(to, errno)
+		}
+		defer unix.Close(newParent)
+		if !writes(to.grant) {
+			return refusedFor("write " + to.text())
+		}
+		var st unix.Stat_t
+		if err := unix.Fstatat(oldParent, oldLast, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return failed(errnoOf(err))
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return failed(unix.EPERM)
+		}
+		return failed(errnoOrZero(unix.Linkat(oldParent, oldLast, newParent, newLast, 0)))
+	})
+}
+
+// brokeredSymlink refuses symlink and symlinkat: what such a link says leads
+// whoever follows it, outside the compartment too.
+func (m *Monitor) brokeredSymlink(w *work, n *notification, directory uint64, pathAt int) {
+	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	if at == nil {
+		m.ownOr(w, n, errno)
+		return
+	}
+	m.refuseSpecial(w, n, at)
+}
+
+func (m *Monitor) refuseSpecial(w *work, n *notification, at *spot) {
+	m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EPERM, object: "special " + at.text()})
+	m.respond(w, n, unix.EPERM)
+}
+
+// locateBoth locates the two paths of a call that stays within one grant. It
+// answers all others: between two grants, or a grant and the compartment, it is
+// as between two file systems, and programs copy.
+func (m *Monitor) locateBoth(w *work, n *notification, oldDirectory uint64, oldAt int, newDirectory uint64, newAt int) (from, to *spot, ok bool) {
+	from, errno := m.locate(w, n, oldDirectory, n.arguments[oldAt])
+	if errno == 0 {
+		to, errno = m.locate(w, n, newDirectory, n.arguments[newAt])
+	}
+	switch {
+	case errno != 0:
+		m.respond(w, n, errno)
+	case from == nil && to == nil:
+		m.own(w, n)
+	case from == nil || to == nil || from.index != to.index:
+		m.respond(w, n, unix.EXDEV)
+	default:
+		return from, to, true
+	}
+	return nil, nil, false
 }
