@@ -30,6 +30,9 @@ var verbs = map[string]func([]string) int{
 	"rewrite":   rewrite,
 	"uncovered": uncovered,
 	"datagrams": datagrams,
+	"path-race": pathRace,
+	"link-race": linkRace,
+	"beyond":    beyondFiles,
 }
 
 // Main runs a verb and returns the exit status.

@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// hostileSite makes a directory to grant, with a secret beside it.
+func hostileSite(t *testing.T, a *Application) (store string) {
+	t.Helper()
+	a.File("secret", "secret")
+	store = a.Dir + "/store"
+	if err := os.MkdirAll(store+"/sub", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	a.File("store/file", "fine")
+	if err := os.Symlink("..", store+"/way"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Chmod(store, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// expectUntouched says whether all beside the granted directory is as it was.
+func expectUntouched(t *testing.T, a *Application) {
+	t.Helper()
+	expectFile(t, a.Dir+"/secret", "secret")
+	st, err := os.Stat(a.Dir + "/secret")
+	if err != nil || st.Mode().Perm()&0o022 != 0 || ownerOf(st) != 0 {
+		t.Errorf("the secret is %v now, %v", st, err)
+	}
+	entries, err := os.ReadDir(a.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != "secret" && name != "store" && !strings.HasSuffix(name, ".yaml") {
+			t.Errorf("%s is new", name)
+		}
+	}
+}
+
+// A second thread rewrites the path and the number of the directory while the
+// call is stopped: what the monitor acts on is its own copy, and what goes on in
+// the kernel is behind the compartment's walls.
+func TestPathsThatChange(t *testing.T) {
+	a := New(t, "path-race")
+	hostileSite(t, a)
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store", access: read-write}
+components:
+  villain:
+    command: [{{PROGRAM}}, hostile, path-race, "{{DIR}}/store", "{{DIR}}/secret", 2s]
+    grants: [store]
+    transparent: true
+    restart: never
+  calm: {command: [{{BUSYBOX}}, sleep, "1000"]}
+`).Run()
+	a.Expect(a.Out, "got: ")
+	got := strings.Join(a.Lines("villain"), "\n")
+	for _, bad := range []string{"THE SECRET", "SOMETHING ELSE"} {
+		if strings.Contains(got, bad) {
+			t.Errorf("it %s", got)
+		}
+	}
+	for _, must := range []string{"fine", "ok", "ENOENT"} { // or nothing was raced for
+		if !strings.Contains(got, must) {
+			t.Errorf("it %s, without %s", got, must)
+		}
+	}
+	expectUntouched(t, a)
+	a.Stop()
+}
+
+// Symbolic links that are swapped under the monitor lead nowhere but into the
+// granted directory.
+func TestLinksThatChange(t *testing.T) {
+	a := New(t, "link-race")
+	hostileSite(t, a)
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store", access: read-write}
+components:
+  swapper: {command: [{{PROGRAM}}, hostile, swap, "{{DIR}}/store", "{{DIR}}/secret"], files: {write: ["{{DIR}}/store"]}}
+  villain:
+    command: [{{PROGRAM}}, hostile, link-race, "{{DIR}}/store", 2s]
+    grants: [store]
+    transparent: true
+    restart: never
+    after: swapper
+`).Run()
+	a.Expect(a.Out, "got: ")
+	got := strings.Join(a.Lines("villain"), "\n")
+	for _, bad := range []string{"THE SECRET", "SOMETHING ELSE"} {
+		if strings.Contains(got, bad) {
+			t.Errorf("it %s", got)
+		}
+	}
+	for _, must := range []string{"fine", "EACCES"} { // or nothing was raced for
+		if !strings.Contains(got, must) {
+			t.Errorf("it %s, without %s", got, must)
+		}
+	}
+	expectUntouched(t, a)
+	a.Stop()
+}
+
+// What only looks like a path beneath a grant.
+func TestBeyondFiles(t *testing.T) {
+	a := New(t, "beyond")
+	hostileSite(t, a)
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store", access: read-write}
+  door:  {connect: "unix:{{DIR}}/secret"}
+components:
+  villain:
+    command: [{{PROGRAM}}, hostile, beyond, "{{DIR}}/store"]
+    grants: [store, door]
+    transparent: true
+    restart: never
+`).Run()
+	a.ExpectStatus(0)
+	lines := a.Lines("villain")
+	if len(lines) != 14 {
+		t.Errorf("it wrote %q", lines)
+	}
+	for _, line := range lines {
+		if strings.HasSuffix(line, ": ok") {
+			t.Error(line)
+		}
+	}
+	expectUntouched(t, a)
+}
