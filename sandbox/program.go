@@ -156,7 +156,8 @@ func (h hook) key() asm.Instructions {
 	}
 	mapped := binary.NativeEndian.Uint32([]byte{0, 0, 0xff, 0xff})
 	return append(p,
-		asm.StoreImm(asm.RFP, frameKey+8, 0, asm.DWord),
+		asm.Mov.Imm(asm.R1, 0),
+		asm.StoreMem(asm.RFP, frameKey+8, asm.R1, asm.DWord),
 		asm.LoadImm(asm.R1, int64(mapped), asm.DWord),
 		asm.StoreMem(asm.RFP, frameKey+16, asm.R1, asm.Word),
 		asm.LoadMem(asm.R1, asm.R6, contextIPv4, asm.Word),
@@ -190,8 +191,9 @@ func answers(t tables, came bool) asm.Instructions {
 		asm.StoreImm(asm.RFP, frameRefusal+4, reach.UDP, asm.Byte),
 		asm.StoreImm(asm.RFP, frameRefusal+5, int64(reach.Answer), asm.Byte),
 		asm.StoreMem(asm.RFP, frameRefusal+6, asm.R8, asm.Half),
-		asm.StoreImm(asm.RFP, frameRefusal+8, 0, asm.DWord),
-		asm.StoreImm(asm.RFP, frameRefusal+16, 0, asm.DWord),
+		asm.Mov.Imm(asm.R1, 0),
+		asm.StoreMem(asm.RFP, frameRefusal+8, asm.R1, asm.DWord),
+		asm.StoreMem(asm.RFP, frameRefusal+16, asm.R1, asm.DWord),
 	}
 	p = append(p, lookup(t.allowed, frameRefusal)...)
 	p = append(p,
@@ -205,7 +207,8 @@ func answers(t tables, came bool) asm.Instructions {
 		return append(p, asm.Ja.Label("refuse"))
 	}
 	return append(p,
-		asm.StoreImm(asm.RFP, frameValue, 1, asm.DWord),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.StoreMem(asm.RFP, frameValue, asm.R1, asm.DWord),
 		asm.LoadMapPtr(asm.R1, t.askers.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, frameAsker),
 		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, frameValue),
