@@ -125,6 +125,7 @@ type filter struct {
 	whole   map[string]bool               // allowed whatever the arguments
 	some    map[string][][]plan.Condition // allowed when one of these lists holds
 	broker  bool                          // the monitor makes the sockets
+	append  bool                          // a file may only be appended to
 	files   map[string]bool               // calls that it answers where a grant does
 	sockets bool                          // socket(2) is among the calls
 	netlink bool                          // socket(2) for NETLINK_ROUTE is
@@ -162,6 +163,15 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 				delete(f.files, call)
 				f.netlink = f.netlink && call != "socket"
 			}
+		}
+	}
+	for _, b := range component.Grants {
+		f.append = f.append || c.grants[b.Grant].Access&plan.Append != 0
+	}
+	if f.append {
+		// What it submits stands in memory, with flags like pwritev2's.
+		if f.whole["io_submit"] || len(f.some["io_submit"]) > 0 {
+			c.mistake(c.at, "remove @aio, or grant the file for write", "io_submit could undo access: append of a grant, and no filter can see what it does")
 		}
 	}
 	if f.notify = c.source.Ready.Word.Value == "notify" || c.source.Watchdog.Value > 0; f.notify && !f.broker {
@@ -500,6 +510,41 @@ func (f *filter) fileRules(call string) []plan.Rule {
 	return []plan.Rule{direct, rule}
 }
 
+// Commands and flags by which what is in a file could be changed that may only
+// grow: fcntl(2), and pwritev2(2) of Linux 6.9.
+const (
+	fcntlSetFlags    uint64 = 4     // F_SETFL
+	flagAppend       uint64 = 0x400 // O_APPEND
+	writeNotAppended uint64 = 0x20  // RWF_NOAPPEND
+)
+
+// appendRules are the rules for a call that could undo access: append, if the
+// call is one. The monitor looks at the descriptor (broker/monitor, append.go).
+func (f *filter) appendRules(call string) []plan.Rule {
+	if !f.append || !f.whole[call] && len(f.some[call]) == 0 {
+		return nil
+	}
+	broker := plan.Rule{Call: call, Action: plan.Broker}
+	allow := func(conditions ...plan.Condition) plan.Rule {
+		return plan.Rule{Call: call, Action: plan.Allow, Conditions: conditions}
+	}
+	switch call {
+	case "ftruncate", "fallocate":
+		return []plan.Rule{broker}
+	case "pwritev2":
+		return []plan.Rule{allow(plan.Condition{Argument: 5, Comparison: plan.MaskedEqual, Value: 0, Mask: writeNotAppended})}
+	case "fcntl":
+		set := plan.Condition{Argument: 1, Comparison: plan.MaskedEqual, Value: fcntlSetFlags, Mask: allBits32}
+		broker.Conditions = []plan.Condition{set, {Argument: 2, Comparison: plan.MaskedEqual, Value: 0, Mask: flagAppend}}
+		rules := []plan.Rule{broker, allow(set, plan.Condition{Argument: 2, Comparison: plan.MaskedEqual, Value: flagAppend, Mask: flagAppend})}
+		for _, other := range except(1, []uint64{fcntlSetFlags}) {
+			rules = append(rules, allow(other))
+		}
+		return rules
+	}
+	return nil
+}
+
 // rules writes the filter down, in the order of the calls' numbers.
 func (f *filter) rules() []plan.Rule {
 	rules := make([]plan.Rule, 0, len(f.whole)+2*len(f.some)+len(absent))
@@ -510,6 +555,10 @@ func (f *filter) rules() []plan.Rule {
 		}
 		if f.files[call] {
 			rules = append(rules, f.fileRules(call)...)
+			continue
+		}
+		if guarded := f.appendRules(call); guarded != nil {
+			rules = append(rules, guarded...)
 			continue
 		}
 		switch {

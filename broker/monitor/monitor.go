@@ -33,6 +33,7 @@
 //	health.go      … and whether it still works
 //	demand.go      the first connection that starts a component, the last that stops it
 //	traffic.go     which connections a granted socket has
+//	append.go      files that may only grow
 //	refusal.go     addresses that the kernel refused
 //	log.go         the log files of the plan
 //	notify.go      sd_notify(3) of workers

@@ -71,6 +71,10 @@ func init() {
 		"bind":    (*Monitor).brokeredBind,
 		"connect": (*Monitor).brokeredConnect,
 		"listen":  (*Monitor).brokeredListen,
+
+		"fcntl":     (*Monitor).guardedFcntl,
+		"ftruncate": (*Monitor).guardedTruncate,
+		"fallocate": (*Monitor).guardedAllocate,
 	}
 	for name, f := range fileCalls() {
 		performed[name] = f

@@ -38,8 +38,43 @@ func appendOnly([]string) int {
 		say("clear O_APPEND", err)
 		_, err = unix.Pwrite(fd, []byte("OVERWRITTEN"), 0)
 		say("pwrite again", err)
+		_, err = unix.FcntlInt(p, unix.F_SETFL, unix.O_APPEND|unix.O_NONBLOCK)
+		say("set O_NONBLOCK", err)
+		own(fd)
 	})
 	return 0
+}
+
+// own does the same to a file of its own, which is nobody's business, and then
+// puts the other in its place while the monitor looks.
+func own(log int) {
+	fd, err := unix.Open("/tmp/own", unix.O_RDWR|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o600)
+	say("open a file of its own", err)
+	unix.Write(fd, []byte("0123456789"))
+	say("truncate its own", unix.Ftruncate(fd, 5))
+	say("allocate its own", unix.Fallocate(fd, 0, 0, 4096))
+	say("truncate it beyond its limit", unix.Ftruncate(fd, 1<<30))
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0)
+	say("clear O_APPEND of its own", err)
+	number, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 200)
+	say("dup", err)
+	go func() {
+		for {
+			unix.Dup3(log, number, unix.O_CLOEXEC)
+			unix.Dup3(fd, number, unix.O_CLOEXEC)
+		}
+	}()
+	cut, refused := 0, 0
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		if unix.Ftruncate(number, 0) == nil {
+			cut++
+		} else {
+			refused++
+		}
+		unix.FcntlInt(uintptr(number), unix.F_SETFL, 0)
+	}
+	flags, _ := unix.FcntlInt(uintptr(log), unix.F_GETFL, 0)
+	fmt.Println("raced: cut some:", cut > 0, "refused some:", refused > 0, "appends still:", flags&unix.O_APPEND != 0)
 }
 
 // reopen tries to get more access to what it has than it was given.
