@@ -2,6 +2,7 @@ package policy
 
 import (
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -149,12 +150,6 @@ func (t *rootTree) aside(real string) string {
 	return target
 }
 
-// Words of pass.descriptors.
-var passWords = map[string]plan.Descriptors{
-	"files": plan.PassFiles, "pipes": plan.PassPipes, "sockets": plan.PassSockets, "devices": plan.PassDevices,
-	"memory": plan.PassMemory, "events": plan.PassEvents,
-}
-
 // passDefault are the kinds that pass where the policy says nothing. Memory
 // is not among them: a program can be told to load code from it.
 const passDefault = plan.PassFiles | plan.PassPipes | plan.PassSockets | plan.PassDevices
@@ -194,7 +189,9 @@ func (c *componentCompiler) pass(start plan.Start) plan.Pass {
 		if word.Value == "none" && len(s.Descriptors) > 1 {
 			c.mistake(word.Position, "keep one of them", "none and other kinds of descriptors")
 		}
-		result.Descriptors |= passWords[word.Value]
+		if i := slices.Index(plan.PassWords, word.Value); i >= 0 {
+			result.Descriptors |= 1 << i
+		}
 	}
 	for _, directory := range s.Directories {
 		found := c.host.resolve(directory.Value)

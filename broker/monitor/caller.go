@@ -124,7 +124,8 @@ type descriptor struct {
 	inode      uint64
 	kind       plan.Descriptors // 0: of none that may pass
 	named      bool             // a directory that the plan names
-	what       string           // for people
+	what       string           // for people: the kind
+	path       string           // of a directory
 }
 
 func (g *given) close() {

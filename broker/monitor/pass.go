@@ -143,27 +143,28 @@ func examine(fd, number int, directories []string) descriptor {
 	}
 	var fs unix.Statfs_t
 	if unix.Fstatfs(fd, &fs) != nil || neverFrom[int64(fs.Type)] {
-		d.what = "of the kernel's file systems"
+		d.what = "kernel-file"
 		return d
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		d.kind, d.what = plan.PassFiles, "file"
+		d.kind, d.what = plan.PassFiles, "files"
 		// Only what memfd_create makes, and a tmpfs, knows seals; and of
 		// a tmpfs no file has a single one but the last (fcntl(2)).
 		if seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err == nil && (seals != unix.F_SEAL_SEAL || st.Nlink == 0) {
 			d.kind, d.what = plan.PassMemory, "memory"
 		}
 	case unix.S_IFIFO:
-		d.kind, d.what = plan.PassPipes, "pipe"
+		d.kind, d.what = plan.PassPipes, "pipes"
 	case unix.S_IFSOCK:
-		d.kind, d.what = plan.PassSockets, "socket"
+		d.kind, d.what = plan.PassSockets, "sockets"
 	case unix.S_IFCHR:
-		d.kind, d.what = plan.PassDevices, "device"
+		d.kind, d.what = plan.PassDevices, "devices"
 	case unix.S_IFBLK:
-		d.what = "block device"
+		d.what = "block-device"
 	case unix.S_IFDIR:
 		d.what = "directory"
+		d.path, _ = unixReadlink("/proc/self/fd/" + itoa(fd))
 		for _, directory := range directories {
 			var named unix.Stat_t
 			if unix.Stat(directory, &named) == nil && named.Dev == st.Dev && named.Ino == st.Ino {
@@ -172,8 +173,9 @@ func examine(fd, number int, directories []string) descriptor {
 		}
 	default:
 		name, _ := unixReadlink("/proc/self/fd/" + itoa(fd))
-		if d.what = name; events[name] {
-			d.kind = plan.PassEvents
+		d.what = name
+		if events[name] {
+			d.kind, d.what = plan.PassEvents, "events"
 		}
 	}
 	return d

@@ -51,7 +51,7 @@ func (m *Monitor) ask(c *component, r *request) {
 // refuse answers a request that gets no worker; a connection is closed.
 func (m *Monitor) refuse(r *request, errno syscall.Errno) {
 	if r.stub != nil {
-		m.stubFails(r.stub, errno, refusals[errno])
+		m.refuseStub(m.replacing(r.requester, r.stub.path), r.stub, errno, refusals[errno])
 	} else if r.requester != nil {
 		m.reply(r.requester, wire.Start, r.id, errno, nil)
 	}

@@ -39,13 +39,9 @@ func (m *Monitor) splitAsked(w *work, n *notification) {
 		return
 	}
 	caller, err := inspectCaller(n.pid)
-	if err == nil && !m.valid(w, n) {
-		err = unix.EINTR
-	}
-	if err != nil {
+	if !m.valid(w, n) {
 		caller.close()
-		m.respond(w, n, errnoOf(err))
-		return
+		return // it was killed, and what was read may be another's
 	}
 	s := &stub{caller: caller, path: path, worker: w, socket: -1}
 	if errno := m.connectStub(s, n); errno != 0 {
@@ -55,11 +51,22 @@ func (m *Monitor) splitAsked(w *work, n *notification) {
 	}
 	r := &request{requester: w, stub: s}
 	s.request = r
-	if c.control < 0 {
-		m.refuse(r, unix.EIO)
-		return
+	switch {
+	case err != nil:
+		m.refuseStub(c, s, errnoOf(err), err.Error())
+	case c.control < 0:
+		m.refuseStub(c, s, unix.EIO, refusals[unix.EIO])
+	default:
+		m.ask(c, r)
 	}
-	m.ask(c, r)
+}
+
+// refuseStub tells a stub and the supervisor that there will be no worker.
+func (m *Monitor) refuseStub(c *component, s *stub, errno syscall.Errno, why string) {
+	m.stubFails(s, errno, why)
+	m.tell(wire.WorkerFailed, func(b *wire.Message) {
+		b.U32(0).U32(uint32(c.index)).U32(uint32(errno)).String("execute " + s.path + " for " + s.worker.component.Name + ": " + why)
+	})
 }
 
 // replacing is the component in whose place a worker's component has a stub
@@ -98,10 +105,7 @@ func (m *Monitor) serveStub(c *component, r *request) {
 	s := r.stub
 	w, err := m.spawn(c, s.caller.pid)
 	if err != nil {
-		m.refuse(r, errnoOf(err))
-		m.tell(wire.WorkerFailed, func(b *wire.Message) {
-			b.U32(0).U32(uint32(c.index)).U32(uint32(errnoOf(err))).String(err.Error())
-		})
+		m.refuseStub(c, s, errnoOf(err), err.Error())
 		return
 	}
 	w.requester, w.stub, w.launched = r.requester, s, true
@@ -135,13 +139,14 @@ func (m *Monitor) launchStub(w *work, given *given) error {
 	if err := fill(&process, c.Component, s.path, given); err != nil {
 		return err
 	}
+	s.directory = given.directory
 	var passed []worker.Passed
 	for _, d := range given.descriptors {
 		switch {
 		case m.brokers[d.inode] && d.kind == plan.PassSockets:
 			continue // the caller's own way to the monitor; it is nobody's else
 		case !d.named && c.Pass.Descriptors&d.kind == 0:
-			m.deny(s.worker, denial{call: callSplit, errno: unix.EPERM, object: "pass descriptor " + itoa(d.number) + " (" + d.what + ") to " + c.Name})
+			m.deny(s.worker, denial{call: callSplit, errno: unix.EPERM, object: notPassed(&d, c)})
 		default:
 			passed = append(passed, worker.Passed{FD: d.fd, Number: d.number})
 		}
@@ -156,6 +161,16 @@ func (m *Monitor) launchStub(w *work, given *given) error {
 		environment = append(environment, "LISTEN_PID="+itoa(int(s.caller.pid)))
 	}
 	return m.launch(w, passed, environment, nil, &process)
+}
+
+// notPassed says what kind of descriptor did not pass to whom; the supervisor
+// reads it, and counts together what is alike.
+func notPassed(d *descriptor, c *component) string {
+	text := "pass " + d.what + " to " + c.Name
+	if d.path != "" {
+		text += ": " + d.path
+	}
+	return text
 }
 
 var (

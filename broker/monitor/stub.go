@@ -14,15 +14,16 @@ import (
 // stub is what stands for a worker in the component that executed its program
 // (sandbox/stub/stub.c).
 type stub struct {
-	caller  *caller
-	path    string   // what was executed
-	worker  *work    // whose process the stub is
-	socket  int      // the monitor's end, -1 when it is closed
-	request *request // while it waits
-	started *work    // what it stands for, nil before it is there
-	early   []unix.Signal
-	stopped bool // it was told to stop, and nothing has woken it since
-	held    bool // it was stopped by somebody else, and its program with it
+	caller    *caller
+	path      string   // what was executed
+	worker    *work    // whose process the stub is
+	socket    int      // the monitor's end, -1 when it is closed
+	request   *request // while it waits
+	started   *work    // what it stands for, nil before it is there
+	early     []unix.Signal
+	directory string // the caller's
+	stopped   bool   // it was told to stop, and nothing has woken it since
+	held      bool   // it was stopped by somebody else, and its program with it
 }
 
 // What the monitor tells a stub: u32 what, u32 value, text.
@@ -136,7 +137,7 @@ func (m *Monitor) stubStarted(w *work, notes uint32) {
 	w.stub.early = nil
 	m.watchStubs()
 	if notes&worker.NoteDirectory != 0 {
-		m.deny(w, denial{call: callSplit, errno: unix.ENOENT, object: "take over the working directory"})
+		m.deny(w, denial{call: callSplit, errno: unix.ENOENT, object: "enter " + w.stub.directory})
 	}
 }
 

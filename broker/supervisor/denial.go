@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -192,8 +193,41 @@ func (s *Supervisor) allowRequest(c *component, verb, object string, errno sysca
 			return allowedByNothing // what is asked is not in what is granted
 		}
 		return fmt.Sprintf("components.%s.grants: [%s]", c.plan.Name, word(name))
+	case "pass":
+		return s.allowPass(object)
+	case "enter":
+		return fmt.Sprintf("components.%s.files: {read: [%s]}", c.plan.Name, word(object))
 	}
 	return allowedByNothing
+}
+
+// allowPass is allow for a descriptor that did not pass to what was executed:
+// "KIND to COMPONENT", with the path of a directory behind it.
+func (s *Supervisor) allowPass(object string) string {
+	object, path, _ := strings.Cut(object, ": ")
+	words := strings.Fields(object)
+	if len(words) != 3 {
+		return allowedByNothing
+	}
+	var to *plan.Component
+	for i := range s.plan.Components {
+		if s.plan.Components[i].Name == words[2] {
+			to = &s.plan.Components[i]
+		}
+	}
+	if to == nil || words[0] != "directory" && !slices.Contains(plan.PassWords, words[0]) {
+		return allowedByNothing
+	}
+	if words[0] == "directory" {
+		return fmt.Sprintf("components.%s.pass.directories: [%s]", to.Name, word(path))
+	}
+	var kinds []string
+	for i, kind := range plan.PassWords {
+		if to.Pass.Descriptors>>i&1 == 1 || kind == words[0] {
+			kinds = append(kinds, kind)
+		}
+	}
+	return fmt.Sprintf("components.%s.pass.descriptors: [%s]", to.Name, strings.Join(kinds, ", "))
 }
 
 const allowedByNothing = "nothing in a policy allows it"

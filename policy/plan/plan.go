@@ -382,6 +382,9 @@ const (
 	PassEvents                          // eventfd, timerfd, signalfd, epoll, inotify
 )
 
+// PassWords are the words for the kinds of descriptors, by their bits' places.
+var PassWords = []string{"files", "pipes", "sockets", "devices", "memory", "events"}
+
 // Life is the life cycle of one component's worker.
 type Life struct {
 	Restart      Restart       `json:"restart"`

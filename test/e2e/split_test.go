@@ -6,8 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // program writes an executable script of busybox's shell.
@@ -169,4 +172,224 @@ components:
 		})
 	}
 	a.Stop()
+}
+
+// Which kinds of descriptors pass, by default and where the policy says more.
+// Some never do.
+func TestSplitDescriptors(t *testing.T) {
+	a := New(t, "split-kinds")
+	a.compile("split/parent.c", "parent", "few", "many")
+	a.File("named/file", "")
+	a.Write(`
+application: {{NAME}}
+components:
+  few: {start: on-exec, replaces: "{{DIR}}/few"}
+  many:
+    start: on-exec
+    replaces: "{{DIR}}/many"
+    pass: {descriptors: [files, pipes, sockets, devices, memory, events], directories: "{{DIR}}/named"}
+` + parents("kinds", "few", "many") + `
+`).Run()
+	for kind, want := range map[string]string{"few": "50 51 52 53", "many": "50 51 52 53 54 55 56 58"} {
+		a.eventually(kind+" is over", func() bool { return slices.Contains(a.Lines("parent-"+kind), "end of kinds") })
+		var got []string
+		for _, line := range a.Lines("parent-" + kind) {
+			if number, ok := strings.CutPrefix(line, "has "); ok {
+				got = append(got, number)
+			}
+			if strings.Contains(line, "not to be had") && !strings.HasPrefix(line, "namespace") && !strings.HasPrefix(line, "memory of") {
+				t.Errorf("the parent could not try %s", line)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s has the descriptors %v, not %s", kind, got, want)
+		}
+	}
+	a.Expect(a.Err, "pass memory to few: EPERM; to allow it: components.few.pass.descriptors: [files, pipes, sockets, devices, memory]")
+	a.Expect(a.Err, "to allow it: components.few.pass.directories: ["+a.Dir+"/named]")
+	a.Stop()
+}
+
+// parents are components that run a case of split/parent.c with each helper.
+func parents(name string, helpers ...string) string {
+	var text strings.Builder
+	for _, helper := range helpers {
+		fmt.Fprintf(&text, "  parent-%s:\n    command: [\"{{DIR}}/parent\", parent, %s, \"{{DIR}}/%s\"]\n    may-start: [%s]\n    restart: never\n"+
+			"    files: {temporary: /tmp, read: {path: \"{{DIR}}/named\", optional: true}}\n    environment: {NAMED: \"{{DIR}}/named\"}\n", helper, name, helper, helper)
+	}
+	return text.String()
+}
+
+// What a parent that was taken over may try, and what waits for its turn.
+func TestSplitClaims(t *testing.T) {
+	a := New(t, "split-claims")
+	a.compile("split/parent.c", "parent", "helper", "other")
+	a.Write(`
+application: {{NAME}}
+components:
+  helper: {start: on-exec, replaces: "{{DIR}}/helper", workers: {maximum: 1, queue: 1}}
+  other: {start: on-exec, replaces: "{{DIR}}/other"}
+` + parents("claims", "helper") + `
+`).Run()
+	a.eventually("it is over", func() bool { return slices.Contains(a.Lines("parent-helper"), "end of claims") })
+	at := "sandbox: " + a.Dir + "/helper: "
+	expectLines(t, a.Lines("parent-helper"),
+		"the call: -1, errno 1",
+		at+"it has more descriptors than the 480 that one exec can pass: argument list too long",
+		"too many descriptors: exited with 126",
+		at+"all its workers are busy, and as many wait as may (workers:)",
+		"one more than may wait: exited with 126",
+		"the first: killed by 9",
+		"the second, which waited: killed by 15",
+		"killed while it waited: killed by 9",
+		"the other: killed by 9",
+		"afterwards: exited with 6",
+		"end of claims",
+	)
+	a.Expect(a.Err, "nobody may execute \"other\"")
+	a.Stop()
+}
+
+// stubs are the processes of an application that stand for others.
+func (a *Application) stubs() []Process {
+	var all []Process
+	stub, err := os.Stat(filepath.Join(a.site.Libexec, "stub"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, p := range a.Processes() {
+		if file, err := os.Stat(fmt.Sprintf("/proc/%d/exe", p.Pid)); err == nil && os.SameFile(file, stub) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// stubOf waits for the stub of a component and returns it.
+func (a *Application) stubOf(component string) Process {
+	a.t.Helper()
+	var found Process
+	a.eventually("there is a stub in "+component, func() bool {
+		for _, p := range a.stubs() {
+			if p.Component == component {
+				found = p
+			}
+		}
+		return found.Pid != 0
+	})
+	return found
+}
+
+// A stub that says what none says costs its caller, and nobody else.
+func TestSplitGarbage(t *testing.T) {
+	a := New(t, "split-garbage")
+	a.compile("split/parent.c", "parent", "helper", "calm")
+	a.Write(`
+application: {{NAME}}
+components:
+  helper: {start: on-exec, replaces: "{{DIR}}/helper"}
+  calm: {start: on-exec, replaces: "{{DIR}}/calm"}
+` + strings.ReplaceAll(parents("waits", "helper"), "restart: never", "restart: always\n    restart-delay: 10ms") + parents("forever", "calm") + `
+supervision: {restarts: 100, within: 1s}
+`).Run().Ready()
+	before := len(descriptors(a.Pid()))
+	for name, packet := range map[string][]byte{
+		"short": {1}, "zero": {0, 0, 0, 0}, "high": {65, 0, 0, 0}, "long": make([]byte, 8), "huge": make([]byte, 4096),
+	} {
+		t.Run(name, func(t *testing.T) {
+			stub := a.stubOf("parent-helper")
+			a.eventually("its helper runs", func() bool { return len(a.Of(Child, "helper")) > 0 })
+			socket := socketOf(t, stub.Pid)
+			defer unix.Close(socket)
+			// With a descriptor, which nobody may keep.
+			if err := unix.Sendmsg(socket, packet, unix.UnixRights(0), nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			a.eventually("its caller and its helper are gone", func() bool {
+				for _, p := range a.Processes() {
+					if p.Pid == stub.Pid {
+						return false
+					}
+				}
+				return true
+			})
+			calm := strings.Count(a.Out.String(), "good")
+			a.eventually("another component goes on", func() bool { return strings.Count(a.Out.String(), "good") > calm })
+		})
+	}
+	a.Expect(a.Err, "its stub for "+a.Dir+"/helper sent the monitor a malformed message")
+	if strings.Contains(a.Out.String(), "bad") {
+		t.Error("a helper of somebody else's failed")
+	}
+	a.eventually("the monitor has as many descriptors as before", func() bool { return len(descriptors(a.Pid())) <= before+20 })
+	a.Stop()
+}
+
+// socketOf takes a copy of a stub's socket.
+func socketOf(t *testing.T, pid int) int {
+	t.Helper()
+	for number, target := range descriptors(pid) {
+		if !strings.HasPrefix(target, "socket:") {
+			continue
+		}
+		pidfd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(pidfd)
+		n, _ := strconv.Atoi(number)
+		fd, err := unix.PidfdGetfd(pidfd, n, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	t.Fatalf("the stub %d has no socket", pid)
+	return -1
+}
+
+// Whoever of the processes dies, nothing is left, and what can goes on.
+func TestSplitKills(t *testing.T) {
+	for _, victim := range []struct {
+		name string
+		of   func(*Application) []Process
+		ends bool // the application
+	}{
+		{"stub", (*Application).stubs, false},
+		{"helper", func(a *Application) []Process { return a.Of(Child, "helper") }, false},
+		{"its init", func(a *Application) []Process { return a.Of(WorkerInit, "helper") }, false},
+		{"the init of its compartment", func(a *Application) []Process { return a.Of(CompartmentInit, "helper") }, false},
+		{"parent", func(a *Application) []Process { return a.Of(Program, "parent-helper") }, false},
+		{"the parent's init", func(a *Application) []Process { return a.Of(WorkerInit, "parent-helper") }, false},
+		{"monitor", func(a *Application) []Process { return a.Of(Monitor, "") }, true},
+		{"supervisor", func(a *Application) []Process { return a.Of(Supervisor, "supervisor") }, true},
+	} {
+		t.Run(victim.name, func(t *testing.T) {
+			a := New(t, "split-kills")
+			a.compile("split/parent.c", "parent", "helper")
+			a.Write(`
+application: {{NAME}}
+components:
+  helper: {start: on-exec, replaces: "{{DIR}}/helper"}
+` + strings.ReplaceAll(parents("forever", "helper"), "restart: never", "restart: always\n    restart-delay: 10ms")).Run()
+			a.Expect(a.Out, "good")
+			killed := 0
+			a.eventually("one of them is killed", func() bool {
+				for _, p := range victim.of(a) {
+					if p.Kill(unix.SIGKILL) == nil {
+						killed++
+					}
+				}
+				return killed > 0
+			})
+			if victim.ends {
+				a.Wait()
+				a.ExpectNothingLeft(patience)
+				return
+			}
+			good := strings.Count(a.Out.String(), "good")
+			a.eventually("helpers run again", func() bool { return strings.Count(a.Out.String(), "good") > good+2 })
+			a.Stop()
+		})
+	}
 }

@@ -16,7 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -92,6 +96,14 @@ static int be_helper(int argc, char **argv)
 	else if (!strcmp(verb, "die")) {
 		raise(atoi(argv[2]));
 		sleep(10);
+	} else if (!strcmp(verb, "sleep"))
+		sleep(1000);
+	else if (!strcmp(verb, "short"))
+		usleep(20000);
+	else if (!strcmp(verb, "numbers")) {
+		for (int fd = 50; fd < 70; fd++)
+			if (fcntl(fd, F_GETFD) >= 0)
+				printf("has %d\n", fd);
 	} else if (!strcmp(verb, "pid"))
 		printf("%d\n", getpid());
 	else if (!strcmp(verb, "cat")) {
@@ -431,12 +443,91 @@ static void orphans(void)
 	}
 }
 
+/* Descriptors of every kind, at numbers that the tests know. */
+static void kinds(void)
+{
+	struct { const char *what; int fd; } all[] = {
+		{ "file", open("/etc/passwd", O_RDONLY) },
+		{ "pipe", 0 }, { "socket", 0 },
+		{ "device", open("/dev/null", O_RDONLY) },
+		{ "memory", memfd_create("m", 0) },
+		{ "events", eventfd(0, 0) },
+		{ "epoll", epoll_create1(0) },
+		{ "directory", open("/tmp", O_RDONLY | O_DIRECTORY) },
+		{ "named", open(getenv("NAMED"), O_RDONLY | O_DIRECTORY) },
+		{ "path", open("/etc/passwd", O_PATH) },
+		{ "proc", open("/proc/self/status", O_RDONLY) },
+		{ "memory of a process", open("/proc/self/mem", O_RDWR) },
+		{ "namespace", open("/proc/self/ns/net", O_RDONLY) },
+		{ "pidfd", syscall(SYS_pidfd_open, getpid(), 0) },
+	};
+	int pair[2];
+	(void)!pipe(pair);
+	all[1].fd = pair[0];
+	socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+	all[2].fd = pair[0];
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		printf("%s at %zu%s\n", all[i].what, 50 + i, all[i].fd < 0 ? ": not to be had" : "");
+		if (all[i].fd >= 0)
+			dup2(all[i].fd, 50 + i);
+	}
+	end("kinds", RUN(-1, "numbers"));
+}
+
+/* What a parent that was taken over may try. */
+static void claims(void)
+{
+	errno = 0;
+	long got = syscall(16968);
+	printf("the call: %ld, errno %d\n", got, errno);
+	for (int i = 100; i < 700; i++)
+		dup2(0, i);
+	end("too many descriptors", RUN(-1, "exit", "0"));
+	for (int i = 100; i < 700; i++)
+		close(i);
+	pid_t all[3];
+	for (int i = 0; i < 3; i++) {
+		all[i] = RUN(-1, "sleep");
+		usleep(200000);
+	}
+	end("one more than may wait", all[2]);
+	kill(all[0], SIGKILL);
+	end("the first", all[0]);
+	kill(all[1], SIGTERM);
+	end("the second, which waited", all[1]);
+	pid_t first = RUN(-1, "sleep");
+	usleep(200000);
+	pid_t waits = RUN(-1, "exit", "4");
+	usleep(200000);
+	kill(waits, SIGKILL);
+	end("killed while it waited", waits);
+	kill(first, SIGKILL);
+	end("the other", first);
+	end("afterwards", RUN(-1, "exit", "6"));
+}
+
+static void waits(void)
+{
+	end("sleeper", RUN(-1, "sleep"));
+}
+
+/* One helper after the other, whatever becomes of them. */
+static void forever(void)
+{
+	for (;;) {
+		pid_t pid = RUN(-1, "short");
+		int status;
+		waitpid(pid, &status, 0);
+		printf("%s\n", status == 0 ? "good" : "bad");
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*run)(void); } cases[] = {
 		{ "statuses", statuses }, { "ways", ways }, { "inheritance", inheritance }, { "pids", pids },
 		{ "signals", signals }, { "stops", stops }, { "killed", killed }, { "pipeline", pipeline },
-		{ "orphans", orphans },
+		{ "orphans", orphans }, { "kinds", kinds }, { "claims", claims }, { "forever", forever }, { "waits", waits },
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc != 4 || strcmp(argv[1], "parent"))
