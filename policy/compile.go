@@ -99,6 +99,7 @@ func (c *componentCompiler) compile() plan.Component {
 		Hostname:    s.Hostname.Or(c.name),
 		Limits:      c.limits(),
 		HostNetwork: s.Network.Value == "host",
+		Loopback:    s.Network.Value == "loopback",
 		MayStart:    texts(s.MayStart),
 		Optional:    texts(s.Optional),
 	}

@@ -451,11 +451,23 @@ const (
 		unlink rmdir unlinkat mkdir mkdirat rename renameat renameat2 link linkat symlink symlinkat`
 )
 
+// What a daemon does with the path of its unix socket: for a granted one the
+// monitor answers.
+const brokeredWithSockets = "unlink unlinkat chmod fchmodat chown lchown fchownat"
+
 func (c *componentCompiler) brokeredFiles(component *plan.Component) map[string]bool {
-	if !component.TransparentFiles {
-		return nil
-	}
 	all := map[string]bool{}
+	for _, b := range component.Grants {
+		g := &c.grants[b.Grant]
+		if component.Transparent && g.Kind == plan.GrantListen && strings.HasPrefix(g.Address, "/") {
+			for _, call := range strings.Fields(brokeredWithSockets) {
+				all[call] = true
+			}
+		}
+	}
+	if !component.TransparentFiles {
+		return all
+	}
 	for _, call := range strings.Fields(brokeredWithFiles) {
 		all[call] = true
 	}

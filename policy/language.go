@@ -62,7 +62,7 @@ type Component struct {
 	Become       []Text         `key:"become" single:"true" doc:"Users of the host that the program may change to, and no others. Without user: it begins as a root who is nobody on the host."`
 	Grants       []GrantUse     `key:"grants" doc:"Names of grants, or {NAME: {number: N}} or {NAME: {at-start: false}}."`
 	Files        Files          `key:"files" doc:"What exists beside the program and its libraries."`
-	Network      Text           `key:"network" values:"none|host" doc:"none: an empty network of its own; grants still work. host: the machine's network."`
+	Network      Text           `key:"network" values:"none|loopback|host" doc:"none: an empty network of its own; grants still work. loopback: the same with an interface, for programs that look for one. host: the machine's network."`
 	Syscalls     []SyscallUse   `key:"syscalls" doc:"System calls beyond those that the other keys imply: names, @groups, {call: …} with a condition, {deny: […]}."`
 	Capabilities []Text         `key:"capabilities" doc:"Capabilities that are kept, as CAP_NAME. Normally none."`
 	Limits       LimitSettings  `key:"limits" doc:"Bounds for one worker."`

@@ -222,6 +222,10 @@ func (l *rightList) network() {
 		l.add("network", "host", "shares the machine's network: every address and interface", l.source.Network.Position)
 		return
 	}
+	if l.component.Loopback {
+		l.add("network", "loopback", "has an empty network of its own, with a loopback interface", l.source.Network.Position).detail = true
+		return
+	}
 	l.add("network", "none", "has an empty network of its own", l.source.Network.Position).detail = true
 }
 

@@ -218,9 +218,13 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		{Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
 	}
 	if !c.HostNetwork {
-		// Empty, not even a loopback that is up: every socket comes from
-		// the monitor.
+		// Empty, normally without even a loopback that is up: every socket
+		// comes from the monitor.
 		namespaces = append(namespaces, configs.Namespace{Type: configs.NEWNET})
+	}
+	var networks []*configs.Network
+	if c.Loopback {
+		networks = []*configs.Network{{Type: "loopback"}}
 	}
 	var otherUsers, otherGroups []uint32
 	for _, other := range c.Hosts.Become {
@@ -243,6 +247,7 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		Readonlyfs: true,
 		Hostname:   c.Hostname,
 		Namespaces: namespaces,
+		Networks:   networks,
 		Mounts:     mounts(c.Root, site.Stub),
 		Capabilities: &configs.Capabilities{
 			Bounding: keep, Effective: keep, Permitted: keep,

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"path"
 	"strconv"
 	"strings"
 	"syscall"
@@ -78,6 +79,16 @@ func init() {
 	}
 	for name, f := range fileCalls() {
 		performed[name] = f
+	}
+	for name, at := range socketCalls {
+		f := performed[name]
+		performed[name] = func(m *Monitor, w *work, n *notification) {
+			if m.namesSocket(w, n, at) {
+				m.respond(w, n, 0)
+				return
+			}
+			f(m, w, n)
+		}
 	}
 }
 
@@ -199,6 +210,10 @@ func (m *Monitor) readAddress(w *work, n *notification) (address, syscall.Errno)
 		return address{}, unix.EINTR
 	}
 	a, ok := parseAddress(b)
+	if ok && a.family == unix.AF_UNIX && a.path[0] != '/' && a.path[0] != '@' {
+		// From the caller's working directory, as the kernel would.
+		a.path = path.Join(directoryName(n.pid, unix.AT_FDCWD), a.path)
+	}
 	if !ok {
 		if a.family == unix.AF_UNSPEC {
 			return a, unix.EACCES // takes a connection apart: nobody needs it

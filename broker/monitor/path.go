@@ -110,19 +110,9 @@ func readlink(name string) (string, error) {
 // descriptor or the working directory. A name that is wrong gains nothing: a
 // worker may say any name that its grant answers.
 func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uint64) (*spot, syscall.Errno) {
-	if pointer == 0 {
-		return nil, 0 // the descriptor itself is meant, or the kernel says EFAULT
-	}
-	name, ok := readPath(n.pid, pointer)
-	if !ok || name == "" {
+	name := absolute(n, directory, pointer)
+	if name == "" {
 		return nil, 0 // the kernel says what is wrong
-	}
-	if name[0] != '/' {
-		from := directoryName(n.pid, int(int32(directory)))
-		if from == "" {
-			return nil, 0
-		}
-		name = from + "/" + name
 	}
 	at := w.component.files.find(name, w.dropped)
 	if at == nil {
@@ -133,6 +123,23 @@ func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uin
 		return nil, unix.EINTR
 	}
 	return at, 0
+}
+
+// absolute reads a path of a stopped call and begins it where the kernel would,
+// "" where there is none: the descriptor itself is meant, or it cannot be read.
+func absolute(n *notification, directory, pointer uint64) string {
+	if pointer == 0 {
+		return ""
+	}
+	name, ok := readPath(n.pid, pointer)
+	if !ok || name == "" || name[0] == '/' {
+		return name
+	}
+	from := directoryName(n.pid, int(int32(directory)))
+	if from == "" {
+		return ""
+	}
+	return from + "/" + name
 }
 
 // directoryName is what the kernel calls a thread's working directory or
@@ -177,6 +184,9 @@ func readPath(tid int, pointer uint64) (string, bool) {
 
 // find looks a name up in the territories.
 func (f *files) find(name string, dropped map[int]bool) *spot {
+	if f == nil {
+		return nil // only its sockets are transparent
+	}
 	for i := range f.territories {
 		t := &f.territories[i]
 		if dropped[t.index] {

@@ -67,6 +67,7 @@ type Component struct {
 	Syscalls     Syscalls `json:"syscalls"`
 	Limits       Limits   `json:"limits"`
 	HostNetwork  bool     `json:"host-network,omitempty"` // shares the host's network namespace
+	Loopback     bool     `json:"loopback,omitempty"`     // has one in its own, and it is up
 	Optional     []string `json:"optional,omitempty"`     // names of walls that may be missing
 	Hosts        HostIDs  `json:"host-ids"`
 

@@ -1,0 +1,38 @@
+package monitor
+
+import (
+	"path"
+
+	"bulkhead/policy/plan"
+)
+
+// socketCalls are what a daemon does with the path of a unix socket beside
+// bind(2), and which argument the path is: it removes what an earlier run
+// left, and says whom the new one is for.
+var socketCalls = map[string]int{
+	"unlink": 0, "unlinkat": 1, "chmod": 0, "fchmodat": 1, "chown": 0, "lchown": 0, "fchownat": 1,
+}
+
+// namesSocket says whether a call is about the path of a granted listening
+// socket. There is nothing to do then: the socket has been there since the
+// application started, with the grant's mode, it outlives the worker, and who
+// removed it would leave clients without a door that the policy promises.
+func (m *Monitor) namesSocket(w *work, n *notification, at int) bool {
+	directory := atWorking
+	if at > 0 {
+		directory = n.arguments[at-1]
+	}
+	name := absolute(n, directory, n.arguments[at])
+	if name == "" {
+		return false
+	}
+	name = path.Clean(name)
+	for _, b := range w.component.Grants {
+		g := &m.plan.Grants[b.Grant]
+		unixSocket := g.Network == "unix" || g.Network == "unix-datagram"
+		if g.Kind == plan.GrantListen && unixSocket && g.Address == name && !w.dropped[b.Grant] {
+			return m.valid(w, n)
+		}
+	}
+	return false
+}
