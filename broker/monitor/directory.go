@@ -41,7 +41,7 @@ func (l lookup) stands(at *spot, found int) ([]stand, syscall.Errno) {
 	if errno != 0 {
 		return nil, errno
 	}
-	defer unix.Close(root)
+	defer l.leave(root)
 	top := nameOf(root)
 	under := func(fd int) (string, bool) { return beneath(nameOf(fd), top) }
 	end, ok := under(found)
@@ -342,7 +342,7 @@ func (l lookup) list(at *spot, position int64, size int) outcome {
 	if errno != 0 {
 		return failed(errno)
 	}
-	defer unix.Close(root)
+	defer l.leave(root)
 	fd, errno := l.open(root, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errno != 0 {
 		return failed(errno)
@@ -415,7 +415,7 @@ func (m *Monitor) brokeredSync(w *work, n *notification) {
 		if errno != 0 {
 			return failed(errno)
 		}
-		defer unix.Close(root)
+		defer l.leave(root)
 		fd, errno := l.open(root, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if errno != 0 {
 			return failed(errno)

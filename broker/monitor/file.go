@@ -16,7 +16,8 @@ import (
 // answered out of its grants.
 type files struct {
 	territories []territory
-	standIns    int // that were made
+	standIns    int  // that were made
+	fresh       bool // what the loop has open of them is to be closed soon
 	as          identity
 	hands       int            // threads that work for it
 	busy        int            // works that they have
@@ -186,13 +187,18 @@ type handwork struct {
 // so that what it makes belongs to the component and what takes an owner's
 // right takes the component's. do must not touch the monitor's state.
 func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) outcome) {
+	f := w.component.files
 	if soon {
-		if o := do(lookup{cached: true}); o.errno != unix.EAGAIN {
+		o := do(lookup{cached: true})
+		if !f.fresh {
+			f.fresh = true
+			m.loop.after(rootAge, f.forget)
+		}
+		if o.errno != unix.EAGAIN {
 			m.finishCall(w, n, o)
 			return
 		}
 	}
-	f := w.component.files
 	f.waiting = append(f.waiting, &handwork{do, func(o outcome) { m.finishCall(w, n, o) }})
 	m.handOut(f)
 }

@@ -19,6 +19,7 @@ const (
 	ioctlSend    = 0xc0182101 // SECCOMP_IOCTL_NOTIF_SEND
 	ioctlIDValid = 0x40082102 // SECCOMP_IOCTL_NOTIF_ID_VALID
 	ioctlAddFD   = 0x40182103 // SECCOMP_IOCTL_NOTIF_ADDFD
+	ioctlFlags   = 0x40082104 // SECCOMP_IOCTL_NOTIF_SET_FLAGS, Linux 6.6
 )
 
 // struct seccomp_notif
@@ -106,6 +107,13 @@ func brokeredCalls(c *plan.Component) map[int32]syscall.Errno {
 		}
 	}
 	return all
+}
+
+// wakeHere tells the scheduler that whoever is stopped waits for the monitor
+// and the other way round, so that both may take turns on one core. Kernels
+// that do not know it wake as ever (SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP).
+func wakeHere(listener int) {
+	unix.Syscall(unix.SYS_IOCTL, uintptr(listener), ioctlFlags, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 }
 
 func (m *Monitor) notified(w *work, events uint32) {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/binary"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -88,7 +89,7 @@ func (o *opening) open(l lookup) outcome {
 	if errno != 0 {
 		return failed(errno)
 	}
-	defer unix.Close(root)
+	defer l.leave(root)
 	look := unix.O_PATH
 	if o.flags&unix.O_NOFOLLOW != 0 || o.flags&unix.O_CREAT != 0 && o.flags&unix.O_EXCL != 0 {
 		look |= unix.O_NOFOLLOW
@@ -168,7 +169,7 @@ func (o *opening) openSeen(l lookup, seen int) outcome {
 		flags |= unix.O_NONBLOCK
 	}
 	// Through /proc: the very inode that was looked at, under no name.
-	fd, err := unix.Open("/proc/self/fd/"+itoa(seen), flags&^unix.O_NOFOLLOW, 0)
+	fd, err := unix.Openat(ownDescriptors(), itoa(seen), flags&^unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return failed(errnoOf(err))
 	}
@@ -193,7 +194,7 @@ func (o *opening) openTemporary(l lookup) outcome {
 	if errno != 0 {
 		return failed(errno)
 	}
-	defer unix.Close(root)
+	defer l.leave(root)
 	// O_EXCL: it never gets a name. linkat is not for programs that are
 	// confined.
 	fd, errno := l.open(root, name, o.kept()|unix.O_TMPFILE|unix.O_EXCL, 0o600)
@@ -252,3 +253,12 @@ func (m *Monitor) readMemory(w *work, n *notification, pointer uint64, b []byte)
 	}
 	return 0
 }
+
+// ownDescriptors is a descriptor of /proc/self/fd: a lookup there takes one step.
+var ownDescriptors = sync.OnceValue(func() int {
+	fd, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+})

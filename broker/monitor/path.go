@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +25,14 @@ type territory struct {
 	// for the granted one, as the host sees it; "" where files: shows the
 	// granted one itself.
 	standIn string
+
+	root int // what the loop looks beneath, for as long as rootAge says; -1
 }
+
+// rootAge is how long the loop keeps a granted directory open that it has used.
+// Another one that somebody puts in its place is found after that, and a file
+// system that it is on can be taken away.
+const rootAge = time.Second
 
 // spot is what a path names that lies beneath a grant.
 type spot struct {
@@ -49,7 +57,7 @@ func (m *Monitor) territories(c *component) []territory {
 			names = append(names, real)
 		}
 		for _, name := range names {
-			t := territory{index: b.Grant, grant: g, name: name}
+			t := territory{index: b.Grant, grant: g, name: name, root: -1}
 			// Where links lead to the directory, the compartment has the
 			// links too, and one directory at their end.
 			t.standIn = m.rootOf(c) + names[len(names)-1]
@@ -269,31 +277,55 @@ var local = map[int64]bool{
 	0x01021994: true, 0x858458f6: true, // tmpfs, ramfs
 }
 
-// root opens what a place's path is resolved beneath, and the name there.
+// root opens what a place's path is resolved beneath, and says the name there.
+// The descriptor is given back with leave.
 func (l lookup) root(at *spot) (fd int, name string, errno syscall.Errno) {
 	directory, name := at.grant.Path, at.path
 	if at.grant.Kind != plan.GrantDirectory {
 		directory, name = path.Split(path.Clean(at.grant.Path))
 	}
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC}
-	if l.cached {
-		how.Resolve = resolveCached
-	}
-	fd, err := unix.Openat2(unix.AT_FDCWD, directory, &how)
-	if err != nil {
-		return -1, "", errnoOf(err)
-	}
-	if l.cached {
-		var st unix.Statfs_t
-		if err := unix.Fstatfs(fd, &st); err != nil || !local[int64(st.Type)] {
-			unix.Close(fd)
-			return -1, "", unix.EAGAIN
-		}
-	}
 	if name == "" {
 		name = "."
 	}
+	if !l.cached {
+		fd, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return fd, name, errnoOrZero(err)
+	}
+	t := at.territory
+	if t.root >= 0 {
+		return t.root, name, 0
+	}
+	fd, err := unix.Openat2(unix.AT_FDCWD, directory, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: resolveCached,
+	})
+	if err != nil {
+		return -1, "", errnoOf(err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil || !local[int64(st.Type)] {
+		unix.Close(fd)
+		return -1, "", unix.EAGAIN
+	}
+	t.root = fd
 	return fd, name, 0
+}
+
+// leave gives back what root returned.
+func (l lookup) leave(root int) {
+	if !l.cached {
+		unix.Close(root)
+	}
+}
+
+// forget closes the granted directories that the loop has open.
+func (f *files) forget() {
+	f.fresh = false
+	for i := range f.territories {
+		if t := &f.territories[i]; t.root >= 0 {
+			unix.Close(t.root)
+			t.root = -1
+		}
+	}
 }
 
 // open opens beneath root, as openat2 does.
@@ -315,7 +347,7 @@ func (l lookup) find(at *spot, flags int) (fd int, st unix.Stat_t, errno syscall
 	if errno != 0 {
 		return -1, st, errno
 	}
-	defer unix.Close(root)
+	defer l.leave(root)
 	if fd, errno = l.open(root, name, unix.O_PATH|flags, 0); errno != 0 {
 		return -1, st, errno
 	}

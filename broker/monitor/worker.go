@@ -331,6 +331,7 @@ func (m *Monitor) started(w *work, said worker.Message) {
 			m.kill(w, err.Error())
 		}
 	}
+	wakeHere(w.listener)
 	if err := m.loop.add(w.listener, unix.EPOLLIN, func(events uint32) { m.notified(w, events) }); err != nil {
 		m.kill(w, err.Error())
 		return

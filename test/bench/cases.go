@@ -40,6 +40,10 @@ var (
 		title:    "One open file, asked of a privileged process, which opens it: from the request until it was there and closed",
 		baseline: "raw: hand-out over SOCK_SEQPACKET",
 	}
+	opened = &group{
+		title:    "One open file, by a program that nobody changed: from the stopped open until it was closed",
+		baseline: "raw: transparent open",
+	}
 	connection = &group{
 		title:    "One connection to an echo service with a program for each connection, on loopback",
 		baseline: "raw: accept, clone3, exec",
@@ -290,6 +294,22 @@ var table = []*benchCase{
 		group: granted, name: "open of a grant, eight at once", ours: true,
 		isolation: "the same, asked by eight components at once: time for each",
 		command:   oursGrant("-clients", "8"),
+	},
+
+	{
+		group: opened, name: "raw: transparent open",
+		isolation: "user notification and ADDFD|SEND; two processes on cores of the scheduler's choice; the path is compared with the only one",
+		command:   onOneFile("notify"),
+	},
+	{
+		group: opened, name: "transparent open", ours: true,
+		isolation: "the opener is a worker; the monitor finds the grant, opens it beneath its root, looks at what it is, and tells the supervisor",
+		command:   oursGrant("-transparent"),
+	},
+	{
+		group: opened, name: "transparent open, eight at once", ours: true,
+		isolation: "the same by eight components at once: time for each",
+		command:   oursGrant("-transparent", "-clients", "8"),
 	},
 
 	{

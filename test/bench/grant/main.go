@@ -1,10 +1,11 @@
 // Command grant measures how long a worker waits for a descriptor that it asks the monitor for. It runs an application
 // whose components ask, in C, for one granted file.
 //
-//	grant N FILE -sandbox FILE -asker FILE [-clients K]
+//	grant N FILE -sandbox FILE -asker FILE [-clients K] [-transparent]
 //
 // It prints N samples in nanoseconds, one a line, each from the request until the descriptor is there and closed. With
-// -clients K, as many components ask at once, N times together, and a sample is the whole time divided by N.
+// -clients K, as many components ask at once, N times together, and a sample is the whole time divided by N. With
+// -transparent they open the file by its path instead of asking for it.
 package main
 
 import (
@@ -32,6 +33,7 @@ type settings struct {
 	File           string
 	Sandbox, Asker string
 	Clients        int
+	Transparent    bool
 }
 
 func main() {
@@ -84,6 +86,7 @@ func parse(arguments []string) (*settings, error) {
 	f.StringVar(&s.Sandbox, "sandbox", "", "bin/sandbox")
 	f.StringVar(&s.Asker, "asker", "", "the compiled asker/asker.c")
 	f.IntVar(&s.Clients, "clients", 1, "components that ask at once")
+	f.BoolVar(&s.Transparent, "transparent", false, "open the file by its path")
 	if err := f.Parse(arguments[3:]); err != nil {
 		return nil, err
 	}
@@ -104,8 +107,9 @@ grants:
 components:
 {{- range .Names}}
   {{.}}:
-    command: [{{quote $.Asker}}, "{{$.Each}}", "{{$.Start}}"]
+    command: [{{quote $.Asker}}, "{{$.Each}}", "{{$.Start}}"{{if $.Transparent}}, {{quote $.File}}{{end}}]
     grants: [file: {at-start: false}]
+    transparent: {{$.Transparent}}
     output: inherit
     restart: never
 {{- end}}

@@ -1,10 +1,12 @@
-/* asker N START: a component that asks for the same granted file again and again, with the C client.
+/* asker N START [PATH]: a component that asks for the same granted file again and again, with the C client, or opens it
+   by its path, as a program that nobody changed.
 
    Prints N samples in nanoseconds, each from just before the request until the descriptor is there and closed. With
    START, nanoseconds of CLOCK_MONOTONIC, it waits until then, so that several askers begin at once, and prints one line:
    when it began and when it ended. */
 #include "bulkhead.h"
 
+#include <fcntl.h>
 #include <time.h>
 
 static int64_t now(void)
@@ -20,11 +22,13 @@ static _Noreturn void die(const char *what)
 	exit(1);
 }
 
+static const char *path;
+
 static void one(struct bulkhead *b)
 {
-	int fd = bulkhead_open(b, "file", "", 0, 0);
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : bulkhead_open(b, "file", "", 0, 0);
 	if (fd < 0)
-		die("ask for the file");
+		die("get the file");
 	close(fd);
 }
 
@@ -45,8 +49,9 @@ int main(int argc, char **argv)
 {
 	struct bulkhead b;
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
+	path = argv[3];
 	long n = atol(argv[1]);
 	int64_t start = strtoll(argv[2], NULL, 10);
 	if (n < 1)
