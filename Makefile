@@ -71,10 +71,14 @@ $(LIBEXEC)/stub: sandbox/stub/stub.c
 	$(MUSL) $(CFLAGS_C) -o $@ $<
 
 $(LIBEXEC)/sweeper: broker/sweeper/sweeper.c
-$(LIBEXEC)/keeper: broker/keeper/keeper.c
-$(LIBEXEC)/sweeper $(LIBEXEC)/keeper:
 	@mkdir -p $(LIBEXEC)
 	$(MUSL) $(CFLAGS_C) -o $@ $<
+
+# The keeper names the calls that it ends a monitor for.
+$(LIBEXEC)/keeper: broker/keeper/keeper.c
+	@mkdir -p $(LIBEXEC) build
+	echo '#include <asm/unistd.h>' | $(MUSL) $(CFLAGS_C) -E -dM - | sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' > build/names.h
+	$(MUSL) $(CFLAGS_C) -Ibuild -o $@ $<
 
 .PHONY: install
 install: build ## install below PREFIX (/usr/local)

@@ -25,7 +25,7 @@ func CompileFilters(p *plan.Plan) error {
 		if len(c.Syscalls.Program) != 0 {
 			continue
 		}
-		program, err := compileFilter(c.Syscalls)
+		program, err := CompileFilter(c.Syscalls)
 		if err != nil {
 			return fmt.Errorf("compile the system call filter of component %q: %w", c.Name, err)
 		}
@@ -60,7 +60,8 @@ var comparisons = map[plan.Comparison]seccomp.ScmpCompareOp{
 	plan.MaskedEqual:    seccomp.CompareMaskedEqual,
 }
 
-func compileFilter(s plan.Syscalls) ([]byte, error) {
+// CompileFilter compiles one filter.
+func CompileFilter(s plan.Syscalls) ([]byte, error) {
 	program, err := assemble(s)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ package handover
 const (
 	OrderBuild = 1 // with the builder's socket and a copy of the sweeper's pipe
 	OrderSweep = 2 // with the other end of a sweeper's pipe, and the lock
+	OrderWatch = 3 // with the listener of the monitor's own filter; it has no answer
 
 	OrderSize  = 8
 	AnswerSize = 16

@@ -239,6 +239,8 @@ func (i *Inspector) lookAtComponents(a *Application, depth Depth) {
 		}
 		if c.plan != nil {
 			c.Drift = i.drift(a, c, depth)
+		} else if c.Name == "monitor" {
+			c.Drift = i.monitorDrift(a, c)
 		}
 		if p := c.program(); p != nil {
 			if c.plan != nil && depth >= Full && i.kernel.Landlock > 0 {

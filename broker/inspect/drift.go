@@ -34,6 +34,7 @@ func (i *Inspector) drift(a *Application, c *Component, depth Depth) []Drift {
 		d.process(p)
 		if !p.ofInit() {
 			d.program(p)
+			d.supervisorDrift(p)
 		}
 	}
 	d.told()

@@ -181,12 +181,12 @@ func (i *Inspector) landlock() string {
 	return "unknown: the kernel does not tell whether a process has a Landlock domain"
 }
 
-// dumpable is read off the owner of /proc/PID: the kernel gives the files of a
-// process that is not dumpable to root (proc(5)). Root's own look the same
+// dumpable is read off the owner of a file in /proc/PID: the kernel gives those of
+// a process that is not dumpable to root, but for the directory (proc(5)). Root's own look the same
 // either way.
 func dumpable(p *Process) string {
 	var st unix.Stat_t
-	if p.Identity.UIDs[1] == 0 || unix.Stat(procPath(p.PID, "."), &st) != nil {
+	if p.Identity.UIDs[1] == 0 || unix.Stat(procPath(p.PID, "environ"), &st) != nil {
 		return "unknown"
 	}
 	if st.Uid == p.Identity.UIDs[1] {

@@ -8,6 +8,9 @@
  * over what is fetched from: sockets and pipes. Each program becomes the
  * monitor's own child (CLONE_PARENT), which waits for it as if it had forked.
  *
+ * It also watches the calls of the monitor, whose filter stops every one that a
+ * monitor does not make: such a monitor is killed, and the call is named.
+ *
  * Ends with 0 when the monitor is gone, and with 1 when that says something
  * that it never says.
  */
@@ -15,10 +18,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -30,6 +36,7 @@ enum { MONITOR_FD = 3, PLAN_FD = 4 };
 enum {
 	ORDER_BUILD = 1, /* with the builder's socket and a copy of the sweeper's pipe */
 	ORDER_SWEEP = 2, /* with the other end of a sweeper's pipe, and the lock */
+	ORDER_WATCH = 3, /* with the listener of the monitor's filter; it has no answer */
 };
 
 struct order { uint32_t what, id; };
@@ -42,6 +49,11 @@ static _Noreturn void die(const char *what)
 	dprintf(2, "sandbox: keeper: %s: %s\n", what, strerror(errno));
 	_exit(1);
 }
+
+/* The names of the calls, out of the kernel's headers; see the Makefile. */
+static const char *const names[] = {
+#include "names.h"
+};
 
 /* Reads one order with its descriptors. */
 static struct order next_order(int fds[FDS_IN_ORDER])
@@ -65,9 +77,13 @@ static struct order next_order(int fds[FDS_IN_ORDER])
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	errno = EPROTO;
 	if (n != sizeof o || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !c || c->cmsg_level != SOL_SOCKET
-	    || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(FDS_IN_ORDER * sizeof(int)))
+	    || c->cmsg_type != SCM_RIGHTS || o.what < ORDER_BUILD || o.what > ORDER_WATCH)
 		die("read an order");
-	memcpy(fds, CMSG_DATA(c), FDS_IN_ORDER * sizeof(int));
+	int count = o.what == ORDER_WATCH ? 1 : 2;
+	if (c->cmsg_len != CMSG_LEN(count * sizeof(int)))
+		die("read an order");
+	fds[1] = -1;
+	memcpy(fds, CMSG_DATA(c), count * sizeof(int));
 	return o;
 }
 
@@ -113,6 +129,53 @@ static void answer(struct order o, long pid, int pidfd)
 	sendmsg(MONITOR_FD, &message, MSG_NOSIGNAL);
 }
 
+/* The process that the socket comes from: the launcher, which becomes the
+ * monitor. It is this one's parent or gone, so the number is its own. */
+static int open_monitor(void)
+{
+	struct ucred creator;
+	socklen_t size = sizeof creator;
+
+	if (getsockopt(MONITOR_FD, SOL_SOCKET, SO_PEERCRED, &creator, &size) < 0)
+		die("find the monitor");
+	int pidfd = syscall(SYS_pidfd_open, creator.pid, 0);
+	if (pidfd < 0 || getppid() != creator.pid)
+		_exit(0);
+	return pidfd;
+}
+
+/* Ends a monitor that made a call which it never makes. It waits in that call
+ * until it is dead. */
+static void strike(int listener, int monitor)
+{
+	struct seccomp_notif call = { 0 };
+
+	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
+		return; /* it is dead */
+	syscall(SYS_pidfd_send_signal, monitor, SIGKILL, NULL, 0);
+	unsigned nr = call.data.nr;
+	const char *name = nr < sizeof names / sizeof *names && names[nr] ? names[nr] : "unknown";
+	dprintf(2, "sandbox: keeper: the monitor made a system call that is none of a monitor's, and is ended: %s (%u) with %#llx, %#llx, %#llx\n",
+		name, nr, (unsigned long long)call.data.args[0], (unsigned long long)call.data.args[1], (unsigned long long)call.data.args[2]);
+}
+
+static void obey(struct order o, const int *fds, char **builder, char **sweeper)
+{
+	int pidfd = -1;
+	struct clone_args arguments = { .flags = CLONE_PARENT | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd };
+
+	long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+	if (pid == 0 && o.what == ORDER_BUILD)
+		run(builder, (int[]){ fds[0], PLAN_FD, fds[1] }, 3);
+	if (pid == 0)
+		run(sweeper, fds, 2);
+	answer(o, pid, pidfd);
+	if (pidfd >= 0)
+		close(pidfd);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(int argc, char **argv)
 {
 	char **builder = argv + 1, **sweeper = NULL;
@@ -139,23 +202,24 @@ int main(int argc, char **argv)
 	if (fcntl(MONITOR_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(PLAN_FD, F_SETFD, FD_CLOEXEC) < 0)
 		die("find the monitor's socket and the plan");
 
+	int monitor = open_monitor();
+	struct pollfd sources[2] = { { MONITOR_FD, POLLIN, 0 }, { -1, POLLIN, 0 } };
 	for (;;) {
-		int fds[FDS_IN_ORDER], pidfd = -1;
+		if (poll(sources, 2, -1) < 0 && errno != EINTR)
+			die("wait for orders");
+		if (sources[1].revents & POLLIN)
+			strike(sources[1].fd, monitor);
+		else if (sources[1].revents)
+			sources[1].fd = -1; /* nobody has the filter any more */
+		if (!sources[0].revents)
+			continue;
+		int fds[FDS_IN_ORDER];
 		struct order o = next_order(fds);
-		if (o.what != ORDER_BUILD && o.what != ORDER_SWEEP) {
-			errno = EPROTO;
-			die("read an order");
-		}
-		struct clone_args arguments = { .flags = CLONE_PARENT | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd };
-		long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-		if (pid == 0 && o.what == ORDER_BUILD)
-			run(builder, (int[]){ fds[0], PLAN_FD, fds[1] }, 3);
-		if (pid == 0)
-			run(sweeper, fds, 2);
-		answer(o, pid, pidfd);
-		if (pidfd >= 0)
-			close(pidfd);
-		for (int i = 0; i < FDS_IN_ORDER; i++)
-			close(fds[i]);
+		if (o.what != ORDER_WATCH)
+			obey(o, fds, builder, sweeper);
+		else if (sources[1].fd < 0)
+			sources[1].fd = fds[0];
+		else
+			close(fds[0]);
 	}
 }

@@ -4,6 +4,7 @@
 //	directory.go  the application's directory, its lock, and the sweeper
 //	keeper.go     who executes for the monitor, which may not
 //	listen.go     granted listening sockets
+//	shed.go       what the monitor does not keep
 //	launch.go     the order of it all
 package launch
 
@@ -17,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/confine"
 	"bulkhead/broker/handover"
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox"
@@ -236,6 +238,9 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 		return err
 	}
 	h.Keeper, h.KeeperPid = d.keeper, d.keeperPid
+	if h.Filter, err = sandbox.CompileFilter(confine.Filter(p, os.Getpid())); err != nil {
+		return fmt.Errorf("compile the monitor's own filter: %w", err)
+	}
 	keep := []*int{&h.Lock, &h.Sweeper, &h.Keeper, &h.Control, &h.Status}
 	for _, fd := range []*int{&h.Notify, &h.Ready, &h.Allowed, &h.Refusals, &h.Outside} {
 		if *fd >= 0 {
@@ -296,6 +301,9 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 	}
 	unix.CloseOnExec(planFD)
 	unix.CloseOnExec(handoverFD)
+	if err := shed(confine.Capabilities(p)); err != nil {
+		return fmt.Errorf("take from the monitor what it does not need: %w", err)
+	}
 	err = unix.Exec(programs.Monitor, []string{"sandbox: " + p.Application}, nil)
 	return fmt.Errorf("execute the monitor %s: %w", programs.Monitor, err)
 }

@@ -35,7 +35,8 @@ func (m *Monitor) watchKeeper() error {
 	return m.loop.add(m.keeper.socket, unix.EPOLLIN, func(uint32) { m.keeperSays() })
 }
 
-// order has the keeper execute a program. The descriptors stay the caller's.
+// order tells the keeper what to do; then gets the program that it executed,
+// where it does. The descriptors stay the caller's.
 func (m *Monitor) order(what uint32, then func(child, error), fds ...int) error {
 	if m.keeper.socket < 0 {
 		return fmt.Errorf("order the keeper: it has ended: %w", unix.EPIPE)
@@ -46,7 +47,9 @@ func (m *Monitor) order(what uint32, then func(child, error), fds ...int) error 
 	if err := send(m.keeper.socket, b, fds); err != nil {
 		return fmt.Errorf("order the keeper: %w", err)
 	}
-	m.keeper.waiting[m.keeper.last] = then
+	if then != nil {
+		m.keeper.waiting[m.keeper.last] = then
+	}
 	return nil
 }
 

@@ -43,6 +43,7 @@
 //	end.go         taking everything down
 //	sweeper.go     who removes what is left, also of this process
 //	keeper.go      who executes programs, which this process may not
+//	confine.go     the walls round this process itself
 package monitor
 
 import (
@@ -135,6 +136,9 @@ func Run() (int, error) {
 	// The heap is small and stays so: let it be collected early rather than
 	// grow to the runtime's usual minimum.
 	debug.SetGCPercent(50)
+	if err := hide(); err != nil {
+		return 125, err
+	}
 	h, p, err := handover.Read()
 	if err != nil {
 		return 125, err
@@ -208,7 +212,10 @@ func (m *Monitor) start() error {
 	if err := m.startSupervisor(); err != nil {
 		return err
 	}
-	return m.openDoors()
+	if err := m.openDoors(); err != nil {
+		return err
+	}
+	return m.confine()
 }
 
 // closeOnExec marks everything that came through the launcher's exec. The

@@ -32,7 +32,13 @@ func Run() int {
 	// The heap is a few hundred kilobytes: without a smaller step the
 	// collector would let it grow to 4 MiB before it runs for the first time.
 	debug.SetGCPercent(50)
-	status, err := run()
+	// What it has in memory, output and environments, is in no core dump, and
+	// no other process of its user's looks at it.
+	err := os.NewSyscallError("become undumpable", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+	status := 125
+	if err == nil {
+		status, err = run()
+	}
 	if err != nil {
 		file(fdNotes).Write([]byte("sandbox: supervisor: " + err.Error() + "\n"))
 	}

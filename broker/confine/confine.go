@@ -1,0 +1,86 @@
+// Package confine says which walls stand round the monitor itself: the
+// capabilities and the system calls that a plan makes it need, each with its
+// reason. The launcher builds them, the monitor makes sure of them, and
+// sandbox inspect compares them with what the kernel says.
+//
+//	capability.go  the table of capabilities
+//	call.go        the table of system calls
+//
+// A monitor that makes a call which is not in the table is killed by the
+// keeper, who says which call it was. To let it make one more is one line here.
+package confine
+
+import (
+	"os"
+	"strings"
+
+	"bulkhead/policy/plan"
+)
+
+// condition says whether a plan needs a line of a table; nil is always.
+type condition func(*plan.Plan) bool
+
+func (c condition) holds(p *plan.Plan) bool { return c == nil || c(p) }
+
+// granted says whether the plan has a grant that f says yes to.
+func granted(f func(*plan.Grant) bool) condition {
+	return func(p *plan.Plan) bool {
+		for i := range p.Grants {
+			if f(&p.Grants[i]) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// component says whether the plan has a component that f says yes to.
+func component(f func(*plan.Component) bool) condition {
+	return func(p *plan.Plan) bool {
+		for i := range p.Components {
+			if f(&p.Components[i]) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func either(all ...condition) condition {
+	return func(p *plan.Plan) bool {
+		for _, c := range all {
+			if c.holds(p) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// The conditions of both tables.
+var (
+	opensFiles = granted(func(g *plan.Grant) bool {
+		return g.Kind == plan.GrantFile || g.Kind == plan.GrantDirectory || g.Kind == plan.GrantDevice
+	})
+	writesFiles = granted(func(g *plan.Grant) bool {
+		return g.Kind != plan.GrantListen && g.Kind != plan.GrantConnect && (g.Create || g.Access&^plan.Read != 0)
+	})
+	appends    = granted(func(g *plan.Grant) bool { return g.Access&plan.Append != 0 })
+	makesFiles = granted(func(g *plan.Grant) bool {
+		return g.Create || g.Kind == plan.GrantDirectory && g.Access&plan.Write != 0
+	})
+	connectsUnix = granted(func(g *plan.Grant) bool {
+		return g.Kind == plan.GrantConnect && strings.HasPrefix(g.Network, "unix")
+	})
+	logs          condition = func(p *plan.Plan) bool { return len(p.Logs) > 0 }
+	notifies                = component(func(c *plan.Component) bool { return c.Life.Ready.Kind == plan.ReadyNotify || c.Life.Watchdog > 0 })
+	files                   = component(func(c *plan.Component) bool { return c.TransparentFiles })
+	splits                  = component(func(c *plan.Component) bool { return len(c.Splits) > 0 || len(c.Replaces) > 0 })
+	becomes                 = either(connectsUnix, files)
+	secretProgram           = component(func(c *plan.Component) bool {
+		// The kernel lets nobody look at a process whose program its user
+		// may execute but not read, save with CAP_SYS_PTRACE (execve(2)).
+		st, err := os.Stat(c.Program)
+		return err == nil && st.Mode()&0o004 == 0
+	})
+)
