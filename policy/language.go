@@ -133,7 +133,7 @@ type WorkerSettings struct {
 type PassSetting struct {
 	Position    plan.Position
 	Arguments   PassRule `key:"arguments" doc:"all (the default), none, or patterns of which each argument must match one."`
-	Environment PassRule `key:"environment" doc:"all (the default), none, or patterns of names. Variables that steer the dynamic linker pass only where a pattern without * and ? names them."`
+	Environment PassRule `key:"environment" doc:"all (the default), none, or patterns of names. Variables that steer the dynamic linker or an interpreter pass only where a pattern without * and ? names them."`
 	Descriptors []Text   `key:"descriptors" values:"files|pipes|sockets|devices|memory|events|none" single:"true" whole:"true" doc:"Kinds of descriptors, passed at the same numbers; the default is files, pipes, sockets and devices."`
 	Directories []Text   `key:"directories" kind:"path" single:"true" doc:"Directories whose descriptors may pass too."`
 }

@@ -90,6 +90,16 @@ func (l *rightList) program() {
 		}
 		l.add("program", "may-start "+name, "may start workers of "+name, at)
 	}
+	for _, replaced := range c.Replaces {
+		text := "runs in the place of " + replaced.Path
+		if replaced.Program != replaced.Path {
+			text += ", by " + replaced.Program
+		}
+		l.add("program", "replaces "+replaced.Path, text, l.source.Replaces[0].Path.Position)
+	}
+	if c.Start == plan.OnExec {
+		l.passes()
+	}
 	l.add("program", "directory", "starts in "+c.Directory, l.source.Directory.Position).detail = true
 	if c.Log != "" {
 		l.log()
@@ -97,6 +107,40 @@ func (l *rightList) program() {
 	if c.Output == plan.OutputInherit {
 		l.add("program", "output", "has the launcher's own terminal or files as input and output", l.source.Output.Position)
 	}
+}
+
+// passes says what the callers of an on-exec component choose for it.
+func (l *rightList) passes() {
+	p, s := &l.component.Pass, &l.source.Pass
+	l.add("program", "arguments", "takes over "+passText("argument", p.Arguments)+" of its callers", s.Arguments.Position)
+	l.add("program", "environment", "takes over "+passText("variable", p.Environment)+" of its callers", s.Environment.Position)
+	var kinds []string
+	for i, kind := range plan.PassWords {
+		if p.Descriptors>>i&1 == 1 {
+			kinds = append(kinds, kind)
+		}
+	}
+	text, at := "no descriptor", s.Position
+	if len(kinds) > 0 {
+		text = "descriptors of " + list(kinds, "and")
+	}
+	if len(s.Descriptors) > 0 {
+		at = s.Descriptors[0].Position
+	}
+	l.add("program", "descriptors", "takes over "+text+" of its callers", at).bits = uint64(p.Descriptors)
+	for i, directory := range p.Directories {
+		l.add("program", "directory "+directory, "takes over descriptors of the directory "+directory, s.Directories[i].Position)
+	}
+}
+
+func passText(what string, patterns []string) string {
+	switch {
+	case len(patterns) == 0:
+		return "no " + what + "s"
+	case len(patterns) == 1 && patterns[0] == "*":
+		return "all " + what + "s"
+	}
+	return what + "s like " + list(patterns, "and")
 }
 
 func (l *rightList) identity() {

@@ -154,13 +154,16 @@ func (t *rootTree) aside(real string) string {
 // is not among them: a program can be told to load code from it.
 const passDefault = plan.PassFiles | plan.PassPipes | plan.PassSockets | plan.PassDevices
 
-// steering are the variables that ld.so and libc ignore in programs with more
-// rights than their caller (ld.so(8), "secure-execution mode"; glibc,
-// sysdeps/generic/unsecvars.h): with them the caller would choose what code a
-// helper loads.
+// steering are the variables by which a caller would choose what code a helper
+// loads: what ld.so and libc ignore in programs with more rights than their
+// caller (ld.so(8), "secure-execution mode"; glibc, unsecvars.h), and what
+// interpreters read before their script (sudoers(5), env_delete).
 var steering = []string{
 	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LD_*", "LOCALDOMAIN", "LOCPATH",
 	"MALLOC_*", "NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR",
+	"BASHOPTS", "BASH_ENV", "BASH_FUNC_*", "ENV", "FPATH", "GLOBIGNORE", "IFS", "PS4", "SHELLOPTS", "ZDOTDIR",
+	"JAVA_TOOL_OPTIONS", "LUA_*", "NODE_OPTIONS", "NODE_PATH", "PERL5*", "PERLIO*", "PERLLIB", "PHPRC", "PHP_INI_SCAN_DIR",
+	"PYTHON*", "RUBYLIB", "RUBYOPT",
 }
 
 // pass says what reaches an on-exec component from its callers.

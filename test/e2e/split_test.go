@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -117,13 +118,31 @@ components:
 	a.Stop()
 }
 
-// compile makes a static program of C source into the application's directory.
-func (a *Application) compile(source string, names ...string) {
+// compiled is split/parent.c as a static program, made once.
+var compiled = sync.OnceValues(func() ([]byte, error) {
+	directory, err := os.MkdirTemp("", "split-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(directory)
+	program := filepath.Join(directory, "parent")
+	if out, err := exec.Command("musl-gcc", "-std=gnu11", "-O1", "-static", "-s", "-o", program, "split/parent.c").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compile split/parent.c: %w\n%s", err, out)
+	}
+	return os.ReadFile(program)
+})
+
+// compile puts the parent of these tests into the application's directory,
+// under several names.
+func (a *Application) compile(names ...string) {
 	a.t.Helper()
+	program, err := compiled()
+	if err != nil {
+		a.t.Fatal(err)
+	}
 	for _, name := range names {
-		out, err := exec.Command("musl-gcc", "-std=gnu11", "-O1", "-static", "-o", filepath.Join(a.Dir, name), source).CombinedOutput()
-		if err != nil {
-			a.t.Fatalf("compile %s: %v\n%s", source, err, out)
+		if err := os.Chmod(a.File(name, string(program)), 0o755); err != nil {
+			a.t.Fatal(err)
 		}
 	}
 }
@@ -144,7 +163,7 @@ func untimed(t *testing.T, lines []string) []string {
 func TestSplitIsLikeExec(t *testing.T) {
 	cases := []string{"statuses", "ways", "inheritance", "pids", "signals", "stops", "killed", "pipeline", "orphans"}
 	a := New(t, "split-like")
-	a.compile("split/parent.c", "parent", "bare", "helper")
+	a.compile("parent", "bare", "helper")
 	var policy strings.Builder
 	policy.WriteString(`
 application: {{NAME}}
@@ -178,7 +197,7 @@ components:
 // Some never do.
 func TestSplitDescriptors(t *testing.T) {
 	a := New(t, "split-kinds")
-	a.compile("split/parent.c", "parent", "few", "many")
+	a.compile("parent", "few", "many")
 	a.File("named/file", "")
 	a.Write(`
 application: {{NAME}}
@@ -223,7 +242,7 @@ func parents(name string, helpers ...string) string {
 // What a parent that was taken over may try, and what waits for its turn.
 func TestSplitClaims(t *testing.T) {
 	a := New(t, "split-claims")
-	a.compile("split/parent.c", "parent", "helper", "other")
+	a.compile("parent", "helper", "other")
 	a.Write(`
 application: {{NAME}}
 components:
@@ -283,7 +302,7 @@ func (a *Application) stubOf(component string) Process {
 // A stub that says what none says costs its caller, and nobody else.
 func TestSplitGarbage(t *testing.T) {
 	a := New(t, "split-garbage")
-	a.compile("split/parent.c", "parent", "helper", "calm")
+	a.compile("parent", "helper", "calm")
 	a.Write(`
 application: {{NAME}}
 components:
@@ -366,7 +385,7 @@ func TestSplitKills(t *testing.T) {
 	} {
 		t.Run(victim.name, func(t *testing.T) {
 			a := New(t, "split-kills")
-			a.compile("split/parent.c", "parent", "helper")
+			a.compile("parent", "helper")
 			a.Write(`
 application: {{NAME}}
 components:
@@ -392,4 +411,63 @@ components:
 			a.Stop()
 		})
 	}
+}
+
+// A parent and its helper share what both their policies name, and no more.
+func TestSplitShares(t *testing.T) {
+	for _, shared := range []struct {
+		name, files string
+		want        []string
+	}{
+		{"named", `files: {write: "{{DIR}}/named"},`, []string{
+			"connect: exited with 0", "it said: hello",
+			"memory: exited with 0", "it wrote: 42",
+		}},
+		{"not named", "", []string{
+			"connect: No such file or directory", "connect: exited with 0", "it said: ",
+			"memory: No such file or directory", "memory: exited with 0", "it wrote: 0",
+		}},
+	} {
+		t.Run(shared.name, func(t *testing.T) {
+			a := New(t, "split-shares")
+			a.compile("parent", "helper")
+			named := filepath.Join(a.Dir, "named")
+			if err := os.Mkdir(named, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(named, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			a.Write(`
+application: {{NAME}}
+components:
+  helper: {start: on-exec, replaces: "{{DIR}}/helper", ` + shared.files + ` syscalls: ["@network-io", "@ipc"]}
+` + strings.ReplaceAll(parents("shares", "helper"), "read: {path", "write: {path") + `    syscalls: ["@network-io", "@ipc"]
+`).Run()
+			a.eventually("it is over", func() bool { return slices.Contains(a.Lines("parent-helper"), "end of shares") })
+			expectLines(t, a.Lines("parent-helper"),
+				append(shared.want, "segment: made", "segment: not there", "segment: exited with 0", "end of shares")...)
+			a.Stop()
+		})
+	}
+}
+
+// A daemon that executes itself finds another component in its own place.
+func TestSplitItself(t *testing.T) {
+	a := New(t, "split-itself")
+	a.compile("parent")
+	a.Write(`
+application: {{NAME}}
+components:
+  daemon:
+    command: ["{{DIR}}/parent", parent, pids, "{{DIR}}/parent"]
+    may-start: [session]
+    restart: never
+  session: {start: on-exec, replaces: "{{DIR}}/parent"}
+`).Run()
+	a.eventually("it is over", func() bool { return slices.Contains(a.Lines("daemon"), "end of pids") })
+	expectLines(t, a.Lines("daemon"),
+		"it knows its pid: yes", "pid: exited with 0", "it knows its pid: yes", "pid: exited with 0",
+		"it knows its pid: yes", "pid: exited with 0", "end of pids")
+	a.Stop()
 }

@@ -20,7 +20,9 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -96,6 +98,22 @@ static int be_helper(int argc, char **argv)
 	else if (!strcmp(verb, "die")) {
 		raise(atoi(argv[2]));
 		sleep(10);
+	} else if (!strcmp(verb, "connect")) {
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		struct sockaddr_un a = { .sun_family = AF_UNIX };
+		snprintf(a.sun_path, sizeof a.sun_path, "%s", argv[2]);
+		if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0)
+			printf("connect: %s\n", strerror(errno));
+		else
+			(void)!write(fd, "hello", 5);
+	} else if (!strcmp(verb, "memory")) {
+		int *shared, fd = open(argv[2], O_RDWR);
+		if (fd < 0 || (shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
+			printf("memory: %s\n", strerror(errno));
+		else
+			*shared = 42;
+	} else if (!strcmp(verb, "segment")) {
+		printf("segment: %s\n", shmget(1234, 4096, 0600) < 0 ? "not there" : "there");
 	} else if (!strcmp(verb, "sleep"))
 		sleep(1000);
 	else if (!strcmp(verb, "short"))
@@ -506,6 +524,34 @@ static void claims(void)
 	end("afterwards", RUN(-1, "exit", "6"));
 }
 
+/* What the policy of both names is shared: a socket and memory in a directory. */
+static void shares(void)
+{
+	char path[200], b[16] = "";
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/socket", getenv("NAMED"));
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	umask(0);
+	if (bind(listener, (struct sockaddr *)&a, sizeof a) < 0 || listen(listener, 5) < 0)
+		perror("socket");
+	end("connect", RUN(-1, "connect", a.sun_path));
+	struct pollfd p = { listener, POLLIN, 0 };
+	if (poll(&p, 1, 0) == 1) {
+		int fd = accept(listener, NULL, NULL);
+		(void)!read(fd, b, sizeof b - 1);
+	}
+	printf("it said: %s\n", b);
+	snprintf(path, sizeof path, "%s/memory", getenv("NAMED"));
+	int fd = open(path, O_RDWR | O_CREAT, 0666), *shared;
+	(void)!ftruncate(fd, 4096);
+	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	end("memory", RUN(-1, "memory", path));
+	printf("it wrote: %d\n", *shared);
+	printf("segment: %s\n", shmget(1234, 4096, IPC_CREAT | 0666) < 0 ? strerror(errno) : "made");
+	end("segment", RUN(-1, "segment"));
+	unlink(a.sun_path);
+}
+
 static void waits(void)
 {
 	end("sleeper", RUN(-1, "sleep"));
@@ -527,7 +573,7 @@ int main(int argc, char **argv)
 	static const struct { const char *name; void (*run)(void); } cases[] = {
 		{ "statuses", statuses }, { "ways", ways }, { "inheritance", inheritance }, { "pids", pids },
 		{ "signals", signals }, { "stops", stops }, { "killed", killed }, { "pipeline", pipeline },
-		{ "orphans", orphans }, { "kinds", kinds }, { "claims", claims }, { "forever", forever }, { "waits", waits },
+		{ "orphans", orphans }, { "kinds", kinds }, { "claims", claims }, { "forever", forever }, { "waits", waits }, { "shares", shares },
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc != 4 || strcmp(argv[1], "parent"))
