@@ -56,6 +56,7 @@ const threadFlags = 0x50f00 | unix.CLONE_SETTLS
 const (
 	notifIDValid = 0x40082102 // SECCOMP_IOCTL_NOTIF_ID_VALID
 	notifAddFD   = 0x40182103 // SECCOMP_IOCTL_NOTIF_ADDFD
+	notifFlags   = 0x40082104 // SECCOMP_IOCTL_NOTIF_SET_FLAGS, Linux 6.6
 )
 
 // table is every call that the monitor may make, once it has started. pid is
@@ -87,7 +88,7 @@ func table(pid int) []group {
 		{"an append grant's guard", eachWhen(appends, "ftruncate", "fallocate")},
 		{"workers", concat(
 			each("pidfd_open", "pidfd_send_signal", "pidfd_getfd", "process_vm_readv", "wait4", "waitid"),
-			with("ioctl", 1, unix.SECCOMP_IOCTL_NOTIF_RECV, unix.SECCOMP_IOCTL_NOTIF_SEND, notifIDValid, notifAddFD)),
+			with("ioctl", 1, unix.SECCOMP_IOCTL_NOTIF_RECV, unix.SECCOMP_IOCTL_NOTIF_SEND, notifIDValid, notifAddFD, notifFlags)),
 		},
 		{"what an exec brings along", eachWhen(splits, "prlimit64", "getpriority", "memfd_create", "pwrite64")},
 		{"another user's name", concat(
