@@ -1,7 +1,10 @@
 package monitor
 
 import (
+	"cmp"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -20,8 +23,9 @@ import (
 
 const (
 	// maximumStandIns bounds those of one component. They are inodes of a
-	// tmpfs, which the machine shares.
+	// tmpfs, which the machine shares. When there are more, so many make room.
 	maximumStandIns = 4096
+	fewStandIns     = 256
 	// maximumDepth bounds how deep they go: the sweeper takes them down with
 	// a descriptor for each level.
 	maximumDepth = 128
@@ -91,6 +95,7 @@ func (f *files) standIn(t *territory, all []stand) (unix.Stat_t, syscall.Errno) 
 	}
 	defer unix.Close(root)
 	for _, s := range all {
+		f.used(t, s.path)
 		if s.link != "" {
 			if errno := f.standInLink(root, s); errno != 0 {
 				return st, errno
@@ -182,11 +187,53 @@ func (f *files) standInLink(root int, s stand) syscall.Errno {
 	return 0
 }
 
+// standInName is a stand-in's place: the directory that stands for the granted
+// one, and the name beneath.
+type standInName struct{ top, name string }
+
+// used notes that a stand-in and those that it is in are asked for now.
+func (f *files) used(t *territory, name string) {
+	if f.lastUse == nil {
+		f.lastUse = map[standInName]uint64{}
+	}
+	f.uses++
+	for ; name != "" && name != "."; name = path.Dir(name) {
+		f.lastUse[standInName{t.standIn, name}] = f.uses
+	}
+}
+
+// room makes sure that one more stand-in may be made. Those that were asked for
+// longest ago go. A program that has one of them open still, or as its working
+// directory, finds that it was removed.
 func (f *files) room() syscall.Errno {
+	if f.standIns < maximumStandIns {
+		return 0
+	}
+	oldest := slices.Collect(maps.Keys(f.lastUse))
+	slices.SortFunc(oldest, func(a, b standInName) int { return cmp.Compare(f.lastUse[a], f.lastUse[b]) })
+	// What is in a stand-in was asked for when it was, or earlier: it has gone
+	// before, or goes along.
+	for _, s := range oldest[:min(fewStandIns, len(oldest))] {
+		delete(f.lastUse, s)
+		f.remove(s)
+	}
 	if f.standIns >= maximumStandIns {
 		return unix.ENFILE
 	}
 	return 0
+}
+
+func (f *files) remove(s standInName) {
+	root, err := unix.Open(s.top, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(root)
+	directory, last := path.Split(s.name)
+	if fd, errno := openStandIn(root, strings.TrimRight(directory, "/")); errno == 0 {
+		f.removeStandIn(fd, last)
+		unix.Close(fd)
+	}
 }
 
 // movedStandIn follows a rename: what is open of the directory keeps standing
@@ -219,23 +266,25 @@ func (f *files) movedStandIn(from, to *spot) {
 		return
 	}
 	f.removeStandIn(newDirectory, newName)
-	unix.Renameat(oldDirectory, oldName, newDirectory, newName)
+	if unix.Renameat(oldDirectory, oldName, newDirectory, newName) != nil {
+		return
+	}
+	before, after := strings.TrimRight(from.path, "/"), strings.TrimRight(to.path, "/")
+	for s, use := range maps.Clone(f.lastUse) {
+		if rest, ok := strings.CutPrefix(s.name, before); ok && s.top == from.standIn && (rest == "" || rest[0] == '/') {
+			delete(f.lastUse, s)
+			f.lastUse[standInName{to.standIn, after + rest}] = use
+		}
+	}
 }
 
 // goneStandIn follows the removal of a directory: its descriptors stand for
 // what is gone.
 func (f *files) goneStandIn(at *spot) {
-	if at.standIn == "" {
-		return
-	}
-	root, err := unix.Open(at.standIn, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(root)
-	if directory, last, errno := standInParent(root, at); errno == 0 {
-		f.removeStandIn(directory, last)
-		unix.Close(directory)
+	if at.standIn != "" {
+		s := standInName{at.standIn, strings.TrimRight(at.path, "/")}
+		delete(f.lastUse, s)
+		f.remove(s)
 	}
 }
 
