@@ -88,6 +88,40 @@ var callsOf = func() map[string][]string {
 	return groups
 }()
 
+// CallGroup is a group of system calls that a policy names as @NAME.
+type CallGroup struct {
+	Name  string // without the @
+	Calls []string
+}
+
+// CallGroups are all groups, in the order of the reference.
+func CallGroups() []CallGroup {
+	groups := make([]CallGroup, len(callGroups))
+	for i, group := range callGroups {
+		groups[i] = CallGroup{Name: group.name, Calls: callsOf[group.name]}
+	}
+	return groups
+}
+
+// DeniedCalls are the calls that a component denies by {deny: […]}.
+func (p *Policy) DeniedCalls(component string) []string {
+	source, known := p.file.Components.Find(component)
+	if !known {
+		return nil
+	}
+	var denied []string
+	for _, use := range source.Syscalls {
+		for _, name := range use.Deny {
+			if group, isGroup := strings.CutPrefix(name.Value, "@"); isGroup {
+				denied = append(denied, callsOf[group]...)
+			} else {
+				denied = append(denied, name.Value)
+			}
+		}
+	}
+	return denied
+}
+
 func groupNames() []string {
 	names := make([]string, len(callGroups))
 	for i, group := range callGroups {

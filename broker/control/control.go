@@ -176,7 +176,7 @@ type Denial struct {
 	Component string    `json:"component"`
 	Tried     string    `json:"tried"` // "socket(AF_NETLINK, SOCK_RAW, 0)"
 	Answer    string    `json:"answer"`
-	Allow     string    `json:"allow"` // "components.web.syscalls: [socket]"
+	Allow     string    `json:"allow"` // "components.web.syscalls: [ptrace]"
 	Count     uint64    `json:"count"`
 	Last      time.Time `json:"last"`
 }

@@ -128,6 +128,8 @@ func (s *Supervisor) allow(c *component, e denied) string {
 		return s.allowRequest(c, verb, object, e.errno)
 	case call == "socket" && (e.arguments[0] == unix.AF_INET || e.arguments[0] == unix.AF_INET6) && !s.hasNetwork(c):
 		return fmt.Sprintf("a grant of an address: grants.NAME: {connect: ADDRESS} and components.%s.grants: [NAME]", c.plan.Name)
+	case call == "socket":
+		return allowSocket(c, e)
 	case object == "":
 	case verb == "write", verb == "read", verb == "leave", verb == "special":
 		return s.allowPath(c, verb, object)
@@ -173,6 +175,28 @@ func (s *Supervisor) hasNetwork(c *component) bool {
 		}
 	}
 	return c.plan.HostNetwork
+}
+
+// allowSocket is allow for a socket: to allow the call alone would make one that
+// reaches nothing.
+func allowSocket(c *component, e denied) string {
+	network := map[string]string{"SOCK_STREAM": "tcp:ADDRESS:PORT", "SOCK_DGRAM": "udp:ADDRESS:PORT"}[socketType(e.arguments[1])]
+	switch e.arguments[0] {
+	case unix.AF_UNIX:
+		network = "unix:/PATH"
+		if socketType(e.arguments[1]) == "SOCK_DGRAM" {
+			network = "unix-datagram:/PATH"
+		}
+	case unix.AF_INET, unix.AF_INET6:
+	case unix.AF_NETLINK:
+		if e.arguments[2] == unix.NETLINK_ROUTE {
+			return fmt.Sprintf("components.%s.syscalls: [\"@netlink-route\"]", c.plan.Name)
+		}
+		return "nothing in a policy allows it"
+	default: // of its own network, which is empty
+		return fmt.Sprintf("components.%s.syscalls: [{call: socket, argument: 0, equal: %d}]", c.plan.Name, uint32(e.arguments[0]))
+	}
+	return fmt.Sprintf("a grant of an address: grants.NAME: {connect: %q} and components.%s.grants: [NAME]", network, c.plan.Name)
 }
 
 // allowRequest is allow for a request on the broker socket, whose object is a

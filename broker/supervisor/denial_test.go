@@ -14,7 +14,11 @@ func TestDenials(t *testing.T) {
 			event        denied
 			tried, allow string
 		}{
-			{denied{call: 41, errno: 1, arguments: [3]uint64{16, 3, 0}}, "socket(AF_NETLINK, SOCK_RAW, ...)", "components.web.syscalls: [socket]"},
+			{denied{call: 41, errno: 1, arguments: [3]uint64{16, 3, 0}}, "socket(AF_NETLINK, SOCK_RAW, ...)", `components.web.syscalls: ["@netlink-route"]`},
+			{denied{call: 41, errno: 1, arguments: [3]uint64{16, 3, 9}}, "socket(AF_NETLINK, SOCK_RAW, ...)", "nothing in a policy allows it"},
+			{denied{call: 41, errno: 97, arguments: [3]uint64{1, 0x80002, 0}}, "socket(AF_UNIX, SOCK_DGRAM, ...)", `a grant of an address: grants.NAME: {connect: "unix-datagram:/PATH"} and components.web.grants: [NAME]`},
+			{denied{call: 41, errno: 97, arguments: [3]uint64{1, 5, 0}}, "socket(AF_UNIX, SOCK_SEQPACKET, ...)", `a grant of an address: grants.NAME: {connect: "unix:/PATH"} and components.web.grants: [NAME]`},
+			{denied{call: 41, errno: 97, arguments: [3]uint64{17, 3, 0}}, "socket(AF_PACKET, SOCK_RAW, ...)", "components.web.syscalls: [{call: socket, argument: 0, equal: 17}]"},
 			{denied{call: 41, errno: 97, arguments: [3]uint64{2, 1, 0}}, "socket(AF_INET, SOCK_STREAM, ...)", "a grant of an address: grants.NAME: {connect: ADDRESS} and components.web.grants: [NAME]"},
 			{denied{call: 101, errno: 1, arguments: [3]uint64{16, 3, 0}}, "ptrace(0x10, ...)", "components.web.syscalls: [ptrace]"},
 			{denied{call: 16, errno: 1, arguments: [3]uint64{16, 0x5401, 0}}, "ioctl(..., 0x5401, ...)", "components.web.syscalls: [ioctl]"},
@@ -45,7 +49,7 @@ func TestDenials(t *testing.T) {
 				t.Errorf("got  %+v\nwant %s, %s", d, c.tried, c.allow)
 			}
 		}
-		m.noted("component web: denied: socket(AF_NETLINK, SOCK_RAW, ...): EPERM; to allow it: components.web.syscalls: [socket]")
+		m.noted("component web: denied: socket(AF_NETLINK, SOCK_RAW, ...): EPERM; to allow it: components.web.syscalls: [\"@netlink-route\"]")
 		for i := range uint64(3 * deniedKinds) {
 			m.app.denied(denied{call: 101, arguments: [3]uint64{i}, times: 1})
 		}

@@ -70,8 +70,8 @@ descriptors that a monitor hands over.`,
 		&cobra.Group{ID: "policy", Title: "Policies:"},
 		&cobra.Group{ID: "look", Title: "Looking:"},
 	)
-	c.AddCommand(runCommand(), upCommand(), installCommand(), wrapCommand(), buildCommand())
-	c.AddCommand(checkCommand(), explainCommand(), diffCommand(), lintCommand(), schemaCommand(), initCommand())
+	c.AddCommand(runCommand(), upCommand(), installCommand(), wrapCommand(), buildCommand(), observedCommand())
+	c.AddCommand(checkCommand(), explainCommand(), diffCommand(), lintCommand(), schemaCommand(), initCommand(), learnCommand())
 	c.AddCommand(inspectCommand(), doctorCommand())
 	c.AddCommand(controlCommands()...)
 	for _, command := range extra {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -143,8 +144,15 @@ func (h *Host) EffectiveIDs() (uid, gid uint32) { return h.UID, h.GID }
 
 // User implements policy.Host.
 func (h *Host) User(name string) (policy.HostUser, bool) {
-	user, known := h.Users[name]
-	return user, known
+	if user, known := h.Users[name]; known {
+		return user, true
+	}
+	for _, user := range h.Users {
+		if strconv.FormatUint(uint64(user.UID), 10) == name {
+			return user, true
+		}
+	}
+	return policy.HostUser{}, false
 }
 
 // Group implements policy.Host.
