@@ -50,8 +50,9 @@ setup-test: setup ## … and those that the tests use
 setup-demo: setup ## … and those that the demo uses
 	$(call install-packages,$(PACKAGES_DEMO))
 
-.PHONY: build
-build: bin/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper ## build bin/sandbox and the programs it executes
+.PHONY: build libexec
+build: bin/sandbox libexec ## build bin/sandbox and the programs it executes
+libexec: $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper
 
 bin/sandbox: $(GOFILES)
 	@mkdir -p bin
@@ -91,9 +92,19 @@ man: ## write the manual pages and shell completions to build/
 	$(GO) run -tags man ./cmd/sandbox man build/man
 	for shell in bash zsh fish; do $(GO) run ./cmd/sandbox completion $$shell > build/completion/sandbox.$$shell; done
 
+.PHONY: release release-check sign vulncheck
+release: ## build the tarball, the Debian package, their bill of materials and sums, into release/out
+	release/build
+release-check: ## build all of that twice, elsewhere and with nothing remembered, and compare the bytes (some four minutes)
+	release/check
+sign: ## sign the sums with the release key: make sign KEY=FILE (docs/release.md)
+	release/sign "$(KEY)"
+vulncheck: ## look for known vulnerabilities in what is linked (needs the Go vulnerability database, GOVULNDB)
+	release/vulncheck
+
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin build .cache
+	rm -rf bin build .cache release/out
 
 # The tests run as root on this machine, because compartments are made by root,
 # and again in virtual machines with pure cgroup v2, as root and as an ordinary
