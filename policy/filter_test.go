@@ -101,6 +101,8 @@ func decide(s plan.Syscalls, call string, arguments ...uint64) plan.Action {
 			switch c.Comparison {
 			case plan.Equal:
 				holds = holds && value == c.Value
+			case plan.NotEqual:
+				holds = holds && value != c.Value
 			case plan.MaskedEqual:
 				holds = holds && value&c.Mask == c.Value
 			case plan.GreaterOrEqual:
@@ -118,7 +120,7 @@ func decide(s plan.Syscalls, call string, arguments ...uint64) plan.Action {
 
 func filterOf(t *testing.T, component string) plan.Syscalls {
 	t.Helper()
-	text := "application: a\ngrants: {http: {listen: \"tcp:127.0.0.1:80\"}}\ncomponents:\n  web: " + component + "\n"
+	text := "application: a\ngrants: {http: {listen: \"tcp:127.0.0.1:80\"}, store: {directory: /usr/share, access: read-write}, file: {file: /etc/passwd}}\ncomponents:\n  web: " + component + "\n"
 	p, err := Parse("p.yaml", []byte(text), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +142,10 @@ func TestDecisions(t *testing.T) {
 	both := filterOf(t, "{"+program+", grants: [http], syscalls: [\"@netlink-route\"]}")
 	taken := filterOf(t, "{"+program+", syscalls: [\"@netlink-route\", {deny: [socket]}]}")
 	wide := filterOf(t, "{"+program+", syscalls: [ioctl, clone, {call: setpriority, argument: 2, greater-or-equal: 5}, {deny: [\"@ipc\", execve]}]}")
+	files := filterOf(t, "{"+program+", grants: [store], transparent: true}")
+	file := filterOf(t, "{"+program+", grants: [file], transparent: true, files: {temporary: /tmp}}")
+	asks := filterOf(t, "{"+program+", grants: [store]}")
+	fewer := filterOf(t, "{"+program+", grants: [store], transparent: true, syscalls: [{deny: [unlink]}]}")
 	const thread = 0x3d0f00 // what pthread_create(3) passes
 	for _, test := range []struct {
 		name      string
@@ -195,12 +201,54 @@ func TestDecisions(t *testing.T) {
 		{"binding netlink of a server", both, "bind", nil, plan.Broker},
 		{"netlink that is denied again", taken, "socket", []uint64{16, 3, 0}, plan.Refuse},
 		{"sockets of its own", own, "socket", []uint64{2, 1, 0}, plan.Allow},
+		{"opening beside a grant", files, "openat", nil, plan.Broker},
+		{"opening that is on request only", asks, "openat", nil, plan.Allow},
+		{"removing beside a grant", files, "unlinkat", nil, plan.Broker},
+		{"removing that is denied", fewer, "unlink", nil, plan.Refuse},
+		{"removing beside a file", file, "unlinkat", nil, plan.Allow},
+		{"opening beside a file", file, "openat", nil, plan.Broker},
+		{"looking at a path", files, "newfstatat", []uint64{3, 1, 1, 0x100}, plan.Broker},
+		{"looking at a descriptor", files, "newfstatat", []uint64{3, 1, 1, 0x1000}, plan.Allow},
+		{"looking at a descriptor by statx", files, "statx", []uint64{3, 1, 0x1000}, plan.Allow},
+		{"looking at a path by statx", files, "statx", []uint64{3, 1, 0}, plan.Broker},
+		{"the times of a path", files, "utimensat", []uint64{3, 1}, plan.Broker},
+		{"the times of a descriptor", files, "utimensat", []uint64{3, 0}, plan.Allow},
+		{"the mode of a descriptor", files, "fchmod", []uint64{3, 0o755}, plan.Allow},
+		{"set-user-ID", files, "fchmod", []uint64{3, 0o4755}, plan.Refuse},
 		{"limits of its own", plain, "prlimit64", []uint64{0, 7}, plan.Allow},
 		{"limits of another", plain, "prlimit64", []uint64{1, 7}, plan.Refuse},
 		{"ADDR_NO_RANDOMIZE", plain, "personality", []uint64{0x40000}, plan.Refuse},
 	} {
 		if got := decide(test.filter, test.call, test.arguments...); got != test.want {
 			t.Errorf("%s: %s%#x: %s, want %s", test.name, test.call, test.arguments, actionText(got, 0), actionText(test.want, 0))
+		}
+	}
+}
+
+// What no grant answers is for the kernel only where the policy allows the
+// call by itself.
+func TestWhatNoGrantAnswers(t *testing.T) {
+	const program = "command: [/usr/bin/env], grants: [store], transparent: true"
+	for _, test := range []struct {
+		component, call string
+		want            int32
+	}{
+		{"{" + program + "}", "openat", 0},
+		{"{" + program + "}", "unlinkat", errnoNoRight},
+		{"{" + program + ", files: {temporary: /tmp}}", "unlinkat", 0},
+		{"{" + program + ", syscalls: [{call: unlinkat, argument: 2, equal: 0}]}", "unlinkat", errnoNoRight},
+	} {
+		found := false
+		for _, r := range filterOf(t, test.component).Rules {
+			if r.Call == test.call && r.Action == plan.Broker {
+				found = true
+				if r.Errno != test.want {
+					t.Errorf("%s: %s: errno %d, want %d", test.component, test.call, r.Errno, test.want)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: %s is not performed by the monitor", test.component, test.call)
 		}
 	}
 }

@@ -47,6 +47,7 @@ var lintRules = []lintRule{
 	{"shell", "a shell or interpreter that may be executed beside the program", lintShell},
 	{"root-user", "root", lintRootUser},
 	{"python-library", "Python without its standard library", lintPython},
+	{"shown-and-granted", "a path that files: shows and a transparent grant answers for", lintShownAndGranted},
 }
 
 // Lint looks for rights that are allowed but too wide, in order of position.
@@ -317,4 +318,23 @@ func lintPython(l *linter, c *plan.Component, s *Component) {
 		}
 	}
 	l.find(s.Command[0].Position, "add extends: python", "%q runs Python, whose standard library it does not see", c.Name)
+}
+
+// lintShownAndGranted looks for files: that say nothing, because the program's
+// calls on those paths go to the grant.
+func lintShownAndGranted(l *linter, c *plan.Component, _ *Component) {
+	if !c.TransparentFiles {
+		return
+	}
+	for _, e := range c.Root {
+		if e.Kind != plan.EntryBind || e.Access&plan.Execute != 0 || !strings.HasPrefix(e.Reason, "files.") {
+			continue
+		}
+		for _, b := range c.Grants {
+			g := &l.plan.Grants[b.Grant]
+			if g.Kind == plan.GrantDirectory && inside(e.Target, clean(g.Path)) || g.Kind == plan.GrantFile && e.Target == clean(g.Path) {
+				l.find(e.Position, "remove it", "%s is shown by %s, but the grant %q answers for it", e.Target, e.Reason, g.Name)
+			}
+		}
+	}
 }

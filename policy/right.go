@@ -219,9 +219,15 @@ func (l *rightList) grants() {
 	for _, b := range l.component.Grants {
 		g := &l.plan.Grants[b.Grant]
 		text := "may " + grantText(g)
-		if b.Number >= 0 {
+		byPath := l.component.TransparentFiles && (g.Kind == plan.GrantFile || g.Kind == plan.GrantDirectory)
+		switch {
+		case b.Number >= 0 && byPath:
+			text += fmt.Sprintf(", as descriptor %d and by its path", b.Number)
+		case b.Number >= 0:
 			text += fmt.Sprintf(", as descriptor %d", b.Number)
-		} else {
+		case byPath:
+			text += ", by its path and on request"
+		default:
 			text += ", on request"
 		}
 		// The same right under another name, or at another number, is no

@@ -358,11 +358,26 @@ func (t *rootTree) standIns(component *plan.Component) {
 			continue
 		}
 		target := t.place(name, why, g.Position)
+		if hides := t.temporaryOver(target); hides != "" && g.Kind == plan.GrantDirectory {
+			t.mistake(g.Position, "put it somewhere else, or name another temporary directory",
+				"%s would be hidden from %q: %s is temporary, and empty for each worker", g.Path, t.name, hides)
+			continue
+		}
 		if target == "/" || inside(target, "/proc") || inside(target, "/sys") || t.shown(target) {
 			continue
 		}
 		t.add(plan.Entry{Kind: plan.EntryDirectory, Target: target, Reason: why, Position: g.Position})
 	}
+}
+
+// temporaryOver is the temporary directory that a path lies in, "" for none.
+func (t *rootTree) temporaryOver(name string) string {
+	for ; name != "/"; name = path.Dir(name) {
+		if e := t.entries[name]; e != nil && e.Kind == plan.EntryTemporary {
+			return name
+		}
+	}
+	return ""
 }
 
 // contents makes the files whose text stands in the policy.
