@@ -51,16 +51,25 @@ func (t *rootTree) permitted(name string, access plan.Access, at plan.Position) 
 }
 
 // permission returns the three bits of a file's mode that count for the
-// component's user.
+// component's user, or for any of those whom it may become.
 func (t *rootTree) permission(info fs.FileInfo) (bits fs.FileMode, known bool) {
-	uid, gid, known := owner(info)
-	switch {
-	case uid == t.hosts.UID:
-		return info.Mode().Perm() >> 6 & 7, known
-	case gid == t.hosts.GID || containsID(t.hosts.Groups, gid):
-		return info.Mode().Perm() >> 3 & 7, known
+	bits = modeFor(info, t.hosts.UID, append([]uint32{t.hosts.GID}, t.hosts.Groups...))
+	for _, other := range t.hosts.Become {
+		bits |= modeFor(info, other.UID, []uint32{other.GID})
 	}
-	return info.Mode().Perm() & 7, known
+	_, _, known = owner(info)
+	return bits, known
+}
+
+func modeFor(info fs.FileInfo, user uint32, groups []uint32) fs.FileMode {
+	uid, gid, _ := owner(info)
+	switch {
+	case uid == user:
+		return info.Mode().Perm() >> 6 & 7
+	case containsID(groups, gid):
+		return info.Mode().Perm() >> 3 & 7
+	}
+	return info.Mode().Perm() & 7
 }
 
 // writesInside says whether the user may write some file of a directory that
