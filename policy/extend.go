@@ -186,17 +186,25 @@ func (e *extension) profile(name, from string, at plan.Position) (*node, string)
 		e.library[file] = e.read(file, text)
 		return e.library[file], file
 	}
-	file := "profiles/" + name + ".yaml"
+	file := profileFile(name)
 	if root, known := e.library[file]; known {
 		return root, file
 	}
-	text, err := fs.ReadFile(profiles.FS, name+".yaml")
-	if err != nil {
+	text, known := profileText(name)
+	if !known {
 		e.mistake(at, suggestion(name, ProfileNames()), "no profile is named %q", brief(name))
 		return nil, ""
 	}
-	e.library[file] = e.read(file, string(text))
+	e.library[file] = e.read(file, text)
 	return e.library[file], file
+}
+
+// profileFile is what messages call a profile of the binary.
+func profileFile(name string) string { return "profiles/" + name + ".yaml" }
+
+func profileText(name string) (text string, known bool) {
+	b, err := fs.ReadFile(profiles.FS, name+".yaml")
+	return string(b), err == nil
 }
 
 // ProfileNames returns the names of the profiles in the binary.

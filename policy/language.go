@@ -23,7 +23,7 @@ import (
 // File is a policy file.
 type File struct {
 	Application Text               `key:"application" kind:"name" needed:"true" doc:"The application's name: of its state directory, its cgroup and its messages."`
-	Include     []Text             `key:"include" kind:"source" single:"true" doc:"Policy files that this one builds on; what stands here wins."`
+	Include     []Text             `key:"include" kind:"source" single:"true" doc:"Policy files, or profiles by their names, that this one builds on; what stands here wins."`
 	Variables   Map[Text]          `key:"variables" doc:"Values for ${name} in any text."`
 	Grants      Map[Grant]         `key:"grants" doc:"Rights to descriptors, by name."`
 	Components  Map[Component]     `key:"components" needed:"true" doc:"The programs of the application, by name."`

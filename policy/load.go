@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 
 	"bulkhead/policy/plan"
 )
@@ -105,8 +106,16 @@ func (l *loader) read(name, text string) *node {
 }
 
 func (l *loader) include(from string, item *node) *node {
-	path := item.text
-	if !filepath.IsAbs(path) {
+	path, text, isProfile := item.text, "", false
+	if !strings.Contains(path, "/") && !strings.HasSuffix(path, ".yaml") {
+		// A whole profile, by the name that extends: has for it. A file of
+		// that name has to be written ./NAME.
+		text, isProfile = profileText(path)
+	}
+	switch {
+	case isProfile:
+		path = profileFile(path)
+	case !filepath.IsAbs(path):
 		path = filepath.Join(filepath.Dir(from), path)
 	}
 	for _, open := range l.including {
@@ -115,9 +124,11 @@ func (l *loader) include(from string, item *node) *node {
 			return nil
 		}
 	}
-	text, _, ok := l.open(path, item.at)
-	if !ok {
-		return nil
+	if !isProfile {
+		var ok bool
+		if text, _, ok = l.open(path, item.at); !ok {
+			return nil
+		}
 	}
 	return l.read(path, text)
 }

@@ -93,21 +93,39 @@ func sandbox(t *testing.T) string {
 func start(t *testing.T, profile string, set ...string) *application {
 	t.Helper()
 	a := launchProfile(t, profile, set...)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the application's output:\n%s", a.output)
+	a.tellWhenFailed()
+	return a
+}
+
+// startPolicy runs a policy of the test's own, one of whose components is the
+// daemon.
+func startPolicy(t *testing.T, policy, component string) *application {
+	t.Helper()
+	a := launchPolicy(t, policy, component)
+	a.tellWhenFailed()
+	return a
+}
+
+func (a *application) tellWhenFailed() {
+	a.t.Cleanup(func() {
+		if a.t.Failed() {
+			a.t.Logf("the application's output:\n%s", a.output)
 		}
 	})
-	return a
 }
 
 func launchProfile(t *testing.T, profile string, set ...string) *application {
 	t.Helper()
+	return launchPolicy(t, filepath.Join("../../profiles", profile+".yaml"), profile, set...)
+}
+
+func launchPolicy(t *testing.T, policy, component string, set ...string) *application {
+	t.Helper()
 	a := &application{
-		t: t, name: "test-" + profile + "-" + strconv.Itoa(os.Getpid()), component: profile,
+		t: t, name: "test-" + component + "-" + strconv.Itoa(os.Getpid()), component: component,
 		output: &output{}, ended: make(chan struct{}),
 	}
-	arguments := []string{"run", filepath.Join("../../profiles", profile+".yaml"), "--set", "application=" + a.name}
+	arguments := []string{"run", policy, "--set", "application=" + a.name}
 	for _, s := range set {
 		arguments = append(arguments, "--set", s)
 	}

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// A ready profile is a policy of its own, and one that another policy extends
-// under a name of its own.
+// A ready profile is a policy of its own, one that another policy includes, and
+// if it is of one component one that another policy extends under a name of its
+// own.
 func TestEveryProfileIsAPolicyAndCanBeExtended(t *testing.T) {
 	long(t)
 	needs(t)
@@ -23,9 +24,13 @@ func TestEveryProfileIsAPolicyAndCanBeExtended(t *testing.T) {
 		}
 		ready++
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
-		extending := file(t, filepath.Join(t.TempDir(), "policy.yaml"),
-			"application: shop\ncomponents:\n  engine: {extends: "+name+"}\n", 0o644)
-		for _, policy := range []string{path, extending} {
+		including := file(t, filepath.Join(t.TempDir(), "policy.yaml"), "include: "+name+"\napplication: shop\n", 0o644)
+		policies := []string{path, including}
+		if strings.Contains(string(text), "\n  "+name+":\n") {
+			policies = append(policies, file(t, filepath.Join(t.TempDir(), "policy.yaml"),
+				"application: shop\ncomponents:\n  engine: {extends: "+name+"}\n", 0o644))
+		}
+		for _, policy := range policies {
 			if got, err := command(sandbox(t), "check", policy); err != nil {
 				t.Errorf("%s: %v: %s", name, err, got)
 			}

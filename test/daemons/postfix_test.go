@@ -1,0 +1,283 @@
+package daemons
+
+import (
+	"fmt"
+	"net"
+	"net/smtp"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"bulkhead/broker/control"
+)
+
+// postfix is a Postfix of Debian's programs and of a configuration, a queue
+// and a mailbox of the test's own.
+type postfix struct {
+	dir, port string
+}
+
+// programs are those that a delivery takes beside master.
+var postfixPrograms = []string{"smtpd", "cleanup", "qmgr", "pickup", "rewrite", "local", "proxymap"}
+
+func newPostfix(t *testing.T) *postfix {
+	t.Helper()
+	p := &postfix{dir: directory(t, "root"), port: freePort(t)}
+	etc := filepath.Join(p.dir, "etc")
+	if err := os.CopyFS(etc, os.DirFS("/etc/postfix")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"data", "mail", "queue", "log"} {
+		if err := os.Mkdir(filepath.Join(p.dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give(t, filepath.Join(p.dir, "data"), "postfix")
+	give(t, filepath.Join(p.dir, "log"), "postfix")
+	if err := os.Chmod(filepath.Join(p.dir, "mail"), 0o1777); err != nil {
+		t.Fatal(err)
+	}
+	// Debian's defaults but for names, places and the port.
+	file(t, filepath.Join(etc, "main.cf"), fmt.Sprintf(`compatibility_level = 3.6
+queue_directory = %[1]s/queue
+data_directory = %[1]s/data
+mail_spool_directory = %[1]s/mail
+myhostname = mail.test
+mydestination = mail.test
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+alias_maps =
+alias_database =
+biff = no
+maillog_file = %[1]s/log/mail.log
+maillog_file_prefixes = %[1]s
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 300
+default_process_limit = 220
+`, p.dir), 0o644)
+	services, err := os.ReadFile("/etc/postfix/master.cf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced := strings.Replace(string(services), "\nsmtp      inet", "\n127.0.0.1:"+p.port+" inet", 1)
+	file(t, filepath.Join(etc, "master.cf"), replaced, 0o644)
+	if got, err := command("postfix", "-c", etc, "check"); err != nil {
+		t.Fatal(err, got)
+	}
+	if err := os.Remove(filepath.Join(p.dir, "log", "mail.log")); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err) // what check wrote is root's
+	}
+	return p
+}
+
+// policy writes a policy that builds on the profile as an administrator's would.
+func (p *postfix) policy(t *testing.T, more string) string {
+	t.Helper()
+	profile, err := filepath.Abs("../../profiles/postfix.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(p.dir, profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file(t, filepath.Join(p.dir, "policy.yaml"), fmt.Sprintf(`include: %[1]s
+application: replaced
+variables:
+  port: "%[2]s"
+  configuration: %[3]s/etc
+  queue: %[3]s/queue
+  data: %[3]s/data
+  mail: %[3]s/mail
+components:
+  local: {become: [daemon]}
+  postlogd: {files: {write: ["%[3]s/log"]}}
+`, relative, p.port, p.dir)+more, 0o644)
+}
+
+func (p *postfix) send(subject string) error {
+	return smtp.SendMail("127.0.0.1:"+p.port, nil, "someone@test", []string{"daemon@mail.test"},
+		[]byte("Subject: "+subject+"\r\n\r\nbody\r\n"))
+}
+
+// mailbox is what has been delivered.
+func (p *postfix) mailbox() string {
+	b, _ := os.ReadFile(filepath.Join(p.dir, "mail", "daemon")) // not there yet: nothing has
+	return string(b)
+}
+
+// logged is what the programs have said.
+func (p *postfix) logged() string {
+	b, _ := os.ReadFile(filepath.Join(p.dir, "log", "mail.log")) // not there yet: they have said nothing
+	return string(b)
+}
+
+func (p *postfix) delivered(subject string) func() error {
+	return func() error {
+		if !strings.Contains(p.mailbox(), "Subject: "+subject+"\n") {
+			return fmt.Errorf("%q is not in the mailbox", subject)
+		}
+		return nil
+	}
+}
+
+func (a *application) workers() []control.Worker {
+	a.t.Helper()
+	var all []control.Worker
+	for _, c := range a.ask(control.Request{Verb: control.AskStatus}).Status.Components {
+		all = append(all, c.Workers...)
+	}
+	return all
+}
+
+// Mail comes in by SMTP and goes to a mailbox, and each program on its way is
+// in a compartment of its own.
+func TestPostfix(t *testing.T) {
+	long(t)
+	needs(t, "postfix")
+	p := newPostfix(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of Postfix:\n%s", p.logged())
+		}
+	})
+	a := startPolicy(t, p.policy(t, ""), "master")
+	a.await("an answer", func() error { return p.send("first") })
+	a.await("the first mail", p.delivered("first"))
+
+	running := map[string]control.Worker{}
+	for _, w := range a.workers() {
+		running[w.Component] = w
+	}
+	namespaces := map[string]string{}
+	for _, component := range append([]string{"master"}, postfixPrograms...) {
+		w, ok := running[component]
+		if !ok {
+			t.Errorf("no worker of %s runs", component)
+			continue
+		}
+		user, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", w.PID))
+		if err != nil {
+			t.Error(err)
+		}
+		if other, taken := namespaces[user]; taken {
+			t.Errorf("%s and %s share a compartment", component, other)
+		}
+		namespaces[user] = component
+	}
+	// The numbers in the log are those that master knows.
+	if strings.Contains(p.logged(), "postfix/smtpd[2]") || !strings.Contains(p.logged(), "postfix/smtpd[") {
+		t.Errorf("the log has other pids than master knows:\n%s", p.logged())
+	}
+
+	// Killed helpers are replaced as master does it.
+	for _, component := range []string{"smtpd", "qmgr", "cleanup"} {
+		if err := syscall.Kill(int(running[component].PID), syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}
+	a.await("an answer after the kills", func() error { return p.send("second") })
+	a.await("the second mail", p.delivered("second"))
+
+	// 200 sessions at once.
+	var all sync.WaitGroup
+	failed := make(chan error, 200)
+	for i := range 200 {
+		all.Go(func() {
+			if err := p.send(fmt.Sprintf("parallel %d", i)); err != nil {
+				failed <- err
+			}
+		})
+	}
+	all.Wait()
+	close(failed)
+	for err := range failed {
+		t.Errorf("a session among 200: %v", err)
+	}
+	for i := range 200 {
+		a.await("all mails", p.delivered(fmt.Sprintf("parallel %d", i)))
+	}
+
+	// master's own reload: it reads master.cf again and tells its helpers.
+	a.reload()
+	a.await("the reload in the log", func() error {
+		if !strings.Contains(p.logged(), "reload -- version") {
+			return fmt.Errorf("no word of it in the log")
+		}
+		return nil
+	})
+	a.await("an answer after the reload", func() error { return p.send("third") })
+	a.await("the third mail", p.delivered("third"))
+	a.denials()
+	a.stop()
+}
+
+// What was taken over in smtpd's place reaches nothing that is the queue
+// manager's, or anybody else's.
+func TestPostfixTakenOver(t *testing.T) {
+	long(t)
+	needs(t, "postfix", "python3")
+	p := newPostfix(t)
+	done := filepath.Join(p.dir, "mail", "tried")
+	script := file(t, filepath.Join(p.dir, "hostile.py"), `
+import os, socket
+def attempt(what, f):
+    try:
+        f()
+        print("did:", what, flush=True)
+    except OSError as e:
+        print("refused:", what, flush=True)
+def connect(name):
+    def f():
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(name)
+    return f
+attempt("speak to cleanup", connect("public/cleanup"))
+attempt("list the queue", lambda: os.listdir("`+p.dir+`/queue/active"))
+attempt("list the queue's directory", lambda: print(os.listdir("`+p.dir+`/queue/private")))
+attempt("read the mailbox", lambda: open("`+p.dir+`/mail/daemon").read())
+attempt("write a mailbox", lambda: open("`+done+`", "w"))
+attempt("speak to qmgr", connect("public/qmgr"))
+attempt("speak to pickup", connect("public/pickup"))
+attempt("speak to local", connect("private/local"))
+attempt("speak to smtp", connect("private/smtp"))
+attempt("listen", lambda: socket.socket(socket.AF_UNIX).bind("private/local"))
+attempt("connect outside", lambda: socket.create_connection(("127.0.0.1", `+p.port+`)))
+attempt("become daemon", lambda: os.setuid(1))
+attempt("read shadow", lambda: open("/etc/shadow").read())
+attempt("signal master", lambda: os.kill(os.getppid() or 2, 15))
+attempt("execute local", lambda: os.execv("/usr/lib/postfix/sbin/local", ["local"]))
+print("end", flush=True)
+`, 0o644)
+	a := startPolicy(t, p.policy(t, `
+  smtpd:
+    extends: python
+    command: [/usr/bin/python3, `+script+`]
+    files: {read: [`+script+`]}
+`), "master")
+	a.await("all tries", func() error {
+		connection, err := net.DialTimeout("tcp", "127.0.0.1:"+p.port, time.Second)
+		if err == nil {
+			connection.Close()
+		}
+		if !strings.Contains(a.output.String(), "end") {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	for line := range strings.Lines(a.output.String()) {
+		if _, what, ok := strings.Cut(strings.TrimSpace(line), "did: "); ok && what != "speak to cleanup" {
+			t.Errorf("in smtpd's place a program could %s", what)
+		}
+	}
+	for _, want := range []string{"did: speak to cleanup", "refused: speak to qmgr", "refused: execute local"} {
+		if !strings.Contains(a.output.String(), want) {
+			t.Errorf("nothing said %q", want)
+		}
+	}
+	a.stop()
+}
