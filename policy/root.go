@@ -31,6 +31,10 @@ func (c *componentCompiler) root(component *plan.Component) (program string, arg
 		if program == "" && len(component.Replaces) > 0 {
 			program, arguments = component.Replaces[0].Program, component.Replaces[0].Arguments
 		}
+		if len(component.Replaces) == 0 && len(c.source.Replaces) > 0 {
+			c.warn(c.source.Replaces[0].Path.Position, "", "there is nothing that %q replaces, so nothing will run in it", c.name)
+			program, arguments = "/", []string{"/"}
+		}
 	} else if program != "" {
 		at := c.source.Command[0].Position
 		for _, script := range scripts {

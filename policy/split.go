@@ -19,46 +19,61 @@ type replacement struct {
 }
 
 // replacements collects what on-exec components replace, before any root is
-// made: what another component shows there is the stub.
+// made: what another component shows there is the stub. A program that one
+// component names is not another's because a pattern of it matches too.
 func (c *compiler) replacements() {
-	first := map[string]string{}
+	named := map[string]string{} // program: the component that names it
+	matched := map[string]string{}
 	for i := range c.file.Components.Entries {
 		entry := &c.file.Components.Entries[i]
-		s := &entry.Value
-		if startOf(s) != plan.OnExec {
+		if s := &entry.Value; startOf(s) == plan.OnExec {
+			if len(s.Replaces) == 0 {
+				c.mistake(s.Start.Position, "write replaces: /usr/libexec/PROGRAM", "start: on-exec needs the programs in whose place %q runs", entry.Name)
+			}
+			c.replace(entry, named, named, false)
+		} else {
 			if len(s.Replaces) > 0 {
 				c.mistake(s.Replaces[0].Path.Position, "write start: on-exec beside it", "replaces: is for components that start on exec")
 			}
 			if s.Pass.Position.Line > 0 {
 				c.mistake(s.Pass.Position, "write start: on-exec beside it", "pass: is for components that start on exec")
 			}
-			continue
 		}
-		if len(s.Replaces) == 0 {
-			c.mistake(s.Start.Position, "write replaces: /usr/libexec/PROGRAM", "start: on-exec needs the programs in whose place %q runs", entry.Name)
-		}
-		t := &rootTree{componentCompiler: &componentCompiler{compiler: c, name: entry.Name, at: entry.Position, source: s}}
-		for _, use := range s.Replaces {
-			for _, name := range t.expand(use) {
-				found := c.host.resolve(name)
-				if found.err != nil || !found.info.Mode().IsRegular() || found.info.Mode()&0o111 == 0 {
-					if !isPattern(use.Path.Value) {
-						c.mistake(use.Path.Position, "name a program", "%s is not a file that can be executed", brief(name))
-					}
-					continue
-				}
-				if other, taken := first[found.real]; taken {
-					if other != entry.Name {
-						c.mistake(use.Path.Position, "let one of them replace it", "%s is replaced by %q already", brief(found.real), other)
-					}
-					continue
-				}
-				first[found.real] = entry.Name
-				c.replaced = append(c.replaced, replacement{found.real, found.links, name, entry.Name, use.Path.Position})
-			}
+	}
+	for i := range c.file.Components.Entries {
+		if entry := &c.file.Components.Entries[i]; startOf(&entry.Value) == plan.OnExec {
+			c.replace(entry, matched, named, true)
 		}
 	}
 	sort.Slice(c.replaced, func(i, j int) bool { return c.replaced[i].path < c.replaced[j].path })
+}
+
+// replace adds what a component's paths, or its patterns, stand for to taken;
+// what others have before it stays theirs.
+func (c *compiler) replace(entry *MapEntry[Component], taken, before map[string]string, patterns bool) {
+	t := &rootTree{componentCompiler: &componentCompiler{compiler: c, name: entry.Name, at: entry.Position, source: &entry.Value}}
+	for _, use := range entry.Value.Replaces {
+		if isPattern(use.Path.Value) != patterns {
+			continue
+		}
+		for _, name := range t.expand(use) {
+			found := c.host.resolve(name)
+			if found.err != nil || !found.info.Mode().IsRegular() || found.info.Mode()&0o111 == 0 {
+				if !patterns {
+					c.mistake(use.Path.Position, "name a program", "%s is not a file that can be executed", brief(name))
+				}
+				continue
+			}
+			if other, is := taken[found.real]; is && other != entry.Name {
+				c.mistake(use.Path.Position, "let one of them replace it", "%s is replaced by %q already", brief(found.real), other)
+			}
+			if taken[found.real] != "" || before[found.real] != "" {
+				continue
+			}
+			taken[found.real] = entry.Name
+			c.replaced = append(c.replaced, replacement{found.real, found.links, name, entry.Name, use.Path.Position})
+		}
+	}
 }
 
 func (c *compiler) replacementOf(real string) *replacement {

@@ -146,6 +146,10 @@ const mostText = 1 << 20
 // descriptors of a caller that waits on its socket.
 func (c *caller) read(directories []string) (*given, error) {
 	g := &given{}
+	memory, err := memoryDevice()
+	if err != nil {
+		return g, err
+	}
 	of := "/proc/" + itoa(c.host) + "/"
 	arguments, err := readBounded(of+"cmdline", mostText)
 	if err != nil {
@@ -167,7 +171,7 @@ func (c *caller) read(directories []string) (*given, error) {
 		if err != nil {
 			return g, err
 		}
-		g.descriptors = append(g.descriptors, examine(fd, number, directories))
+		g.descriptors = append(g.descriptors, examine(fd, number, directories, memory))
 	}
 	// All of it was the caller's if the caller still lives: its pid is then
 	// nobody else's yet.

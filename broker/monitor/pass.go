@@ -117,7 +117,7 @@ var neverFrom = map[int64]bool{
 	unix.PROC_SUPER_MAGIC: true, unix.SYSFS_MAGIC: true, unix.NSFS_MAGIC: true,
 	unix.CGROUP_SUPER_MAGIC: true, unix.CGROUP2_SUPER_MAGIC: true, unix.BPF_FS_MAGIC: true,
 	unix.DEBUGFS_MAGIC: true, unix.TRACEFS_MAGIC: true, unix.SECURITYFS_MAGIC: true,
-	unix.SELINUX_MAGIC: true, unix.SMACK_MAGIC: true, unix.PID_FS_MAGIC: true,
+	unix.SELINUX_MAGIC: true, unix.SECRETMEM_MAGIC: true, unix.SMACK_MAGIC: true, unix.PID_FS_MAGIC: true,
 }
 
 // events are the kinds of anonymous inodes that pass as events; of the others
@@ -127,9 +127,22 @@ var events = map[string]bool{
 	"anon_inode:[eventpoll]": true, "anon_inode:inotify": true,
 }
 
+// memoryDevice is the file system, mounted nowhere, that all files of
+// memfd_create(2) are on; other files on a tmpfs are files.
+func memoryDevice() (uint64, error) {
+	fd, err := unix.MemfdCreate("device", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	return st.Dev, err
+}
+
 // examine says what kind of descriptor fd is. It stands still while a file
 // system does, so it is not for the loop.
-func examine(fd, number int, directories []string) descriptor {
+func examine(fd, number int, directories []string, memory uint64) descriptor {
 	d := descriptor{fd: fd, number: number, what: "unknown"}
 	var st unix.Stat_t
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
@@ -149,9 +162,7 @@ func examine(fd, number int, directories []string) descriptor {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		d.kind, d.what = plan.PassFiles, "files"
-		// Only what memfd_create makes, and a tmpfs, knows seals; and of
-		// a tmpfs no file has a single one but the last (fcntl(2)).
-		if seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err == nil && (seals != unix.F_SEAL_SEAL || st.Nlink == 0) {
+		if st.Dev == memory || fs.Type == unix.HUGETLBFS_MAGIC {
 			d.kind, d.what = plan.PassMemory, "memory"
 		}
 	case unix.S_IFIFO:

@@ -41,6 +41,10 @@ static long once(const char *program)
 
 int main(int argc, char **argv)
 {
+	if (argc == 1) { /* as a CGI program */
+		puts("Content-Type: text/plain\n\nhello");
+		return 0;
+	}
 	if (argc == 2) { /* what is executed */
 		puts(argv[1]);
 		return 0;
