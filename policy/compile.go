@@ -59,6 +59,7 @@ func (c *compiler) compile() *plan.Plan {
 		p.Components = append(p.Components, component.compile())
 	}
 	p.Control.Metrics = c.metrics(p)
+	p.Names = c.names(p)
 	startable := c.starts(p)
 	if _, mistakes := split(c.problems); len(mistakes) == 0 {
 		// Else a misspelt name would be reported a second time, as its absence.

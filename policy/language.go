@@ -29,6 +29,7 @@ type File struct {
 	Components  Map[Component]     `key:"components" needed:"true" doc:"The programs of the application, by name."`
 	Supervision SupervisionSetting `key:"supervision" doc:"Who restarts with whom, and when it is too much."`
 	Control     ControlSetting     `key:"control" doc:"Who may ask the supervisor."`
+	Names       NameSetting        `key:"names" doc:"How the hosts' names of connect grants are looked up."`
 	Logs        LogSetting         `key:"logs" doc:"Where the output of all components goes; the default is terminal."`
 }
 
@@ -170,6 +171,13 @@ type LogFile struct {
 	Age      Duration `key:"age" doc:"An older one too."`
 	Keep     Number   `key:"keep" min:"0" max:"1000" doc:"How many renamed files stay; the default is 5."`
 	Full     Text     `key:"full" values:"wait|drop" doc:"On a full disk components wait until there is room (the default), or lines are dropped and counted."`
+}
+
+// NameSetting says how names are looked up.
+type NameSetting struct {
+	Position plan.Position
+	Servers  []Text   `key:"servers" single:"true" doc:"Name servers, as 192.0.2.53 or 127.0.0.1:5353; the default are those of /etc/resolv.conf."`
+	Refresh  Duration `key:"refresh" doc:"From one look-up to the next; the default is 30s."`
 }
 
 // ControlSetting says who may ask the supervisor.

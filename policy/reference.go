@@ -35,6 +35,8 @@ func WriteReference(w io.Writer, part string) error {
 		keyTable(out, reflect.TypeFor[LogFile]())
 	case "supervision":
 		keyTable(out, reflect.TypeFor[SupervisionSetting]())
+	case "names":
+		keyTable(out, reflect.TypeFor[NameSetting]())
 	case "control":
 		keyTable(out, reflect.TypeFor[ControlSetting]())
 	case "syscall condition":

@@ -60,7 +60,7 @@ const (
 )
 
 // table is every call that the monitor may make, once it has started. pid is
-// its own. There is no exec and no fork in it, no mount, no ptrace, no bpf, no
+// its own. There is no exec and no fork in it, no mount, no ptrace, of bpf no more than two on a map, no
 // kill but by pidfd, and no memory that is executed.
 func table(pid int) []group {
 	return []group{
@@ -86,6 +86,9 @@ func table(pid int) []group {
 			"mkdirat", "unlinkat", "renameat", "renameat2", "fchmodat", "fchmod", "fchown", "faccessat")},
 		{"granted files of transparent components", eachWhen(files, "fsync", "fdatasync", "pwrite64", "symlinkat", "linkat", "utimensat", "ftruncate", "fchownat", "mknodat", "truncate")},
 		{"an append grant's guard", eachWhen(appends, "ftruncate", "fallocate")},
+		{"names of grants", concat(
+			eachWhen(names, "pwrite64", "ftruncate"), withWhen(names, "bpf", 0, unix.BPF_MAP_UPDATE_ELEM, unix.BPF_MAP_DELETE_ELEM)),
+		},
 		{"workers", concat(
 			each("pidfd_open", "pidfd_send_signal", "pidfd_getfd", "process_vm_readv", "wait4", "waitid"),
 			with("ioctl", 1, unix.SECCOMP_IOCTL_NOTIF_RECV, unix.SECCOMP_IOCTL_NOTIF_SEND, notifIDValid, notifAddFD, notifFlags)),

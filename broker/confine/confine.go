@@ -66,6 +66,7 @@ var (
 		return g.Kind != plan.GrantListen && g.Kind != plan.GrantConnect && (g.Create || g.Access&^plan.Read != 0)
 	})
 	appends    = granted(func(g *plan.Grant) bool { return g.Access&plan.Append != 0 })
+	names      = granted(func(g *plan.Grant) bool { return g.Host != "" })
 	makesFiles = granted(func(g *plan.Grant) bool {
 		return g.Create || g.Kind == plan.GrantDirectory && g.Access&plan.Write != 0
 	})

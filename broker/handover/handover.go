@@ -27,6 +27,7 @@ type Handover struct {
 	Directory    string // /run/sandbox/APPLICATION
 	Group        string // the application's cgroup, below the hierarchies' roots
 	Supervisor   int    // index of the supervisor among the components
+	Resolver     int    // index of the resolver, -1 where no grant has a name
 	Compartments []Compartment
 	Listeners    []Listener
 	Lock         int    // the application's lock, held as long as it is open

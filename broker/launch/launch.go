@@ -101,8 +101,8 @@ func (e *ErrRunning) Error() string {
 // compartments, because a port in use is the likeliest failure and the
 // cheapest to find; the compartments side by side, because each takes ten
 // milliseconds of mostly waiting; the exec last.
-func Launch(p *plan.Plan, programs Programs, supervisor int, manager *Manager) error {
-	if err := nameTaken(p, supervisor); err != nil {
+func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
+	if err := nameTaken(p, own); err != nil {
 		return err
 	}
 	if err := raiseLimits(p); err != nil {
@@ -120,7 +120,7 @@ func Launch(p *plan.Plan, programs Programs, supervisor int, manager *Manager) e
 		d.abandon()
 		return err
 	}
-	h, err := buildLocked(base, p, programs, supervisor, manager, d)
+	h, err := buildLocked(base, p, programs, own, manager, d)
 	if err == nil {
 		err = become(programs, h, p, d)
 	}
@@ -129,14 +129,21 @@ func Launch(p *plan.Plan, programs Programs, supervisor int, manager *Manager) e
 	return err
 }
 
-// nameTaken is an error if a component has the supervisor's name: its cgroup,
-// its directory and its lines in the output would be the supervisor's.
-func nameTaken(p *plan.Plan, supervisor int) error {
-	own := p.Components[supervisor].Name
+// Own are the components of a plan that are Bulkhead's own, by index.
+type Own struct {
+	Supervisor int
+	Resolver   int // -1 where no grant has a name
+}
+
+// nameTaken is an error if a component has the name of one of Bulkhead's own:
+// its cgroup, its directory and its lines in the output would be that one's.
+func nameTaken(p *plan.Plan, own Own) error {
 	for i, c := range p.Components {
-		if i != supervisor && c.Name == own {
-			at := c.Position
-			return fmt.Errorf("%s:%d:%d: component %q has the name of Bulkhead's own supervisor; choose another", at.File, at.Line, at.Column, c.Name)
+		for _, index := range []int{own.Supervisor, own.Resolver} {
+			if index >= 0 && i != index && c.Name == p.Components[index].Name {
+				at := c.Position
+				return fmt.Errorf("%s:%d:%d: component %q has the name of Bulkhead's own %s; choose another", at.File, at.Line, at.Column, c.Name, c.Name)
+			}
 		}
 	}
 	return nil
@@ -144,7 +151,7 @@ func nameTaken(p *plan.Plan, supervisor int) error {
 
 // buildLocked keeps sweepers of other applications from removing the cgroup
 // that they all share while groups are made in it.
-func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, manager *Manager, d *directory) (*handover.Handover, error) {
+func buildLocked(base string, p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory) (*handover.Handover, error) {
 	fd, err := unix.Open(base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer unix.Close(fd)
@@ -153,13 +160,13 @@ func buildLocked(base string, p *plan.Plan, programs Programs, supervisor int, m
 	if err != nil {
 		return nil, fmt.Errorf("lock the state directory %s: %w", base, err)
 	}
-	return build(p, programs, supervisor, manager, d)
+	return build(p, programs, own, manager, d)
 }
 
 // build makes everything that the monitor takes over.
-func build(p *plan.Plan, programs Programs, supervisor int, manager *Manager, d *directory) (*handover.Handover, error) {
+func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory) (*handover.Handover, error) {
 	h := &handover.Handover{
-		Directory: d.path, Group: d.group, Supervisor: supervisor,
+		Directory: d.path, Group: d.group, Supervisor: own.Supervisor, Resolver: own.Resolver,
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
 		Notify: manager.notify, Ready: manager.ready, Allowed: -1, Refusals: -1, Outside: -1,
 	}

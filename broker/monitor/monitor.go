@@ -33,6 +33,7 @@
 //	health.go      … and whether it still works
 //	demand.go      the first connection that starts a component, the last that stops it
 //	traffic.go     which connections a granted socket has
+//	resolve.go     names of grants, and what they stand for
 //	append.go      files that may only grow
 //	refusal.go     addresses that the kernel refused
 //	log.go         the log files of the plan
@@ -85,6 +86,8 @@ type Monitor struct {
 	news       [][]byte                   // events for the supervisor that wait a moment
 	told       time.Time                  // when the last ones were sent
 	bytes      [wire.MaximumSize + 1]byte // one more than allowed, to see what is too large
+	names      map[string]*name           // of grants, by the resolver
+	named      func()                     // the rest of the start, until the names are known
 	brokers    map[uint64]bool            // inodes of live broker sockets
 	watching   *timer                     // looks for stubs that were stopped, nil while there are none
 	stopping   bool                       // somebody asked for the end: nothing new is accepted
@@ -146,7 +149,7 @@ func Run() (int, error) {
 	m := &Monitor{
 		plan: p, handover: h, link: -1, status: 125,
 		keeper:  keeper{socket: h.Keeper, waiting: map[uint32]func(child, error){}},
-		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{},
+		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{}, names: map[string]*name{},
 	}
 	defer m.end()
 	if err := m.start(); err != nil {
@@ -209,13 +212,15 @@ func (m *Monitor) start() error {
 		return err
 	}
 	m.catchSignals()
-	if err := m.startSupervisor(); err != nil {
-		return err
-	}
-	if err := m.openDoors(); err != nil {
-		return err
-	}
-	return m.confine()
+	return m.startResolver(func() error {
+		if err := m.startSupervisor(); err != nil {
+			return err
+		}
+		if err := m.openDoors(); err != nil {
+			return err
+		}
+		return m.confine()
+	})
 }
 
 // closeOnExec marks everything that came through the launcher's exec. The
@@ -256,6 +261,7 @@ func (m *Monitor) adopt(made handover.Compartment) error {
 	if err := m.loop.add(c.pidfd, unix.EPOLLIN, func(uint32) { m.initGone(c) }); err != nil {
 		return err
 	}
+	m.writeHostsOf(c)
 	m.fillAhead(c)
 	return nil
 }

@@ -62,9 +62,9 @@ func (m *Monitor) answerConnect(w *work, h wire.Header, b *wire.Body, _ []int) a
 		m.denyGrant(w, h.Op, errno, "connect "+string(name))
 		return refused(errno)
 	}
-	as, fd := identityOf(w), -1
+	as, targets, fd := identityOf(w), m.targets(g), -1
 	if !m.elsewhere(w.component, func() (errno syscall.Errno) {
-		fd, errno = connect(as, g)
+		fd, errno = connectAny(as, targets)
 		return errno
 	}, func(errno syscall.Errno) {
 		if errno != 0 {
@@ -387,11 +387,11 @@ func (m *Monitor) match(w *work, kind plan.GrantKind, a address, socket int) (in
 		}
 		switch g.Network {
 		case "tcp":
-			if socket == unix.SOCK_STREAM && a.is(g.Address, g.Port) {
+			if socket == unix.SOCK_STREAM && (a.is(g.Address, g.Port) || m.meansName(g, a)) {
 				return b.Grant, true
 			}
 		case "udp":
-			if socket == unix.SOCK_DGRAM && a.is(g.Address, g.Port) {
+			if socket == unix.SOCK_DGRAM && (a.is(g.Address, g.Port) || m.meansName(g, a)) {
 				return b.Grant, true
 			}
 		case "unix":

@@ -57,7 +57,12 @@ type (
 		component uint32
 		fd        int
 	}
-	demanded  struct{ component uint32 }
+	demanded struct{ component uint32 }
+	named    struct {
+		component uint32
+		resolves  bool
+		text      string
+	}
 	logOpened struct {
 		log uint32
 		fd  int
@@ -140,6 +145,9 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 		component, m = e.component, e
 	case h.Op == wire.Demanded:
 		e := demanded{component: b.U32()}
+		component, m = e.component, e
+	case h.Op == wire.Named:
+		e := named{component: b.U32(), resolves: b.U32() == 1, text: b.String()}
 		component, m = e.component, e
 	case h.Op == wire.LogFile:
 		if len(fds) != 1 {

@@ -29,6 +29,7 @@ func FuzzDecode(f *testing.F) {
 	seed(event(wire.CompartmentLost), func(m *wire.Message) { m.U32(0).String("why") })
 	seed(event(wire.Queued), func(m *wire.Message) { m.U32(3).U32(1) })
 	seed(event(wire.Demanded), func(m *wire.Message) { m.U32(2) })
+	seed(event(wire.Named), func(m *wire.Message) { m.U32(2).U32(1).String("a is [::1]") })
 	seed(event(wire.HealthSocket), func(m *wire.Message) { m.U32(0) })
 	seed(event(wire.LogFile), func(m *wire.Message) { m.U32(0) })
 	f.Fuzz(func(t *testing.T, packet []byte) {
@@ -55,6 +56,8 @@ func FuzzDecode(f *testing.F) {
 		case queued:
 			component = e.component
 		case demanded:
+			component = e.component
+		case named:
 			component = e.component
 		case outputPipe, healthSocket, logOpened:
 			t.Fatalf("%T without a descriptor", e)

@@ -167,6 +167,13 @@ func (s *Supervisor) handle(event any) bool {
 		return false
 	case demanded:
 		s.demanded(e)
+	case named:
+		c := s.components[e.component]
+		s.journal.add(control.Event{Kind: control.EventSays, Component: c.plan.Name, Text: e.text})
+		if !e.resolves {
+			s.tell(c, e.text)
+		}
+		return false
 	case idleTick:
 		s.idle(e)
 		return false

@@ -48,6 +48,7 @@ const (
 	Fetch    Op = 10 // string name -> the descriptors stored under it
 	Drop     Op = 11 // string grant: given up for good
 	Seal     Op = 12 // u16 count, strings: the only grants from now on
+	Resolved Op = 14 // string name, string why not, u16 count, strings: its addresses; of Bulkhead's own resolver only
 )
 
 // The operations between supervisor and monitor. The supervisor's are
@@ -78,6 +79,7 @@ const (
 	LogFile         Op = 90 // monitor: u32 log of the plan, 1 descriptor to append to
 	HealthSocket    Op = 91 // monitor: u32 component, 1 descriptor connected to the grant of its health check
 	Demanded        Op = 92 // monitor: u32 component
+	Named           Op = 93 // monitor: u32 component (the resolver), u32 resolves (1, 0), string what a name of grants stands for
 )
 
 // How a worker ended, in Start's Event and WorkerEnded.

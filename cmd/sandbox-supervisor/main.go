@@ -5,7 +5,15 @@ package main
 import (
 	"os"
 
+	"bulkhead/broker/resolver"
 	"bulkhead/broker/supervisor"
 )
 
-func main() { os.Exit(supervisor.Run()) }
+func main() {
+	// The program of another component of Bulkhead's own, which shares nothing
+	// with the supervisor but the file.
+	if len(os.Args) > 1 && os.Args[1] == "resolve" {
+		os.Exit(resolver.Run(os.Args[2:]))
+	}
+	os.Exit(supervisor.Run())
+}

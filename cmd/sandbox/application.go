@@ -65,11 +65,14 @@ func start(p *plan.Plan, idempotent bool, manager *launch.Manager) error {
 	if err != nil {
 		return err
 	}
-	supervisor, err := addSupervisor(p, programs)
-	if err != nil {
+	own := launch.Own{}
+	if own.Resolver, err = addResolver(p, programs); err != nil {
 		return err
 	}
-	err = launch.Launch(p, programs, supervisor, manager)
+	if own.Supervisor, err = addSupervisor(p, programs); err != nil {
+		return err
+	}
+	err = launch.Launch(p, programs, own, manager)
 	var running *launch.ErrRunning
 	if idempotent && errors.As(err, &running) {
 		fmt.Fprintf(os.Stderr, "sandbox: application %q runs already, its broker is process %s\n", running.Application, running.Pid)

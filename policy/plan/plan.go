@@ -19,6 +19,7 @@ type Plan struct {
 	Logs        []Log       `json:"logs,omitempty"`
 	Supervision Group       `json:"supervision"` // the root of the supervision tree
 	Control     Control     `json:"control"`
+	Names       Names       `json:"names"`
 	// Quiet keeps the broker from telling what goes as it should, for
 	// programs whose own output is all that anybody wants to see.
 	Quiet bool `json:"quiet,omitempty"`
@@ -470,6 +471,12 @@ type Group struct {
 	Within   time.Duration `json:"within"`            // … in this time, and the group fails
 	Members  []string      `json:"members,omitempty"` // components, in order of start
 	Groups   []Group       `json:"groups,omitempty"`
+}
+
+// Names says how the hosts' names of grants are looked up.
+type Names struct {
+	Servers []string      `json:"servers,omitempty"` // ADDRESS:PORT; none: those of the machine
+	Refresh time.Duration `json:"refresh"`           // from one look-up to the next
 }
 
 // Control says who may ask the supervisor.

@@ -80,25 +80,32 @@ func Rules(p *plan.Plan, component int) []Rule {
 	var all []Rule
 	for _, b := range p.Components[component].Grants {
 		g := &p.Grants[b.Grant]
-		protocol, ok := protocolOf(g)
 		ip, err := netip.ParseAddr(g.Address)
-		if !ok || err != nil {
+		if err != nil {
 			continue
 		}
-		key := Key{Component: uint32(component), Protocol: protocol, Port: g.Port, IP: ip}
-		if g.Kind == plan.GrantConnect {
-			key.Use = Send
-			all = append(all, Rule{key, 1})
+		key, ok := KeyOf(g, component, ip)
+		if !ok {
 			continue
 		}
-		key.Use = Bind
 		all = append(all, Rule{key, 1})
-		if protocol == UDP {
+		if key.Use == Bind && key.Protocol == UDP {
 			key.Use = Answer
 			all = append(all, Rule{key, answerValue(g)})
 		}
 	}
 	return all
+}
+
+// KeyOf is the key of an address that a grant gives to a component; of a name's
+// grant, one of its addresses.
+func KeyOf(g *plan.Grant, component int, ip netip.Addr) (Key, bool) {
+	protocol, ok := protocolOf(g)
+	key := Key{Component: uint32(component), Protocol: protocol, Use: Bind, Port: g.Port, IP: ip}
+	if g.Kind == plan.GrantConnect {
+		key.Use = Send
+	}
+	return key, ok
 }
 
 func answerValue(g *plan.Grant) uint32 {

@@ -125,6 +125,9 @@ func ask(arguments []string) int {
 	}
 	for _, line := range arguments {
 		words := strings.Fields(line)
+		if words[0] == "every" {
+			onChange(strings.Join(words[1:], " "), func() string { return requests[words[1]](b, words[2:]) })
+		}
 		f := requests[words[0]]
 		if f == nil {
 			fmt.Println("unknown request:", line)
@@ -303,6 +306,9 @@ func tally(counts map[string]int) string {
 func dial(arguments []string) int {
 	for _, line := range arguments {
 		words := strings.Fields(line)
+		if words[0] == "every" {
+			onChange(strings.Join(words[1:], " "), func() string { return dialed(words[1], words[2]) })
+		}
 		if words[0] == "listen" {
 			l, err := net.Listen(words[1], words[2])
 			fmt.Printf("%s: %s\n", line, outcome(err))
@@ -320,16 +326,31 @@ func dial(arguments []string) int {
 			}
 			continue
 		}
-		c, err := net.Dial(words[0], words[1])
-		if err != nil {
-			fmt.Printf("%s: %s\n", line, outcome(err))
-			continue
-		}
-		io.WriteString(c, "hello")
-		text, _ := bufio.NewReader(c).ReadString('\n')
-		c.Close()
-		fmt.Printf("%s: %q\n", line, text)
+		fmt.Printf("%s: %s\n", line, dialed(words[0], words[1]))
 	}
 	time.Sleep(time.Hour)
 	return 0
+}
+
+// dialed connects, says hello and returns a line of answer.
+func dialed(network, address string) string {
+	c, err := net.Dial(network, address)
+	if err != nil {
+		return outcome(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "hello")
+	text, _ := bufio.NewReader(c).ReadString('\n')
+	return strconv.Quote(text)
+}
+
+// onChange does the same again and again and prints what came of it when that
+// is not what came of it before.
+func onChange(what string, do func() string) {
+	for last := ""; ; time.Sleep(100 * time.Millisecond) {
+		if now := do(); now != last {
+			fmt.Printf("%s: %s\n", what, now)
+			last = now
+		}
+	}
 }
