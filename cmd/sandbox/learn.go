@@ -24,7 +24,7 @@ import (
 // learning is what the command line of learn and split says.
 type learning struct {
 	record, output, name, component, user string
-	appends, allCalls                     bool
+	appends, allCalls, split              bool
 	set                                   []string
 }
 
@@ -73,6 +73,8 @@ func (l *learning) run(arguments []string, dash int) error {
 	switch {
 	case dash < 0 && len(arguments) == 0 && l.record != "":
 		return l.print(learn.Options{}, nil)
+	case dash < 0 && len(arguments) > 0 && l.split:
+		return fmt.Errorf("write sandbox split -- %s", arguments[0])
 	case dash < 0 && len(arguments) == 1:
 		return l.runPolicy(arguments[0])
 	case dash == 0 && len(arguments) > 0:
@@ -209,16 +211,20 @@ func (l *learning) print(o learn.Options, record *learn.Record) error {
 	if o.Application == "" {
 		o.Application = l.name
 	}
-	text, err := learn.Draft(record, o)
+	draft := learn.Draft
+	if l.split {
+		draft = learn.Split
+	}
+	text, err := draft(record, o)
 	if err != nil {
 		return err
 	}
-	return l.write(text, true)
+	return l.write(text)
 }
 
 // write writes a policy to its file, or to the standard output, and says what
 // comes next.
-func (l *learning) write(text string, complete bool) error {
+func (l *learning) write(text string) error {
 	file := l.output
 	if file == "" {
 		if _, err := os.Stdout.WriteString(text); err != nil {
@@ -229,9 +235,7 @@ func (l *learning) write(text string, complete bool) error {
 		return fmt.Errorf("write the policy %s: %w", file, err)
 	}
 	say("next: sandbox check %s && sandbox explain %s", file, file)
-	if complete {
-		say("then: sandbox run %s", file)
-	}
+	say("then: sandbox run %s", file)
 	return nil
 }
 

@@ -71,7 +71,7 @@ descriptors that a monitor hands over.`,
 		&cobra.Group{ID: "look", Title: "Looking:"},
 	)
 	c.AddCommand(runCommand(), upCommand(), installCommand(), wrapCommand(), buildCommand(), observedCommand())
-	c.AddCommand(checkCommand(), explainCommand(), diffCommand(), lintCommand(), schemaCommand(), initCommand(), learnCommand())
+	c.AddCommand(checkCommand(), explainCommand(), diffCommand(), lintCommand(), schemaCommand(), initCommand(), learnCommand(), splitCommand())
 	c.AddCommand(inspectCommand(), doctorCommand())
 	c.AddCommand(controlCommands()...)
 	for _, command := range extra {

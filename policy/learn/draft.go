@@ -27,22 +27,13 @@ type Options struct {
 // Draft makes a policy of a record, or with a base the drop-in that is missing.
 // Nothing is missing where the text is empty.
 func Draft(r *Record, o Options) (string, error) {
-	if len(r.Runs) == 0 {
-		return "", errors.New("the record is empty: observe a run first, with sandbox learn --record FILE -- PROGRAM")
+	d, err := newDraft(r, o)
+	if err != nil {
+		return "", err
 	}
-	last := r.Runs[len(r.Runs)-1]
-	d := &draft{record: r, options: o, host: o.Host, command: last.Command, name: nameOf(last.Command[0])}
-	for _, run := range r.Runs {
-		if run.Command[0] != last.Command[0] {
-			return "", fmt.Errorf("the record has runs of %s and of %s: keep a record for each program", run.Command[0], last.Command[0])
-		}
-	}
-	c := &component{draft: d, name: d.name, program: r.together(), runs: r.Runs, command: last.Command}
+	c := &component{draft: d, name: nameOf(d.command[0]), program: r.together(), runs: r.Runs, command: d.command}
 	if o.Component != "" {
 		c.name = o.Component
-	}
-	if o.Application != "" {
-		d.name = o.Application
 	}
 	d.components = []*component{c}
 	if err := d.fill(); err != nil {
@@ -52,6 +43,23 @@ func Draft(r *Record, o Options) (string, error) {
 		return "", nil
 	}
 	return d.render().text.String(), nil
+}
+
+func newDraft(r *Record, o Options) (*draft, error) {
+	if len(r.Runs) == 0 {
+		return nil, errors.New("the record is empty: observe a run first, with --record FILE -- PROGRAM")
+	}
+	last := r.Runs[len(r.Runs)-1]
+	for _, run := range r.Runs {
+		if run.Command[0] != last.Command[0] {
+			return nil, fmt.Errorf("the record has runs of %s and of %s: keep a record for each program", run.Command[0], last.Command[0])
+		}
+	}
+	d := &draft{record: r, options: o, host: o.Host, command: last.Command, name: nameOf(last.Command[0])}
+	if o.Application != "" {
+		d.name = o.Application
+	}
+	return d, nil
 }
 
 // draft is a policy on its way to text.
@@ -64,6 +72,7 @@ type draft struct {
 	grants     []*grant
 	components []*component
 	notes      []string
+	tree       []string // who executed whom
 	plan       *plan.Plan
 }
 
@@ -91,7 +100,10 @@ type component struct {
 	limits       []*line
 	inherited    []string
 	user         string
-	tool         bool // it runs once and ends
+	tool         bool            // it runs once and ends
+	replaces     string          // it starts on exec, in the place of this program
+	splits       map[string]bool // the programs that are components of their own
+	starts       []string        // the components whose programs it executes
 	listens      bool
 	view         *view
 }
@@ -128,6 +140,14 @@ func (d *draft) note(format string, arguments ...any) {
 	}
 }
 
+// note names the component where there are several.
+func (c *component) note(format string, arguments ...any) {
+	if len(c.components) > 1 {
+		format = c.name + ": " + format
+	}
+	c.draft.note(format, arguments...)
+}
+
 // fill finds out everything, in the order in which one depends on the other:
 // what is granted and written decides which calls come by themselves.
 func (d *draft) fill() error {
@@ -147,7 +167,7 @@ func (d *draft) fill() error {
 			c.nature()
 		}
 	}
-	steps := []func(*component){(*component).limitsSeen, (*component).made, (*component).started, (*component).read, (*component).looked, (*component).called}
+	steps := []func(*component){(*component).limitsSeen, (*component).made, (*component).started, (*component).read, (*component).looked, (*component).startsIn, (*component).called}
 	for i, step := range steps {
 		if err := d.compile(); err != nil {
 			return err
@@ -259,7 +279,11 @@ func (d *draft) head(p *printer) {
 	if d.options.Base != "" {
 		p.plain("# What %s lacks, learnt by `sandbox learn`.", oneLine(d.options.Base))
 	} else {
-		p.plain("# A policy learnt by `sandbox learn` from %s.", plural(len(d.record.Runs), "run"))
+		command := "learn"
+		if len(d.tree) > 0 {
+			command = "split"
+		}
+		p.plain("# A policy made by `sandbox %s` of what it saw in %s.", command, plural(len(d.record.Runs), "run"))
 	}
 	const mostRuns = 5
 	for i, run := range d.record.Runs {
@@ -272,6 +296,9 @@ func (d *draft) head(p *printer) {
 			state = "stopped"
 		}
 		p.plain("#   %s: %s", oneLine(strings.Join(run.Command, " ")), state)
+	}
+	for _, text := range d.tree {
+		p.plain("# %s", text)
 	}
 	if missing := d.record.Incomplete(); len(missing) > 0 {
 		p.plain("# The record is not complete:")
@@ -301,10 +328,15 @@ func (c *component) render(p *printer) {
 		if len(c.extends) > 0 {
 			p.plain("    extends: %s", list(c.extends))
 		}
-		p.plain("    command: %s", list(c.command))
+		if c.replaces == "" {
+			p.plain("    command: %s", list(c.command))
+		}
 	}
 	for _, setting := range c.settings {
 		p.entry("    ", setting)
+	}
+	if len(c.starts) > 0 {
+		p.plain("    may-start: %s", list(c.starts))
 	}
 	if len(c.grants) > 0 {
 		p.plain("    grants: %s", list(c.grants))

@@ -12,7 +12,7 @@ import (
 // nature chooses the base profile that is nearest to what was seen, and the
 // keys that follow from it.
 func (c *component) nature() {
-	c.tool = true
+	c.tool = c.replaces == ""
 	for _, run := range c.runs {
 		c.tool = c.tool && !run.Stopped && !c.listens
 	}
@@ -32,7 +32,9 @@ func (c *component) nature() {
 		c.setting("output: inherit", "it ended by itself: a tool, with its caller's input and output")
 		c.setting("restart: never", "")
 	}
-	c.inherit()
+	if c.replaces == "" {
+		c.inherit() // a helper has what its caller passes
+	}
 }
 
 func (c *component) setting(text, comment string) {
@@ -194,6 +196,14 @@ func (c *component) identity() {
 }
 
 func (c *component) startedAs() (uid uint32) {
+	if c.replaces != "" {
+		for _, text := range sortedKeys(c.program.Users) {
+			if id, err := strconv.ParseUint(text, 10, 32); err == nil {
+				uid = max(uid, uint32(id))
+			}
+		}
+		return uid
+	}
 	for _, run := range c.runs {
 		uid = max(uid, run.User)
 	}
@@ -283,7 +293,7 @@ func (p *Path) writes() bool { return p.Uses[Write]+p.Uses[Create]+p.Uses[Remove
 
 // start says where it starts, when that matters.
 func (c *component) start() {
-	if c.options.Base != "" {
+	if c.options.Base != "" || c.replaces != "" {
 		return
 	}
 	last := c.runs[len(c.runs)-1]
@@ -293,6 +303,26 @@ func (c *component) start() {
 	}
 	if relative && last.Directory != "/" {
 		c.setting("directory: "+word(last.Directory), "it uses paths from there")
+	}
+}
+
+// startsIn lets a helper be where it was executed: its caller's directory must
+// be there, be it empty.
+func (c *component) startsIn() {
+	if c.replaces == "" {
+		return
+	}
+	var missing []string
+	for _, directory := range sortedKeys(c.program.Directories) {
+		if directory != "/" && !c.view.exists(directory) {
+			missing = append(missing, directory)
+		}
+	}
+	switch {
+	case len(missing) == 1 && len(c.program.Directories) == 1:
+		c.setting("directory: "+word(missing[0]), "it is executed there")
+	case len(missing) > 0:
+		c.note("it is executed in several directories that it does not see: %s", strings.Join(missing[:min(len(missing), 4)], ", "))
 	}
 }
 
@@ -318,7 +348,9 @@ func (c *component) limitsSeen() {
 		return
 	}
 	limit("memory", size(memory), size(roundUp(peak.Memory, 1024)))
-	limit("processes", strconv.FormatUint(processes, 10), strconv.FormatUint(max(peak.Tasks, 1), 10))
+	if c.replaces == "" { // tasks are counted for all programs together
+		limit("processes", strconv.FormatUint(processes, 10), strconv.FormatUint(max(peak.Tasks, 1), 10))
+	}
 	limit("open-files", strconv.FormatUint(files, 10), strconv.FormatUint(peak.OpenFiles, 10))
 	if locked > 0 {
 		limit("locked-memory", size(locked), size(peak.Locked))

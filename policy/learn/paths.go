@@ -146,7 +146,7 @@ func (c *component) started() {
 		case found.err != nil || p.New:
 		case p.Kind == Device:
 			c.device(devices, name, p)
-		case special(name):
+		case special(name) || c.splits[c.canonical(name)]:
 		case p.Uses[Execute] > 0 && !c.view.shows(name, plan.Read|plan.Execute):
 			programs[name] = &item{name: name, count: p.Uses[Execute]}
 		case p.Uses[Map] > 0 && !c.view.shows(name, plan.Read):
@@ -252,7 +252,7 @@ func (c *component) read() {
 				c.note("%s was read and is left out: nothing of /sys can be shown, and programs do without", name)
 			}
 			continue
-		case within(name, "/dev"), p.New, p.Kind == Socket, p.Kind == Device, count == 0, p.Uses[Execute] > 0 && p.Uses[Read] == 0:
+		case c.splits[c.canonical(name)] && p.Uses[Execute] > 0, within(name, "/dev"), p.New, p.Kind == Socket, p.Kind == Device, count == 0, p.Uses[Execute] > 0 && p.Uses[Read] == 0:
 			continue
 		}
 		found := resolve(c.host, name)
@@ -389,7 +389,7 @@ func (c *component) looked() {
 	items := map[string]*item{}
 	for _, name := range sortedKeys(c.program.Paths) {
 		p := c.program.Paths[name]
-		if p.New || special(name) || p.Kind == Socket || p.Kind == Device || p.Uses[Look]+p.Uses[Enter] == 0 || c.view.exists(name) {
+		if p.New || special(name) || c.splits[c.canonical(name)] || p.Kind == Socket || p.Kind == Device || p.Uses[Look]+p.Uses[Enter] == 0 || c.view.exists(name) {
 			continue
 		}
 		found := resolve(c.host, name)
@@ -397,6 +397,10 @@ func (c *component) looked() {
 			continue
 		}
 		count := p.Uses[Look] + p.Uses[Enter]
+		if scratch[name] && !within(name, "/run") && !within(name, "/var/run") && c.view.above(found.real) == nil && !c.usesWhatIsIn(name) {
+			c.take("temporary", []item{{name: name, count: count, why: "only asked for"}})
+			continue
+		}
 		if found.info.IsDir() && broad(name) {
 			continue
 		}

@@ -57,6 +57,10 @@ type Program struct {
 	Sockets map[string]uint64 `json:"sockets,omitempty"`
 	// Executes are the programs that it started.
 	Executes map[string]uint64 `json:"executes,omitempty"`
+	// Users are the ids of those whom it was executed as.
+	Users map[string]uint64 `json:"users,omitempty"`
+	// Directories are where it was executed.
+	Directories map[string]uint64 `json:"directories,omitempty"`
 	// Capabilities are those that the kernel asked for and found.
 	Capabilities map[string]uint64 `json:"capabilities,omitempty"`
 	Peak         Peak              `json:"peak"`
@@ -117,7 +121,7 @@ func (r *Record) Program(path string) *Program {
 
 func newProgram() *Program {
 	return &Program{Calls: map[string]uint64{}, Arguments: map[string]uint64{}, Paths: map[string]*Path{},
-		Sockets: map[string]uint64{}, Executes: map[string]uint64{}, Capabilities: map[string]uint64{}}
+		Sockets: map[string]uint64{}, Executes: map[string]uint64{}, Users: map[string]uint64{}, Directories: map[string]uint64{}, Capabilities: map[string]uint64{}}
 }
 
 // Use counts a use of a path.
@@ -148,6 +152,8 @@ func (p *Program) add(other *Program) {
 	sum(p.Arguments, other.Arguments)
 	sum(p.Sockets, other.Sockets)
 	sum(p.Executes, other.Executes)
+	sum(p.Users, other.Users)
+	sum(p.Directories, other.Directories)
 	sum(p.Capabilities, other.Capabilities)
 	for name, path := range other.Paths {
 		known := p.Paths[name]

@@ -201,6 +201,9 @@ func (r *run) openFlags(n *notification, name string) uint64 {
 
 // mapped writes down a file that is mapped as code.
 func (r *run) mapped(p *process, n *notification) {
+	if n.arguments[2]&unix.PROT_EXEC == 0 || n.arguments[3]&unix.MAP_ANONYMOUS != 0 {
+		return // stopped only because everything is
+	}
 	file, ok := descriptorPath(int(n.pid), int(int32(n.arguments[4])))
 	if ok && strings.HasPrefix(file, "/") && !strings.HasPrefix(file, "/memfd:") {
 		p.entry.Use(file, learn.Map, learn.File, false)

@@ -108,6 +108,12 @@ func (r *run) use(p *process, call, name string, use learn.Use, flags uint64, ke
 		p.entry.Executes[name]++
 		p.entry.Use(name, use, kind, false)
 		r.executes(p, name)
+		if ids := strings.Fields(statusFields(p.id)["Uid"]); len(ids) > 1 {
+			p.entry.Users[ids[1]]++ // the effective one
+		}
+		if directory, err := os.Readlink("/proc/" + strconv.Itoa(p.id) + "/cwd"); err == nil {
+			p.entry.Directories[directory]++
+		}
 		return
 	case learn.Enter:
 		r.chrooted = r.chrooted || call == "chroot"

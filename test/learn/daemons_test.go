@@ -2,7 +2,9 @@ package learn
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -126,5 +128,43 @@ func TestDnsmasq(t *testing.T) {
 		ask(r, "2001:db8::3", "three.example", "AAAA")
 		ask(r, "two.example.", "-x", "192.0.2.2")
 		ask(r, "2001:db8::3", "+tcp", "three.example", "AAAA")
+	})
+}
+
+// TestSplit proposes a split for a daemon with helpers, and runs it: the
+// helpers are apart, and the daemon notices nothing.
+func TestSplit(t *testing.T) {
+	x := begin(t, "lighttpd")
+	p := port(t)
+	script := func(name, text string) {
+		x.file("cgi/"+name+".cgi", "echo 'Content-Type: text/plain'; echo; "+text+"\n")
+	}
+	for i := range 3 {
+		script(fmt.Sprint(i), fmt.Sprintf("echo page %d | /usr/bin/tr a-z A-Z", i))
+	}
+	configuration := x.file("etc/lighttpd.conf", "server.bind = \"127.0.0.1\"\nserver.port = "+p+"\nserver.document-root = \""+x.directory+"/cgi\"\n"+
+		"server.username = \"www-data\"\nserver.groupname = \"www-data\"\nserver.modules = (\"mod_cgi\")\ncgi.assign = (\".cgi\" => \"/bin/sh\")\n")
+	r := x.start("", "split", "--name", x.name, "--output", x.policy, "--", "/usr/sbin/lighttpd", "-D", "-f", configuration)
+	for i := range 3 {
+		r.await(func() error { return get(p, fmt.Sprintf("/%d.cgi", i), fmt.Sprintf("PAGE %d", i)) })
+	}
+	r.stop()
+	x.complete(r)
+	text, err := os.ReadFile(x.policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tree := regexp.MustCompile("#   /usr/sbin/lighttpd\n#     /usr/bin/sh  [0-9]+ times\n#       /usr/bin/tr  [0-9]+ times\n"); !tree.Match(text) {
+		t.Errorf("there is no %q in\n%s", tree, text)
+	}
+	for _, want := range []string{"may-start: [sh]", "may-start: [tr]",
+		"replaces: /bin/sh ", "replaces: /usr/bin/tr ", "- " + x.directory + "/cgi "} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+	script("other", "echo another page | /usr/bin/tr a-z A-Z; read x < "+configuration+" 2>/dev/null || echo apart")
+	x.run("", func(r *process) {
+		r.await(func() error { return get(p, "/other.cgi", "ANOTHER PAGE\napart") })
 	})
 }
