@@ -57,11 +57,11 @@ func (c *componentCompiler) root(component *plan.Component) (program string, arg
 	if found := c.host.resolve(linkerCache); found.err == nil {
 		t.bind(linkerCache, plan.Read, "ld.so reads it", c.at)
 	}
+	t.standIns(component)
 	if d := c.source.Directory; d.IsSet() && clean(d.Value) != "/" && !t.shown(clean(d.Value)) {
 		t.add(plan.Entry{Kind: plan.EntryDirectory, Target: clean(d.Value), Reason: "directory", Position: d.Position})
 	}
 	program = t.splits(component, program)
-	t.standIns(component)
 	t.hidden(files.Hidden)
 	return program, arguments, t.sorted()
 }

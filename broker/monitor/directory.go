@@ -294,6 +294,12 @@ func standInParent(root int, at *spot) (fd int, last string, errno syscall.Errno
 	return fd, last, errno
 }
 
+// rebuilt forgets the stand-ins of a compartment that was built again.
+func (f *files) rebuilt() {
+	f.forget()
+	f.standIns, f.lastUse = 0, nil
+}
+
 // removeStandIn removes a stand-in and what stands beneath it.
 func (f *files) removeStandIn(directory int, name string) {
 	if unix.Unlinkat(directory, name, 0) == nil {

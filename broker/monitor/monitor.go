@@ -247,6 +247,9 @@ func (m *Monitor) newComponent(index int) (*component, error) {
 func (m *Monitor) adopt(made handover.Compartment) error {
 	c := m.components[made.Component]
 	c.control, c.pid, c.pidfd = made.Control, made.Pid, made.Pidfd
+	if c.files != nil {
+		c.files.rebuilt()
+	}
 	group, err := cgroup.Open(m.hierarchy, m.handover.Group+"/"+c.Name, c.Limits)
 	if err != nil {
 		return err

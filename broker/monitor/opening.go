@@ -64,6 +64,9 @@ func (m *Monitor) brokeredOpenHow(w *work, n *notification) {
 }
 
 func (m *Monitor) openFor(w *work, n *notification, at *spot, flags int, mode uint32) {
+	if at.grant.Create && flags&(unix.O_ACCMODE|unix.O_PATH) != unix.O_RDONLY {
+		flags |= unix.O_CREAT // as on request: it is made when it is not there
+	}
 	o := &opening{at: at, flags: flags, mode: mode & 0o777}
 	makes := flags&(unix.O_CREAT|temporary) != 0
 	if makes {

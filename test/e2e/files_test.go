@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -178,6 +180,86 @@ func TestTransparentDirectories(t *testing.T) {
 		{"chdir +/store/file", "ENOTDIR"},
 		{"chdir +/store/nothing", "ENOENT"},
 	})
+}
+
+// A call that has to wait holds up the program that made it, as it would
+// without us, and nobody else: not the loop, and not another component.
+func TestTransparentOpenWaits(t *testing.T) {
+	a := New(t, "files-lease")
+	filesSite(t, a)
+	// Whoever opens a file with a lease waits until its holder gives it up.
+	holder, err := os.OpenFile(a.Dir+"/store/file", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	signal.Ignore(unix.SIGIO)
+	defer signal.Reset(unix.SIGIO)
+	if _, err := unix.FcntlInt(holder.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store", access: read-write}
+components:
+  patient:
+    command: [{{PROGRAM}}, program, files, "open {{DIR}}/store/file read,nonblock", "open {{DIR}}/store/file read"]
+    grants: [store]
+    transparent: true
+    restart: never
+  other:
+    command: [{{PROGRAM}}, program, files, "open {{DIR}}/store/inside read", "open {{DIR}}/store/other write,new", "list {{DIR}}/store/sub"]
+    grants: [store]
+    transparent: true
+    restart: never
+    after: patient
+`).Run()
+	a.Expect(a.Out, "store/sub: deep")
+	if lines := a.Lines("patient"); len(lines) != 1 || !strings.HasSuffix(lines[0], ": EAGAIN") {
+		t.Errorf("before the lease is given up it wrote %q", lines)
+	}
+	if _, err := unix.FcntlInt(holder.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+		t.Fatal(err)
+	}
+	a.Expect(a.Out, `store/file read: file "text"`)
+	a.ExpectStatus(0)
+}
+
+// The working directory that the policy names, a file that is made, and what
+// inspect says of stand-ins.
+func TestTransparentInspect(t *testing.T) {
+	a := New(t, "files-inspect")
+	filesSite(t, a)
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store"}
+  made:  {file: "{{DIR}}/made", access: append, create: true, mode: 0640}
+components:
+  web:
+    command: [{{BUSYBOX}}, sh, -c, "echo text >>{{DIR}}/made; exec 7<sub 8<file; pwd; exec {{BUSYBOX}} sleep 1000"]
+    files: {execute: [{{BUSYBOX}}]}
+    directory: "{{DIR}}/store"
+    grants: [store, made: {at-start: false}]
+    transparent: true
+`).Run().Ready()
+	a.Expect(a.Out, a.Dir+"/store")
+	expectFile(t, a.Dir+"/made", "text\n")
+	if st, err := os.Stat(a.Dir + "/made"); err != nil || st.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", st, err)
+	}
+	b, err := exec.Command(a.site.Sandbox, "inspect", a.Name, "--verify").CombinedOutput()
+	if err != nil {
+		t.Errorf("drift: %s, %v", b, err)
+	}
+	b, err = exec.Command(a.site.Sandbox, "inspect", a.Name, "web").CombinedOutput()
+	for _, want := range []string{"its own root: stands for the grant store", "grant store: " + a.Dir + "/store/file"} {
+		if err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%q is not in, %v:\n%s", want, err, b)
+		}
+	}
+	a.Stop()
 }
 
 func expectFile(t *testing.T, path, want string) {
