@@ -15,7 +15,7 @@ import (
 // weights, answered by the kernel instead of by a unit file.
 type Exposure struct {
 	Figure  float64  `json:"figure"`
-	Word    string   `json:"word"` // safe, ok, medium, exposed, unsafe
+	Word    string   `json:"word"` // perfect, safe, ok, medium, exposed, unsafe, dangerous
 	Reasons []Reason `json:"reasons"`
 	// Basis says where the answer about system calls came from: "kernel" when
 	// the filter was read back, "plan" when it is the plan's, "none".
@@ -307,17 +307,15 @@ func (i *Inspector) expose(p *Process, a *Application, c *Component) *Exposure {
 
 // exposureWord uses the words and the bounds of systemd-analyze security.
 func exposureWord(figure float64) string {
-	switch {
-	case figure < 2:
-		return "safe"
-	case figure < 5:
-		return "ok"
-	case figure < 7:
-		return "medium"
-	case figure < 9:
-		return "exposed"
+	for _, w := range []struct {
+		below float64
+		word  string
+	}{{0.1, "perfect"}, {1, "safe"}, {5, "ok"}, {7.5, "medium"}, {9, "exposed"}, {10, "unsafe"}} {
+		if figure < w.below {
+			return w.word
+		}
 	}
-	return "unsafe"
+	return "dangerous"
 }
 
 // plannedCalls describes a plan's filter, once for all components that have

@@ -59,7 +59,7 @@ func example() *Report {
 		Unseen: []string{"its label: permission denied"},
 	}
 	program.Walls = walls(&program)
-	exposure := &Exposure{Figure: 1.2, Word: "safe", Basis: "kernel", Reasons: []Reason{{"grants", "listen on tcp:127.0.0.1:8080", 0.9, "components.decode.grants: fewer, or access: read"}, {"tiny", "not worth a line", 0.001, ""}}}
+	exposure := &Exposure{Figure: 1.2, Word: "ok", Basis: "kernel", Reasons: []Reason{{"grants", "listen on tcp:127.0.0.1:8080", 0.9, "components.decode.grants: fewer, or access: read"}, {"tiny", "not worth a line", 0.001, ""}}}
 	drift := Drift{Component: "decode", PID: 4711, Subject: "descriptor 7", Planned: "only what a grant explains", Found: "directory /etc, read", Position: "app.yaml:12:3"}
 	return &Report{
 		Schema: Schema, Time: now, Kernel: Kernel{"6.1.0", 2, "v1"},

@@ -107,7 +107,7 @@ func (c *Component) exposureWords(paint Paint) string {
 func (e *Exposure) words(paint Paint) string {
 	text := fmt.Sprintf("%.1f %s", e.Figure, e.Word)
 	switch e.Word {
-	case "safe", "ok":
+	case "perfect", "safe", "ok":
 		return paint.Good(text)
 	case "medium":
 		return paint.Maybe(text)

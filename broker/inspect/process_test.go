@@ -2,11 +2,15 @@ package inspect
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -65,12 +69,18 @@ func waiting(t *testing.T, files []*os.File, command ...string) int {
 	return 0
 }
 
-// deepest follows first children down.
+// deepest follows first children down. Any thread may have made them.
 func deepest(pid int) int {
 	for {
-		b, _ := os.ReadFile(procPath(pid, fmt.Sprintf("task/%d/children", pid)))
+		tasks, _ := filepath.Glob(procPath(pid, "task/*/children"))
 		var child int
-		if n, _ := fmt.Sscan(string(b), &child); n != 1 {
+		for _, task := range tasks {
+			b, _ := os.ReadFile(task)
+			if n, _ := fmt.Sscan(string(b), &child); n == 1 {
+				break
+			}
+		}
+		if child == 0 {
 			return pid
 		}
 		pid = child
@@ -253,5 +263,175 @@ func TestEnvironmentNamesOnly(t *testing.T) {
 	}
 	if strings.Contains(ProcessDetails(r, false), "hunter2") || strings.Contains(strings.Join(r.Process.Environment, " "), "hunter2") {
 		t.Error("a value of the environment is shown")
+	}
+}
+
+// A container of runc's with a filter, limits, a read-only root and a user: what
+// was asked for is what is found.
+func TestWallsOfRunc(t *testing.T) {
+	needRoot(t)
+	for _, name := range []string{"runc", "/bin/busybox"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("%s is not installed; test/probes/packages.txt names its package", name)
+		}
+	}
+	bundle := t.TempDir()
+	root := filepath.Join(bundle, "rootfs")
+	for _, place := range []string{"bin", "proc", "dev", "sys"} {
+		if err := os.MkdirAll(filepath.Join(root, place), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(root+"/bin/cat", busybox, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("runc", "spec", "--bundle", bundle).CombinedOutput(); err != nil {
+		t.Fatalf("runc spec: %v\n%s", err, out)
+	}
+	text, err := os.ReadFile(bundle + "/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	type object = map[string]any
+	process, linux := config["process"].(object), config["linux"].(object)
+	process["args"], process["terminal"] = []string{"/bin/cat"}, false
+	process["user"] = object{"uid": 1234, "gid": 2345}
+	process["capabilities"] = object{"bounding": []string{"CAP_KILL"}}
+	process["rlimits"] = []object{{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 99}}
+	var spaces []object
+	for _, kind := range []string{"pid", "network", "ipc", "uts", "mount", "cgroup"} {
+		spaces = append(spaces, object{"type": kind})
+	}
+	linux["namespaces"] = spaces
+	linux["resources"] = object{"memory": object{"limit": 64 << 20}, "pids": object{"limit": 10}}
+	linux["seccomp"] = object{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []object{
+		{"names": []string{"mount", "ptrace"}, "action": "SCMP_ACT_ERRNO"}, {"names": []string{"reboot"}, "action": "SCMP_ACT_KILL_PROCESS"},
+	}}
+	if text, err = json.Marshal(config); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(bundle+"/config.json", text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("inspect-test-%d", os.Getpid())
+	t.Cleanup(func() { exec.Command("runc", "--root", bundle+"/state", "delete", "--force", name).Run() })
+	pid := waiting(t, nil, "runc", "--root", bundle+"/state", "run", "--bundle", bundle, name)
+	r, err := inspector(t).Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := r.Process
+	if len(p.Unseen) > 0 {
+		t.Errorf("not seen: %v", p.Unseen)
+	}
+	want := []string{
+		"mnt namespace", "pid namespace", "net namespace", "ipc namespace", "uts namespace", "cgroup namespace",
+		"identity", "capabilities", "no-new-privileges", "system calls",
+	}
+	if got := up(p); !slices.Equal(got, want) {
+		t.Errorf("walls %v, want %v", got, want)
+	}
+	if p.Identity.UIDs[1] != 1234 || p.Identity.GIDs[1] != 2345 {
+		t.Errorf("it is %+v", p.Identity)
+	}
+	if c := p.Capabilities; !slices.Equal(c.Bounding, []string{"CAP_KILL"}) || len(c.Permitted)+len(c.Effective)+len(c.Inheritable)+len(c.Ambient) > 0 {
+		t.Errorf("capabilities %+v, want CAP_KILL in the bounding set alone", c)
+	}
+	calls := p.Seccomp.Calls
+	if calls == nil || calls.allowed("mount") || calls.allowed("ptrace") || calls.allowed("reboot") || !calls.allowed("read") {
+		t.Fatalf("the filter is %+v", calls)
+	}
+	for call, action := range map[string]string{"mount": "errno EPERM", "ptrace": "errno EPERM", "reboot": "kill"} {
+		if !slices.ContainsFunc(calls.Calls, func(r CallRule) bool { return r.Call == call && r.Action == action }) {
+			t.Errorf("%s is not answered with %s: %+v", call, action, calls.Calls)
+		}
+	}
+	if p.Cgroup.Memory.Limit != 64<<20 || p.Cgroup.Tasks.Limit != 10 {
+		t.Errorf("cgroup %+v, want 64 MiB and 10 tasks", p.Cgroup)
+	}
+	if slices.Contains(p.Writable, "/") || slices.Contains(p.Both, "/") {
+		t.Errorf("its root is read-only; writable are %v", p.Writable)
+	}
+	if !slices.Contains(p.Rlimits, Rlimit{"open files", 77, 99}) {
+		t.Errorf("limits %+v, want 77 and 99 open files", p.Rlimits)
+	}
+}
+
+// Id maps that were made by hand are those that are found.
+func TestIDMapsOfOthers(t *testing.T) {
+	needRoot(t)
+	pid := waiting(t, nil, "unshare", "--user", "cat")
+	for file, line := range map[string]string{"uid_map": "0 100000 1\n7 100007 3\n", "gid_map": "8 200000 2\n"} {
+		if err := os.WriteFile(procPath(pid, file), []byte(line), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := inspector(t).Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := r.Process.Identity
+	if !slices.Equal(i.UIDMap, []IDRange{{0, 100000, 1}, {7, 100007, 3}}) || !slices.Equal(i.GIDMap, []IDRange{{8, 200000, 2}}) {
+		t.Errorf("%+v", i)
+	}
+}
+
+var overall = regexp.MustCompile(`Overall exposure level for .*: ([0-9.]+) ([A-Z]+)`)
+
+// The words and bounds are those of systemd-analyze security, and a process
+// without walls is as bad here as a unit without settings there.
+func TestExposureAsSystemd(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("there is no systemd-analyze to compare with")
+	}
+	directory := t.TempDir()
+	settings := []string{
+		"", "PrivateNetwork=yes", "User=daemon", "ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "PrivateUsers=yes",
+		"SystemCallFilter=@system-service", "SystemCallArchitectures=native", "RestrictNamespaces=yes", "PrivateDevices=yes", "IPAddressDeny=any",
+		"RestrictAddressFamilies=AF_UNIX", "ProtectHome=yes", "ProtectKernelModules=yes\nProtectKernelTunables=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes\nProtectClock=yes",
+	}
+	words := map[string]bool{}
+	unit := "[Service]\nExecStart=/bin/true\n"
+	for k, setting := range settings {
+		unit += setting + "\n"
+		file := filepath.Join(directory, fmt.Sprintf("compared%d.service", k))
+		if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", file).CombinedOutput()
+		said := overall.FindSubmatch(out)
+		if said == nil {
+			t.Fatalf("systemd-analyze says nothing that is understood: %v\n%s", err, out)
+		}
+		figure, err := strconv.ParseFloat(string(said[1]), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		word := strings.ToLower(string(said[2]))
+		words[word] = true
+		if got := exposureWord(figure); got != word {
+			t.Errorf("%.1f is %s, and %s for systemd", figure, got, word)
+		}
+		if k > 0 || os.Geteuid() != 0 {
+			continue
+		}
+		r, err := inspector(t).Process(waiting(t, nil, "cat"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mine := r.Process.Exposure.Figure; math.Abs(mine-figure) > 0.5 {
+			t.Errorf("a process without walls is %.1f, a unit without settings %.1f", mine, figure)
+		}
+	}
+	if len(words) < 4 {
+		t.Errorf("only %v were compared", words)
 	}
 }
