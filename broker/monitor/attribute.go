@@ -52,9 +52,9 @@ func follow(flags uint64) int {
 // brokeredStat is stat, lstat and newfstatat. buffer is the number of the
 // argument for the result.
 func (m *Monitor) brokeredStat(w *work, n *notification, directory uint64, pathAt, buffer int, flags uint64) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	as := w.component.Component
@@ -82,9 +82,9 @@ const syncType = 0x6000 // AT_STATX_SYNC_TYPE, statx(2)
 
 // brokeredStatx is statx(2).
 func (m *Monitor) brokeredStatx(w *work, n *notification) {
-	at, errno := m.locate(w, n, n.arguments[0], n.arguments[1])
+	at := m.locate(w, n, n.arguments[0], n.arguments[1])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	as := w.component.Component
@@ -131,9 +131,9 @@ func (l lookup) status(at *spot, fd int, mode uint32) outcome {
 
 // brokeredStatfs is statfs(2).
 func (m *Monitor) brokeredStatfs(w *work, n *notification) {
-	at, errno := m.locate(w, n, atWorking, n.arguments[0])
+	at := m.locate(w, n, atWorking, n.arguments[0])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	m.perform(w, n, false, func(l lookup) outcome {
@@ -155,9 +155,9 @@ func (m *Monitor) brokeredStatfs(w *work, n *notification) {
 // brokeredAccess is access, faccessat and faccessat2: what the grant allows,
 // of what is there.
 func (m *Monitor) brokeredAccess(w *work, n *notification, directory uint64, pathAt int, flags uint64) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	mode := n.arguments[pathAt+1]
@@ -186,9 +186,9 @@ func (m *Monitor) brokeredAccess(w *work, n *notification, directory uint64, pat
 
 // brokeredReadlink is readlink and readlinkat.
 func (m *Monitor) brokeredReadlink(w *work, n *notification, directory uint64, pathAt int) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	size := int(int32(n.arguments[pathAt+2]))
@@ -217,9 +217,9 @@ func (m *Monitor) brokeredReadlink(w *work, n *notification, directory uint64, p
 // brokeredAttribute answers the calls on extended attributes: there are none
 // beneath grants, as on a file system without them.
 func (m *Monitor) brokeredAttribute(w *work, n *notification) {
-	at, errno := m.locate(w, n, atWorking, n.arguments[0])
+	at := m.locate(w, n, atWorking, n.arguments[0])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	m.respond(w, n, unix.EOPNOTSUPP)
@@ -301,9 +301,9 @@ func seconds(m *Monitor, w *work, n *notification, pointer uint64) ([]unix.Times
 // change finds what a path names, which must be beneath a grant that may be
 // written, and changes something about it.
 func (m *Monitor) change(w *work, n *notification, directory uint64, pathAt int, follow int, do func(at *spot, fd int, st *unix.Stat_t) syscall.Errno) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	m.perform(w, n, false, func(l lookup) outcome {

@@ -378,7 +378,7 @@ func (m *Monitor) brokeredList(w *work, n *notification) {
 		return
 	}
 	size := min(uint32(n.arguments[2]), maximumList)
-	m.perform(w, n, false, func(l lookup) outcome {
+	begun := m.perform(w, n, false, func(l lookup) outcome {
 		o := l.list(at, position, int(size))
 		o.address = n.arguments[1]
 		o.done = func() {
@@ -389,6 +389,9 @@ func (m *Monitor) brokeredList(w *work, n *notification) {
 		o.release = func() { unix.Close(mine) }
 		return o
 	})
+	if !begun {
+		unix.Close(mine)
+	}
 }
 
 // list reads records of a directory from a position on.
@@ -422,9 +425,9 @@ func (l lookup) list(at *spot, position int64, size int) outcome {
 
 // brokeredChange answers chdir: into the stand-in, by the kernel.
 func (m *Monitor) brokeredChange(w *work, n *notification) {
-	at, errno := m.locate(w, n, atWorking, n.arguments[0])
+	at := m.locate(w, n, atWorking, n.arguments[0])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	m.perform(w, n, true, func(l lookup) outcome {

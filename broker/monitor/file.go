@@ -156,15 +156,6 @@ func (m *Monitor) own(w *work, n *notification) {
 	m.proceed(w, n)
 }
 
-// ownOr is own, unless there is an errno already.
-func (m *Monitor) ownOr(w *work, n *notification, errno syscall.Errno) {
-	if errno != 0 {
-		m.respond(w, n, errno)
-		return
-	}
-	m.own(w, n)
-}
-
 func (m *Monitor) proceed(w *work, n *notification) {
 	if w.listener < 0 {
 		return
@@ -187,8 +178,9 @@ type handwork struct {
 // changes something or may wait for a disk or another machine, is done by a
 // hand: a thread that has the component's ids as far as files are concerned,
 // so that what it makes belongs to the component and what takes an owner's
-// right takes the component's. do must not touch the monitor's state.
-func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) outcome) {
+// right takes the component's. do must not touch the monitor's state. Where the
+// caller is gone already, nothing is done.
+func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) outcome) (begun bool) {
 	f := w.component.files
 	if soon {
 		o := do(lookup{cached: true})
@@ -198,11 +190,16 @@ func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) o
 		}
 		if o.errno != unix.EAGAIN {
 			m.finishCall(w, n, o)
-			return
+			return true
 		}
+	}
+	// Only now is it sure that what was read was the caller's.
+	if !m.valid(w, n) {
+		return false
 	}
 	f.waiting = append(f.waiting, &handwork{do, func(o outcome) { m.finishCall(w, n, o) }})
 	m.handOut(f)
+	return true
 }
 
 // handOut gives work that waits to hands: to one that is free, or to a new one.
@@ -296,7 +293,7 @@ func (m *Monitor) finishCall(w *work, n *notification, o outcome) {
 	}
 	switch {
 	case o.errno != 0:
-		if o.denied != "" {
+		if o.denied != "" && m.valid(w, n) {
 			m.deny(w, denial{call: n.call, arguments: n.arguments, errno: o.errno, object: o.denied})
 		}
 		m.respond(w, n, o.errno)

@@ -31,9 +31,9 @@ func (m *Monitor) brokeredName(w *work, n *notification, at *spot, do func(paren
 
 // brokeredUnlink is unlink, rmdir and unlinkat.
 func (m *Monitor) brokeredUnlink(w *work, n *notification, directory uint64, pathAt int, flags uint64) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	if flags&^unix.AT_REMOVEDIR != 0 {
@@ -55,9 +55,9 @@ func (m *Monitor) brokeredUnlink(w *work, n *notification, directory uint64, pat
 
 // brokeredMake is mkdir and mkdirat.
 func (m *Monitor) brokeredMake(w *work, n *notification, directory uint64, pathAt int) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	if at.path == "" {
@@ -175,16 +175,18 @@ func (m *Monitor) brokeredLink(w *work, n *notification, oldDirectory uint64, ol
 // brokeredSymlink refuses symlink and symlinkat: what such a link says leads
 // whoever follows it, outside the compartment too.
 func (m *Monitor) brokeredSymlink(w *work, n *notification, directory uint64, pathAt int) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	m.refuseSpecial(w, n, at)
 }
 
 func (m *Monitor) refuseSpecial(w *work, n *notification, at *spot) {
-	m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EPERM, object: "special " + at.text()})
+	if m.valid(w, n) {
+		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EPERM, object: "special " + at.text()})
+	}
 	m.respond(w, n, unix.EPERM)
 }
 
@@ -192,13 +194,9 @@ func (m *Monitor) refuseSpecial(w *work, n *notification, at *spot) {
 // answers all others: between two grants, or a grant and the compartment, it is
 // as between two file systems, and programs copy.
 func (m *Monitor) locateBoth(w *work, n *notification, oldDirectory uint64, oldAt int, newDirectory uint64, newAt int) (from, to *spot, ok bool) {
-	from, errno := m.locate(w, n, oldDirectory, n.arguments[oldAt])
-	if errno == 0 {
-		to, errno = m.locate(w, n, newDirectory, n.arguments[newAt])
-	}
+	from = m.locate(w, n, oldDirectory, n.arguments[oldAt])
+	to = m.locate(w, n, newDirectory, n.arguments[newAt])
 	switch {
-	case errno != 0:
-		m.respond(w, n, errno)
 	case from == nil && to == nil:
 		m.own(w, n)
 	case from == nil || to == nil || from.index != to.index:

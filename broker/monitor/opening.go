@@ -26,9 +26,9 @@ type opening struct {
 // brokeredOpen opens a path beneath a grant for a program. pathAt is the
 // number of the argument that points to it.
 func (m *Monitor) brokeredOpen(w *work, n *notification, directory uint64, pathAt int, flags, mode uint64) {
-	at, errno := m.locate(w, n, directory, n.arguments[pathAt])
+	at := m.locate(w, n, directory, n.arguments[pathAt])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	m.openFor(w, n, at, int(int32(flags)), uint32(mode))
@@ -36,9 +36,9 @@ func (m *Monitor) brokeredOpen(w *work, n *notification, directory uint64, pathA
 
 // brokeredOpenHow is openat2(2).
 func (m *Monitor) brokeredOpenHow(w *work, n *notification) {
-	at, errno := m.locate(w, n, n.arguments[0], n.arguments[1])
+	at := m.locate(w, n, n.arguments[0], n.arguments[1])
 	if at == nil {
-		m.ownOr(w, n, errno)
+		m.own(w, n)
 		return
 	}
 	var how [24]byte // struct open_how: flags, mode, resolve

@@ -117,20 +117,16 @@ func readlink(name string) (string, error) {
 // Where a relative path begins is the kernel's word, the link of /proc for the
 // descriptor or the working directory. A name that is wrong gains nothing: a
 // worker may say any name that its grant answers.
-func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uint64) (*spot, syscall.Errno) {
+//
+// Whether it was the caller's memory is asked before anything is done with it
+// (perform). An answer needs no question: the kernel takes it for a caller that
+// still waits, and one that does has waited all along.
+func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uint64) *spot {
 	name := absolute(n, directory, pointer)
 	if name == "" {
-		return nil, 0 // the kernel says what is wrong
+		return nil // the kernel says what is wrong
 	}
-	at := w.component.files.find(name, w.dropped)
-	if at == nil {
-		return nil, 0
-	}
-	// Only now is it sure that this was the caller's memory.
-	if !m.valid(w, n) {
-		return nil, unix.EINTR
-	}
-	return at, 0
+	return w.component.files.find(name, w.dropped)
 }
 
 // absolute reads a path of a stopped call and begins it where the kernel would,
@@ -172,22 +168,22 @@ func directoryName(tid, number int) string {
 func readPath(tid int, pointer uint64) (string, bool) {
 	const page = 4096
 	var b [unix.PathMax]byte
-	first := min(len(b), page-int(pointer%page))
-	local := []unix.Iovec{{Base: &b[0]}}
-	local[0].SetLen(len(b))
-	remote := []unix.RemoteIovec{{Base: uintptr(pointer), Len: first}}
-	if first < len(b) {
-		remote = append(remote, unix.RemoteIovec{Base: uintptr(pointer) + uintptr(first), Len: len(b) - first})
+	// One page first: most paths end in it.
+	for from, to := 0, min(len(b), page-int(pointer%page)); ; from, to = to, len(b) {
+		local := []unix.Iovec{{Base: &b[from]}}
+		local[0].SetLen(to - from)
+		remote := []unix.RemoteIovec{{Base: uintptr(pointer) + uintptr(from), Len: to - from}}
+		got, err := unix.ProcessVMReadv(tid, local, remote, 0)
+		if err != nil || got != to-from {
+			return "", false // EFAULT
+		}
+		if end := bytes.IndexByte(b[from:to], 0); end >= 0 {
+			return string(b[:from+end]), true
+		}
+		if to == len(b) {
+			return "", false // ENAMETOOLONG
+		}
 	}
-	got, err := unix.ProcessVMReadv(tid, local, remote, 0)
-	if err != nil {
-		return "", false
-	}
-	end := bytes.IndexByte(b[:got], 0)
-	if end < 0 {
-		return "", false // ENAMETOOLONG or EFAULT
-	}
-	return string(b[:end]), true
 }
 
 // find looks a name up in the territories.
