@@ -96,6 +96,7 @@ func (c *componentCompiler) limits() plan.Limits {
 		CPUQuota:  uint32(l.CPUQuota.Value),
 		CPUTime:   l.CPUTime.Value,
 		WallTime:  l.WallTime.Value,
+		Requests:  uint32(l.Requests.Value),
 		OpenFiles: uint32(l.OpenFiles.Or(defaultOpenFiles)),
 		FileSize:  uint64(l.FileSize.Value),
 		IOWeight:  uint32(l.IOWeight.Value),

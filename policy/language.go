@@ -116,6 +116,7 @@ type LimitSettings struct {
 	CPUTime   Duration `key:"cpu-time" doc:"Processor time, in whole seconds; then it is killed."`
 	WallTime  Duration `key:"wall-time" doc:"Time; then it is killed."`
 	IOWeight  Number   `key:"io-weight" min:"1" max:"10000" doc:"Weight of its disk access; 100 is normal."`
+	Requests  Number   `key:"requests" min:"1" max:"1000000" doc:"Requests to the monitor and calls that it answers, a second, of all workers together; more of them wait."`
 	OpenFiles Number   `key:"open-files" min:"4" max:"1048576" doc:"Open descriptors."`
 	FileSize  Size     `key:"file-size" doc:"The largest file that it may write."`
 	CoreSize  Size     `key:"core-size" doc:"The largest core dump; the default is none."`

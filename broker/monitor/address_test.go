@@ -72,9 +72,10 @@ func TestAddressIs(t *testing.T) {
 func FuzzParseAddress(f *testing.F) {
 	f.Add([]byte{2, 0, 0x1f, 0x90, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Add(append([]byte{1, 0}, "/run/x"...))
+	f.Add([]byte{16, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, ok := parseAddress(b)
-		if ok && a.family != unix.AF_INET && a.family != unix.AF_INET6 && a.family != unix.AF_UNIX {
+		if ok && a.family != unix.AF_INET && a.family != unix.AF_INET6 && a.family != unix.AF_UNIX && a.family != unix.AF_NETLINK {
 			t.Fatalf("family %d", a.family)
 		}
 		a.text(unix.SOCK_STREAM)

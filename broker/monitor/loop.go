@@ -15,13 +15,21 @@ import (
 type loop struct {
 	epoll   int
 	wake    int // eventfd: something was posted
-	sources map[int]func(events uint32)
-	timers  []*timer // few: one for each deadline, unsorted
+	sources map[int]source
+	counts  map[owner]int // of turns in this round
+	timers  []*timer      // few: one for each deadline, unsorted
 	soon    []func()
 	done    bool
 
 	mutex  sync.Mutex
 	posted []func()
+}
+
+// source is what to call for a descriptor, and whose turn that is.
+type source struct {
+	f      func(events uint32)
+	events uint32
+	owner  owner
 }
 
 type timer struct {
@@ -39,7 +47,7 @@ func newLoop() (*loop, error) {
 		unix.Close(epoll)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	l := &loop{epoll: epoll, wake: wake, sources: map[int]func(uint32){}}
+	l := &loop{epoll: epoll, wake: wake, sources: map[int]source{}, counts: map[owner]int{}}
 	return l, l.add(wake, unix.EPOLLIN, l.runPosted)
 }
 
@@ -49,8 +57,18 @@ func (l *loop) add(fd int, events uint32, f func(events uint32)) error {
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
-	l.sources[fd] = f
+	l.sources[fd] = source{f: f, events: events}
 	return nil
+}
+
+// pause leaves fd's events alone until it is resumed, also its end.
+func (l *loop) pause(fd int) { unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil) }
+
+// resume goes on with a source that was paused, if it is still there.
+func (l *loop) resume(fd int) {
+	if s, ok := l.sources[fd]; ok {
+		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: s.events, Fd: int32(fd)})
+	}
 }
 
 // remove forgets fd, which stays open.
@@ -135,12 +153,7 @@ func (l *loop) run() error {
 		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
-		for _, e := range events[:max(n, 0)] {
-			// An earlier event of this round may have closed it.
-			if f, ok := l.sources[int(e.Fd)]; ok {
-				f(e.Events)
-			}
-		}
+		l.serve(events[:max(n, 0)])
 		l.expire()
 	}
 	return nil

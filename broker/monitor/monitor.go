@@ -8,6 +8,8 @@
 //
 //	monitor.go     the state, the start and the end
 //	loop.go        one goroutine, one event after the other
+//	turn.go        whose turn it is
+//	budget.go      how often a component may ask
 //	worker.go      workers from spawn to end
 //	leaf.go        their cgroups, some made ahead
 //	queue.go       requests that wait for a free worker
@@ -116,6 +118,7 @@ type component struct {
 	environment []string
 	listens     bool    // LISTEN_FDS is among it
 	silence     silence // of denials
+	budget      budget  // of requests
 	records     records // of descriptors that were handed out
 	stored      []stored
 	doors       []*door

@@ -123,6 +123,9 @@ func (m *Monitor) notified(w *work, events uint32) {
 		w.listener = -1
 		return
 	}
+	if m.spent(w, w.listener) {
+		return
+	}
 	var raw seccompNotification
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlReceive, uintptr(unsafe.Pointer(&raw))); errno != 0 {
 		return // ENOENT: the caller died meanwhile

@@ -61,6 +61,9 @@ func init() {
 // workerAsks reads and answers one request. One for each event: a worker that
 // floods its socket gets its turn, and no more than that.
 func (m *Monitor) workerAsks(w *work) {
+	if m.spent(w, w.broker) {
+		return
+	}
 	n, fds, err := m.receive(w.broker)
 	if err == unix.EAGAIN {
 		return

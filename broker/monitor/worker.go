@@ -327,12 +327,12 @@ func (m *Monitor) started(w *work, said worker.Message) {
 	// Only now: a program on another processor may ask before the monitor
 	// has heard that it runs, and its request waits in the socket.
 	if w.broker >= 0 {
-		if err := m.loop.add(w.broker, unix.EPOLLIN, func(uint32) { m.workerAsks(w) }); err != nil {
+		if err := m.loop.addFor(w.component, w.broker, unix.EPOLLIN, func(uint32) { m.workerAsks(w) }); err != nil {
 			m.kill(w, err.Error())
 		}
 	}
 	wakeHere(w.listener)
-	if err := m.loop.add(w.listener, unix.EPOLLIN, func(events uint32) { m.notified(w, events) }); err != nil {
+	if err := m.loop.addFor(w.component, w.listener, unix.EPOLLIN, func(events uint32) { m.notified(w, events) }); err != nil {
 		m.kill(w, err.Error())
 		return
 	}

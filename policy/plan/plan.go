@@ -268,6 +268,7 @@ type Limits struct {
 	CPUQuota  uint32        `json:"cpu-quota,omitempty"`  // percent of one processor, cgroup
 	CPUTime   time.Duration `json:"cpu-time,omitempty"`   // RLIMIT_CPU, whole seconds
 	WallTime  time.Duration `json:"wall-time,omitempty"`  // then SIGKILL by the monitor
+	Requests  uint32        `json:"requests,omitempty"`   // a second, of all workers together; the monitor's
 	OpenFiles uint32        `json:"open-files,omitempty"` // RLIMIT_NOFILE
 	FileSize  uint64        `json:"file-size,omitempty"`  // bytes, RLIMIT_FSIZE
 	IOWeight  uint32        `json:"io-weight,omitempty"`  // 1..10000, cgroup v2

@@ -98,6 +98,27 @@ components:
 	}
 }
 
+// Who asks more often than its policy says waits, and is refused nothing; who
+// floods all the same is held to it, and another one is served.
+func TestRequestsWait(t *testing.T) {
+	a := New(t, "requests")
+	end := requestingSite(t, a)
+	a.Write(`
+application: {{NAME}}
+grants:
+  books: {directory: "{{DIR}}/books"}
+components:
+  hasty: {command: [{{PROGRAM}}, program, ask, opens books moby 150, opens books nothing 3], grants: [books], restart: never, limits: {requests: 100}}
+  villain: {command: [{{PROGRAM}}, hostile, flood, fair], grants: [books], restart: never, limits: {requests: 20}}
+  calm: {command: [{{PROGRAM}}, hostile, calm, "300"], grants: [books], restart: never, after: villain}
+`).Run()
+	a.Expect(a.Out, "served 300")
+	a.Expect(a.Out, "opens books moby 150: 150 ok")
+	end()
+	a.Stop()
+	a.ExpectNothingLeft(0)
+}
+
 // A file that may be appended to should keep what is in it.
 func TestAppendOnly(t *testing.T) {
 	a := New(t, "append").Write(`
