@@ -321,7 +321,7 @@ func (m *Monitor) change(w *work, n *notification, directory uint64, pathAt int,
 
 // brokeredTruncate is truncate(2): an append grant never does it.
 func (m *Monitor) brokeredTruncate(w *work, n *notification) {
-	length := int64(n.arguments[1])
+	length, most := int64(n.arguments[1]), w.component.Limits.FileSize
 	m.change(w, n, atWorking, 0, 0, func(at *spot, fd int, st *unix.Stat_t) syscall.Errno {
 		switch {
 		case length < 0:
@@ -330,6 +330,8 @@ func (m *Monitor) brokeredTruncate(w *work, n *notification) {
 			return unix.EISDIR
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
 			return unix.EINVAL
+		case most != 0 && length > st.Size && uint64(length) > most:
+			return unix.EFBIG // its own limit, which the kernel does not know here
 		}
 		return errnoOrZero(unix.Truncate("/proc/self/fd/"+itoa(fd), length))
 	})

@@ -24,7 +24,9 @@
 //	opening.go     … and open files
 //	attribute.go   … look at files, and change what is said of them
 //	name.go        … and make, rename and remove names
-//	directory.go   … and directories, for which something else stands
+//	directory.go   … and list and enter directories
+//	standin.go     what stands for directories in a compartment
+//	hands.go       threads that do what may wait, as the component
 //	split.go       … among them the exec of what another component replaces
 //	caller.go      what the kernel knows of whoever executed it
 //	pass.go        what of that reaches the program

@@ -1,0 +1,128 @@
+package monitor
+
+import (
+	"runtime"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maximumHands bounds the threads that work for one component. A file system
+// that hangs holds them, and then its own component waits, and nobody else.
+const maximumHands = 8
+
+type handwork struct {
+	do   func(lookup) outcome
+	then func(outcome)
+}
+
+// perform does a call's work and ends the call. What can be done from memory
+// alone is done here, where soon says that it is worth trying. All else, what
+// changes something or may wait for a disk or another machine, is done by a
+// hand: a thread that has the component's ids as far as files are concerned,
+// so that what it makes belongs to the component and what takes an owner's
+// right takes the component's. do must not touch the monitor's state. Where the
+// caller is gone already, nothing is done.
+func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) outcome) (begun bool) {
+	f := w.component.files
+	if soon {
+		o := do(lookup{cached: true})
+		if !f.fresh {
+			f.fresh = true
+			m.loop.after(rootAge, f.forget)
+		}
+		if o.errno != unix.EAGAIN {
+			m.finishCall(w, n, o)
+			return true
+		}
+	}
+	// Only now is it sure that what was read was the caller's.
+	if !m.valid(w, n) {
+		return false
+	}
+	f.waiting = append(f.waiting, &handwork{do, func(o outcome) { m.finishCall(w, n, o) }})
+	m.handOut(f)
+	return true
+}
+
+// handOut gives work that waits to hands: to one that is free, or to a new one.
+// Each hand has one work at most, so the channel always has room.
+func (m *Monitor) handOut(f *files) {
+	for len(f.waiting) > 0 && f.busy < maximumHands {
+		f.busy++
+		f.work <- f.waiting[0]
+		f.waiting = f.waiting[1:]
+		if f.busy > f.hands {
+			f.hands++
+			go m.fileHand(f)
+		}
+	}
+}
+
+// fileHand works until there is nothing to do for a while. Its thread ends with
+// it: it is nobody else's any more.
+func (m *Monitor) fileHand(f *files) {
+	runtime.LockOSThread()
+	errno := lend(f.as)
+	for next := f.wait(); next != nil; next = f.wait() {
+		o := failed(errno)
+		if errno == 0 {
+			o = next.do(lookup{})
+		}
+		then := next.then
+		m.loop.post(func() {
+			f.busy--
+			then(o)
+			m.handOut(f)
+		})
+	}
+	m.loop.post(func() {
+		if f.hands--; len(f.work) > 0 { // given out in the last moment
+			f.hands++
+			go m.fileHand(f)
+		}
+	})
+}
+
+// lend makes this thread act on files as somebody, and keeps for it only the
+// right to go and look everywhere: the grant says where. Raw calls, because
+// Go's change every thread (setfsuid(2), capabilities(7)).
+func lend(as identity) syscall.Errno {
+	if uint32(unix.Geteuid()) == as.uid {
+		return 0 // an ordinary user's broker
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	unix.RawSyscall(unix.SYS_SETFSGID, uintptr(as.gid), 0, 0)
+	unix.RawSyscall(unix.SYS_SETFSUID, uintptr(as.uid), 0, 0)
+	// They say nothing of a failure but the id that it is now.
+	if now, _, _ := unix.RawSyscall(unix.SYS_SETFSUID, ^uintptr(0), 0, 0); uint32(now) != as.uid {
+		return unix.EPERM
+	}
+	if now, _, _ := unix.RawSyscall(unix.SYS_SETFSGID, ^uintptr(0), 0, 0); uint32(now) != as.gid {
+		return unix.EPERM
+	}
+	const reach = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: reach, Permitted: reach}}
+	_, _, errno := unix.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
+	return errno
+}
+
+// patience is how long a hand without work waits for some.
+const patience = 5 * time.Second
+
+// wait is the next work, nil when there is none for a while.
+func (f *files) wait() *handwork {
+	after := time.NewTimer(patience)
+	defer after.Stop()
+	select {
+	case next := <-f.work:
+		return next
+	case <-after.C:
+		return nil
+	}
+}
