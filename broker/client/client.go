@@ -144,6 +144,17 @@ func (b *Broker) Listen(grant string) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
+// Accept waits until somebody connects to the socket of a listen grant and
+// returns that connection. This process never has the socket.
+func (b *Broker) Accept(grant string) (net.Conn, error) {
+	f, err := b.file(wire.Accept, "accept", grant, func(m *wire.Message) { m.String(grant) })
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FileConn(f)
+}
+
 // ListenPacket returns the socket of a listen grant for datagrams.
 func (b *Broker) ListenPacket(grant string) (net.PacketConn, error) {
 	f, err := b.listen(grant)

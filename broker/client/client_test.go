@@ -184,6 +184,26 @@ func TestSockets(t *testing.T) {
 	far.Close()
 }
 
+func TestAccept(t *testing.T) {
+	b := dial(t)
+	c, err := b.Accept("http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	closeOnExec(t, c.(syscall.Conn))
+	var buffer [16]byte
+	if n, err := c.Read(buffer[:]); string(buffer[:n]) != "caller" {
+		t.Errorf("read %q, %v", buffer[:n], err)
+	}
+	if _, err := b.Accept("motd"); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("of a file: %v", err)
+	}
+	if _, err := b.Accept("nothing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of nothing: %v", err)
+	}
+}
+
 func TestLife(t *testing.T) {
 	b := dial(t)
 	null, err := os.Open(os.DevNull)

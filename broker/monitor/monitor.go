@@ -16,6 +16,7 @@
 //	connection.go  connections that each get a worker
 //	request.go     the table of what a worker may ask, and in which state
 //	open.go        files and directories
+//	accept.go      connections of listening sockets
 //	socket.go      listening and outgoing sockets
 //	start.go       workers started by workers
 //	notification.go  calls that the filter stopped

@@ -53,6 +53,7 @@ func init() {
 		wire.Store:    {running, true, false, (*Monitor).answerStore},
 		wire.Fetch:    {running, false, false, (*Monitor).answerFetch},
 		wire.Drop:     {running, false, true, (*Monitor).answerDrop},
+		wire.Accept:   {running, false, true, (*Monitor).answerAccept},
 		wire.Resolved: {running, false, true, (*Monitor).answerResolved},
 		wire.Seal:     {running, false, false, (*Monitor).answerSeal},
 	}
@@ -303,7 +304,7 @@ func inode(fd int) uint64 {
 var opNames = map[wire.Op]string{
 	wire.Open: "open", wire.Connect: "connect", wire.Listen: "listen", wire.Start: "start",
 	wire.Cancel: "cancel", wire.Ready: "ready", wire.Status: "status", wire.Watchdog: "watchdog",
-	wire.Store: "store", wire.Fetch: "fetch", wire.Drop: "drop", wire.Seal: "seal", wire.Resolved: "resolved",
+	wire.Store: "store", wire.Fetch: "fetch", wire.Drop: "drop", wire.Seal: "seal", wire.Accept: "accept", wire.Resolved: "resolved",
 }
 
 func opName(op wire.Op) string {

@@ -33,6 +33,7 @@ type work struct {
 	why       string       // why the monitor killed it, "" when it did not
 	ended     bool         // its end has been told
 	dropped   map[int]bool // grants it gave up
+	accepts   map[int]bool // eventfds of its waits for connections
 	sealed    bool
 	launched  bool  // it is somebody's: it has its orders
 	counted   bool  // it takes one of its component's places
@@ -516,6 +517,7 @@ func (m *Monitor) gone(w *work) {
 		m.tellEnd(w, wire.Signaled, uint32(unix.SIGKILL), 0, w.leaf.Peak(), reason)
 	}
 	delete(m.workers, w.id)
+	m.stopAccepting(w)
 	delete(m.brokers, w.brokerID)
 	m.loop.stop(w.deadline)
 	for _, fd := range []int{w.socket, w.init, w.program, w.listener, w.broker} {

@@ -48,6 +48,7 @@ const (
 	Fetch    Op = 10 // string name -> the descriptors stored under it
 	Drop     Op = 11 // string grant: given up for good
 	Seal     Op = 12 // u16 count, strings: the only grants from now on
+	Accept   Op = 13 // string grant -> 1 descriptor, when somebody connects
 	Resolved Op = 14 // string name, string why not, u16 count, strings: its addresses; of Bulkhead's own resolver only
 )
 

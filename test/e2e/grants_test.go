@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func expectLines(t *testing.T, got []string, want ...string) {
@@ -327,4 +329,47 @@ say("other", lambda: broker.start("web"))
 	)
 	end()
 	a.Stop()
+}
+
+// A worker gets connections of a socket that it never has: those that wait and
+// those that come; when it ends, the next is its successor's.
+func TestAcceptedForIt(t *testing.T) {
+	a := New(t, "accept").Write(`
+application: {{NAME}}
+grants:
+  http: {listen: "tcp:127.0.0.1:{{PORT}}"}
+  names: {listen: "udp:127.0.0.1:{{PORT}}"}
+  other: {listen: "unix:{{DIR}}/other"}
+components:
+  web:
+    command: [{{PROGRAM}}, program, ask, accept http, accept names, accept nothing, accept http]
+    grants: [http: {at-start: false}, names: {at-start: false}]
+    restart: never
+  idle: {command: [{{PROGRAM}}, program, ask, accept other], grants: [other: {at-start: false}]}
+`)
+	a.Run().Ready()
+	for range 2 {
+		if got := talk(t, "tcp", "127.0.0.1:"+itoa(a.Port()), ""); got != "served" {
+			t.Errorf("it answers %q", got)
+		}
+	}
+	a.Expect(a.Out, "accept http: ok")
+	a.eventually("web has ended", func() bool { return len(a.Lines("web")) == 4 })
+	expectLines(t, a.Lines("web"), "accept http: ok", "accept names: EINVAL", "accept nothing: ENOENT", "accept http: ok")
+	// Its worker ends in its wait; the one that follows gets the connection.
+	first := a.Of(Program, "idle")
+	if len(first) != 1 {
+		t.Fatalf("idle is %v", first)
+	}
+	unix.Kill(first[0].Pid, unix.SIGKILL)
+	a.eventually("another idle runs", func() bool {
+		now := a.Of(Program, "idle")
+		return len(now) == 1 && now[0].Pid != first[0].Pid
+	})
+	time.Sleep(200 * time.Millisecond)
+	if got := talk(t, "unix", a.Dir+"/other", ""); got != "served" {
+		t.Errorf("the next one answers %q", got)
+	}
+	a.Stop()
+	a.ExpectNothingLeft(0)
 }

@@ -92,7 +92,8 @@ enum {
 	BULKHEAD_STORE_ = 9,
 	BULKHEAD_FETCH_ = 10,
 	BULKHEAD_DROP_ = 11,
-	BULKHEAD_SEAL_ = 12
+	BULKHEAD_SEAL_ = 12,
+	BULKHEAD_ACCEPT_ = 13
 };
 
 /* A packet. One byte and one descriptor more than allowed fit in, so that what is too large is seen and not cut. */
@@ -425,6 +426,16 @@ static inline int bulkhead_listen(struct bulkhead *b, const char *grant)
 	struct bulkhead_packet_ p;
 
 	bulkhead_request_(b, &p, BULKHEAD_LISTEN_);
+	bulkhead_put_string_(&p, grant);
+	return bulkhead_ask_descriptor_(b, &p);
+}
+
+/* Wait until somebody connects to the socket of a listen grant; return that connection. */
+static inline int bulkhead_accept(struct bulkhead *b, const char *grant)
+{
+	struct bulkhead_packet_ p;
+
+	bulkhead_request_(b, &p, BULKHEAD_ACCEPT_);
 	bulkhead_put_string_(&p, grant);
 	return bulkhead_ask_descriptor_(b, &p);
 }

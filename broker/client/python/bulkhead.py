@@ -54,6 +54,7 @@ _REQUEST, _REPLY, _EVENT = 1, 2, 3
 
 _OPEN, _CONNECT, _LISTEN, _START, _CANCEL, _READY = 1, 2, 3, 4, 5, 6
 _STATUS, _WATCHDOG, _STORE, _FETCH, _DROP, _SEAL = 7, 8, 9, 10, 11, 12
+_ACCEPT = 13
 
 _EXITED, _SIGNALED, _NOT_RUN = 1, 2, 3
 
@@ -209,6 +210,10 @@ class Broker:
     def listen(self, grant):
         """Return the listening socket of a listen grant."""
         return socket.socket(fileno=self._one_descriptor(_LISTEN, _string(grant), "listen %s" % grant))
+
+    def accept(self, grant):
+        """Wait until somebody connects to the socket of a listen grant and return that connection."""
+        return socket.socket(fileno=self._one_descriptor(_ACCEPT, _string(grant), "accept %s" % grant))
 
     # Workers of other components.
 

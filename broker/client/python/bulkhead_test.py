@@ -89,6 +89,14 @@ def test_sockets(broker):
         http.accept()[0].close()
 
 
+def test_accept(broker):
+    with broker.accept("http") as connection:
+        assert not inheritable(connection)
+        assert connection.recv(10) == b"caller"
+    assert raises(OSError, broker.accept, "motd").errno == errno.EINVAL
+    assert raises(OSError, broker.accept, "nothing").errno == errno.ENOENT
+
+
 def test_life(broker):
     broker.ready()
     broker.status("serving ünicode")

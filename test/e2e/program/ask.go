@@ -79,6 +79,15 @@ var requests = map[string]func(*client.Broker, []string) string{
 		_, err = io.WriteString(c, "served")
 		return outcome(err)
 	},
+	"accept": func(b *client.Broker, a []string) string { // GRANT: serves one connection
+		c, err := b.Accept(a[0])
+		if err != nil {
+			return outcome(err)
+		}
+		defer c.Close()
+		_, err = io.WriteString(c, "served")
+		return outcome(err)
+	},
 	"drop":   func(b *client.Broker, a []string) string { return outcome(b.Drop(a[0])) },
 	"seal":   func(b *client.Broker, a []string) string { return outcome(b.Seal(a...)) },
 	"ready":  func(b *client.Broker, _ []string) string { return outcome(b.Ready()) },

@@ -218,6 +218,13 @@ static void test_gone(void)
 	FAILS(bulkhead_ready(&broker), EPIPE);
 }
 
+static void test_accept(void)
+{
+	CHECK(reads(bulkhead_accept(&broker, "http"), "caller"));
+	FAILS(bulkhead_accept(&broker, "motd"), EINVAL);
+	FAILS(bulkhead_accept(&broker, "nothing"), ENOENT);
+}
+
 static void test_listen_fd(void)
 {
 	char pid[32];
@@ -255,7 +262,7 @@ int main(int argc, char **argv)
 		{ "open", test_open },	       { "errors", test_errors },	{ "sockets", test_sockets },
 		{ "life", test_life },	       { "narrowing", test_narrowing }, { "start", test_start },
 		{ "many", test_many },	       { "cancel", test_cancel },	{ "gone", test_gone },
-		{ "listen_fd", test_listen_fd },
+		{ "listen_fd", test_listen_fd },       { "accept", test_accept },
 	};
 	size_t i;
 

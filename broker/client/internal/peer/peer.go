@@ -178,6 +178,35 @@ func (p *peer) answer(h wire.Header, body *wire.Body, files []*os.File) error {
 		}
 		p.reply(h, 0, nil, file)
 		closeAll([]*os.File{file})
+	case wire.Accept:
+		grant := body.String()
+		if err := body.End(); err != nil {
+			return err
+		}
+		if errno := p.named(grant, "http"); errno != 0 {
+			p.reply(h, errno, nil)
+			return nil
+		}
+		// Somebody connects at once, and says so.
+		near, err := net.Dial("unix", p.http.Addr().String())
+		if err != nil {
+			p.t.Error(err)
+			return nil
+		}
+		far, err := p.http.AcceptUnix()
+		if err != nil {
+			p.t.Error(err)
+			return nil
+		}
+		near.Write([]byte("caller"))
+		near.Close()
+		file, err := far.File()
+		if err != nil {
+			p.t.Error(err)
+		}
+		p.reply(h, 0, nil, file)
+		far.Close()
+		closeAll([]*os.File{file})
 	case wire.Start:
 		component := body.String()
 		numbers := make([]uint16, body.U16())
