@@ -45,6 +45,7 @@ var lintRules = []lintRule{
 	{"privileged-calls", "system calls that no ordinary program needs", lintPrivilegedCalls},
 	{"optional-wall", "a wall that may be missing", lintOptional},
 	{"shell", "a shell or interpreter that may be executed beside the program", lintShell},
+	{"passed-code", "an on-exec helper that executes what its callers pass", lintPassedCode},
 	{"root-user", "root", lintRootUser},
 	{"python-library", "Python without its standard library", lintPython},
 	{"shown-and-granted", "a path that files: shows and a transparent grant answers for", lintShownAndGranted},
@@ -302,6 +303,24 @@ func lintShell(l *linter, c *plan.Component, _ *Component) {
 	}
 }
 
+// lintPassedCode looks for helpers whose callers choose what runs in them, not
+// only for what.
+func lintPassedCode(l *linter, c *plan.Component, s *Component) {
+	if c.Start != plan.OnExec {
+		return
+	}
+	for _, r := range c.Replaces {
+		base := path.Base(r.Program)
+		if !interpreters[base] && !strings.HasPrefix(base, "python") || len(r.Arguments) > 1 || !contains(c.Pass.Arguments, "*") {
+			continue // it is no interpreter, has a script of its own, or cannot be given any
+		}
+		l.find(s.Replaces[0].Path.Position, "write the arguments that it may get under pass: arguments:", "%q executes whatever its callers say: %s takes code as an argument", c.Name, r.Program)
+	}
+	if c.Pass.Descriptors&plan.PassMemory != 0 {
+		l.find(s.Pass.Descriptors[0].Position, "leave memory out", "%q takes over memory of its callers, which can be executed", c.Name)
+	}
+}
+
 func lintRootUser(l *linter, c *plan.Component, s *Component) {
 	if s.User.IsSet() && c.Hosts.UID == 0 {
 		l.find(s.User.Position, "leave user: out, or name a user of its own", "%q runs as root of the host", c.Name)
@@ -317,7 +336,11 @@ func lintPython(l *linter, c *plan.Component, s *Component) {
 			return
 		}
 	}
-	l.find(s.Command[0].Position, "add extends: python", "%q runs Python, whose standard library it does not see", c.Name)
+	at := c.Position
+	if len(s.Command) > 0 {
+		at = s.Command[0].Position
+	}
+	l.find(at, "add extends: python", "%q runs Python, whose standard library it does not see", c.Name)
 }
 
 // lintShownAndGranted looks for files: that say nothing, because the program's

@@ -100,7 +100,11 @@ func (l *rightList) program() {
 	if c.Start == plan.OnExec {
 		l.passes()
 	}
-	l.add("program", "directory", "starts in "+c.Directory, l.source.Directory.Position).detail = true
+	where := "starts in " + c.Directory
+	if c.Start == plan.OnExec && !c.Pass.KeepDirectory {
+		where = "starts where its caller is; where that is not there, in " + c.Directory
+	}
+	l.add("program", "directory", where, l.source.Directory.Position).detail = true
 	if c.Log != "" {
 		l.log()
 	}
@@ -174,6 +178,10 @@ func (l *rightList) identity() {
 		l.add("identity", "no capability", "has no capability", plan.Position{}).detail = true
 	}
 	// A file's mode is 0666 or 0777 at most, less the mask.
+	if c.Start == plan.OnExec && !c.Pass.KeepUmask {
+		l.add("identity", "umask", "makes files with its caller's umask", plan.Position{}).bits = 0o777
+		return
+	}
 	l.add("identity", "umask", fmt.Sprintf("makes files with the umask %04o", c.Umask), l.source.Umask.Position).bits = uint64(^c.Umask & 0o777)
 }
 

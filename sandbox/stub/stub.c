@@ -20,7 +20,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Shared with broker/monitor/split.go; a test compares them. */
+/* Shared with broker/monitor/split.go and stub.go. */
 enum { CALL_SPLIT = 16968 };
 enum {
 	STUB_EXITED = 1,  /* exit status */
