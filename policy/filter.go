@@ -151,9 +151,6 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 		if use.Name.IsSet() {
 			c.addNamed(f, use.Name)
 		}
-		if use.Call.Call.IsSet() {
-			c.addCondition(f, &use.Call)
-		}
 	}
 	for _, use := range c.source.Syscalls {
 		for _, name := range use.Deny {
@@ -163,6 +160,12 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 				delete(f.files, call)
 				f.netlink = f.netlink && call != "socket"
 			}
+		}
+	}
+	// Last, so that a denied call can be allowed in part.
+	for _, use := range c.source.Syscalls {
+		if use.Call.Call.IsSet() {
+			c.addCondition(f, &use.Call)
 		}
 	}
 	for _, b := range component.Grants {
