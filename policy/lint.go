@@ -185,7 +185,7 @@ func lintParserWithNetwork(l *linter, c *plan.Component, s *Component) {
 	}
 	for _, b := range c.Grants {
 		if g := &l.plan.Grants[b.Grant]; g.Kind == plan.GrantListen || g.Kind == plan.GrantConnect {
-			l.find(g.Position, hint, "the parser %q may %s", c.Name, grantText(g))
+			l.find(g.Position, hint, "the parser %q may %s", c.Name, GrantText(g))
 		}
 	}
 }
@@ -238,7 +238,7 @@ func lintWholeTree(l *linter, c *plan.Component, _ *Component) {
 	}
 	for _, b := range c.Grants {
 		if g := &l.plan.Grants[b.Grant]; g.Kind == plan.GrantDirectory && (g.Path == "/" || path.Dir(g.Path) == "/") {
-			l.find(g.Position, "grant a directory of the application's own", "%q may %s", c.Name, grantText(g))
+			l.find(g.Position, "grant a directory of the application's own", "%q may %s", c.Name, GrantText(g))
 		}
 	}
 }

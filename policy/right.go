@@ -226,7 +226,7 @@ func (l *rightList) grants() {
 	}
 	for _, b := range l.component.Grants {
 		g := &l.plan.Grants[b.Grant]
-		text := "may " + grantText(g)
+		text := "may " + GrantText(g)
 		byPath := l.component.TransparentFiles && (g.Kind == plan.GrantFile || g.Kind == plan.GrantDirectory)
 		switch {
 		case b.Number >= 0 && byPath:

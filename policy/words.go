@@ -56,7 +56,8 @@ func addressText(g *plan.Grant) string {
 	return fmt.Sprintf("%s:%s:%d", g.Network, g.Address, g.Port)
 }
 
-func grantText(g *plan.Grant) string {
+// GrantText says in words what a grant allows.
+func GrantText(g *plan.Grant) string {
 	switch g.Kind {
 	case plan.GrantListen:
 		return "listen on " + addressText(g)

@@ -33,6 +33,10 @@ type Addresses struct {
 // names and their addresses that there is room for beside the plan's own.
 const allowedRoom = 4096
 
+// changedRoom is how many compartments reloads may build beside those of the
+// first plan before what is gone is forgotten.
+const changedRoom = 4096
+
 // askersRoom is how many different peers may have sent something and not been
 // answered: the kernel forgets who was silent for longest.
 const askersRoom = 1 << 14
@@ -199,7 +203,7 @@ func newTables(components int) (t tables, err error) {
 		to   **ebpf.Map
 		spec ebpf.MapSpec
 	}{
-		{&t.components, ebpf.MapSpec{Name: "components", Type: ebpf.Hash, KeySize: 8, ValueSize: 4, MaxEntries: uint32(components)}},
+		{&t.components, ebpf.MapSpec{Name: "components", Type: ebpf.Hash, KeySize: 8, ValueSize: 4, MaxEntries: uint32(components + changedRoom), Flags: unix.BPF_F_NO_PREALLOC}},
 		{&t.allowed, ebpf.MapSpec{Name: "allowed", Type: ebpf.Hash, KeySize: reach.KeySize, ValueSize: 4, MaxEntries: allowedRoom, Flags: unix.BPF_F_NO_PREALLOC}},
 		{&t.askers, ebpf.MapSpec{Name: "askers", Type: ebpf.LRUHash, KeySize: reach.KeySize, ValueSize: 8, MaxEntries: askersRoom}},
 		{&t.refusals, ebpf.MapSpec{Name: "refusals", Type: ebpf.RingBuf, MaxEntries: reach.RingSize}},
@@ -218,39 +222,50 @@ func (t tables) close() {
 	}
 }
 
+// know makes a group and enters whose it is.
+func (t tables) know(group, name string, number uint32) error {
+	directory := filepath.Join(group, name)
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		return fmt.Errorf("make a cgroup: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(directory, &st); err != nil {
+		return fmt.Errorf("identify the cgroup %s: %w", directory, err)
+	}
+	if err := t.components.Put(st.Ino, number); err != nil {
+		return fmt.Errorf("enter %q into the map of components: %w", name, err)
+	}
+	return nil
+}
+
 // fill makes the groups of the components and says who they are and what they
 // may use.
 func (t tables) fill(group string, p *plan.Plan) error {
-	know := func(name string, number uint32) error {
-		directory := filepath.Join(group, name)
-		if err := os.MkdirAll(directory, 0o755); err != nil {
-			return fmt.Errorf("make a cgroup: %w", err)
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(directory, &st); err != nil {
-			return fmt.Errorf("identify the cgroup %s: %w", directory, err)
-		}
-		if err := t.components.Put(st.Ino, number); err != nil {
-			return fmt.Errorf("enter component %q into its map: %w", name, err)
-		}
-		return nil
-	}
-	if err := know(MonitorGroup, reach.Everything); err != nil {
+	if err := t.know(group, MonitorGroup, reach.Everything); err != nil {
 		return err
 	}
 	for i := range p.Components {
-		number := uint32(i)
-		if p.Components[i].HostNetwork {
-			number = reach.Everything
-		}
-		if err := know(p.Components[i].Name, number); err != nil {
+		if err := t.enter(group, p, i); err != nil {
 			return err
 		}
-		for _, r := range reach.Rules(p, i) {
-			key := r.Key.Bytes()
-			if err := t.allowed.Put(key[:], r.Value); err != nil {
-				return fmt.Errorf("enter the addresses of component %q into their map: %w", p.Components[i].Name, err)
-			}
+	}
+	return nil
+}
+
+// enter makes the group of one component and says who it is and what it may use.
+func (t tables) enter(group string, p *plan.Plan, index int) error {
+	c := &p.Components[index]
+	number := uint32(c.Number)
+	if c.HostNetwork {
+		number = reach.Everything
+	}
+	if err := t.know(group, c.Compartment(), number); err != nil {
+		return err
+	}
+	for _, r := range reach.Rules(p, index) {
+		key := r.Key.Bytes()
+		if err := t.allowed.Put(key[:], r.Value); err != nil {
+			return fmt.Errorf("enter the addresses of component %q into their map: %w", c.Name, err)
 		}
 	}
 	return nil

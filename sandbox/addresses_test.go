@@ -103,6 +103,9 @@ func newWalled(t *testing.T, p *plan.Plan) *walled {
 		t.Fatal(err)
 	}
 	group := cgroup.Application(base, fmt.Sprintf("addresses-test-%d", os.Getpid()))
+	for i := range p.Components {
+		p.Components[i].Number = i // as the launcher does
+	}
 	wall, err := LimitAddresses(group, p)
 	if err != nil {
 		t.Fatal(err)

@@ -58,11 +58,11 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	if err := enforceable(c); err != nil {
 		return nil, err
 	}
-	root := filepath.Join(site.Directory, "root", c.Name)
+	root := filepath.Join(site.Directory, "root", c.Compartment())
 	state := filepath.Join(site.Directory, "libcontainer")
 	// What an earlier compartment of this component left; its mounts went
 	// with its mount namespace.
-	for _, old := range []string{root, filepath.Join(state, c.Name)} {
+	for _, old := range []string{root, filepath.Join(state, c.Compartment())} {
 		if err := os.RemoveAll(old); err != nil {
 			return nil, failed("remove what an earlier one left", err)
 		}
@@ -97,7 +97,7 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		}
 	}()
 
-	container, err := libcontainer.Create(state, c.Name, config(site, c, root))
+	container, err := libcontainer.Create(state, c.Compartment(), config(site, c, root))
 	if err != nil {
 		return nil, failed("libcontainer refuses it", err)
 	}
@@ -270,7 +270,7 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 			// The device rules take CAP_BPF on cgroup v2: an ordinary user
 			// does without this second wall.
 			Rootless: ordinary,
-			Path:     filepath.Join(site.Group, c.Name, "init"),
+			Path:     filepath.Join(site.Group, c.Compartment(), "init"),
 			Resources: &cgroups.Resources{
 				// The init forks workers, which move to leaves with limits
 				// of their own. It is tiny: this bounds what a flaw in it

@@ -220,6 +220,7 @@ const (
 	EventState       EventKind = "state"       // a component's transition
 	EventApplication EventKind = "application" // of the whole
 	EventGroup       EventKind = "group"       // of a group of the supervision tree
+	EventReload      EventKind = "reload"      // a changed policy is in force
 	EventWorker      EventKind = "worker"      // a worker started or ended
 	EventDenied      EventKind = "denied"
 	EventGranted     EventKind = "granted" // told to followers, not kept

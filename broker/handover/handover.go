@@ -22,6 +22,14 @@ const (
 // compartments again.
 const BuildCommand = "build-compartment"
 
+// ReloadSocket is where, in the application's directory, the monitor takes a
+// changed plan, and PlanFile where inspect and reload find the present one.
+const (
+	ReloadSocket = "reload"
+	PlanFile     = "plan"
+	SocketsFile  = "sockets" // files of unix sockets, a line each, for the sweeper
+)
+
 // Handover is everything that the monitor inherits beside the plan.
 type Handover struct {
 	Directory    string // /run/sandbox/APPLICATION
@@ -89,12 +97,19 @@ func Read() (*Handover, *plan.Plan, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the handover: %w", err)
 	}
-	if b, err = ReadFile(PlanFD, plan.MaximumSize); err != nil {
-		return nil, nil, fmt.Errorf("read the plan: %w", err)
+	p, err := ReadPlan(PlanFD)
+	return h, p, err
+}
+
+// ReadPlan reads a plan from a memfd.
+func ReadPlan(fd int) (*plan.Plan, error) {
+	b, err := ReadFile(fd, plan.MaximumSize)
+	if err != nil {
+		return nil, fmt.Errorf("read the plan: %w", err)
 	}
 	p, err := plan.Decode[plan.Plan](b)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the plan: %w", err)
+		return nil, fmt.Errorf("read the plan: %w", err)
 	}
-	return h, p, nil
+	return p, nil
 }

@@ -257,7 +257,11 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 		i.lookAtMonitor(a, c, depth)
 		return
 	}
-	group := filepath.Join(cgroup.Root, a.Name, c.Name)
+	compartment := c.Name
+	if c.plan != nil {
+		compartment = c.plan.Compartment()
+	}
+	group := filepath.Join(cgroup.Root, a.Name, compartment)
 	c.Memory = i.groupMemory(group)
 	leaves, err := i.processes(group)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/policy/plan"
 	"bulkhead/sandbox/cgroup"
 )
 
@@ -230,7 +231,7 @@ func (i *Inspector) place(p *Process, binary object) {
 	if !ok || len(parts) < 3 {
 		return
 	}
-	p.Of = strings.Join(parts[:3], "/")
+	p.Of = parts[0] + "/" + plan.ComponentOf(parts[1]) + "/" + parts[2]
 	switch init := i.initBinary(parts[0], parts[1]); {
 	case binary != init || init == object{}:
 		p.Role = "child"

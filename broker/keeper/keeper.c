@@ -2,7 +2,10 @@
  *
  *   keeper BUILDER ARGUMENT... -- SWEEPER ARGUMENT...
  *
- * Descriptor 3 is a socket of packets to the monitor, descriptor 4 the plan.
+ * Descriptor 3 is a socket of packets to the monitor, descriptor 4 the plan,
+ * descriptor 5 a listening socket on which sandbox reload brings another plan.
+ * It comes here first and not to the monitor, which could forge one; from the
+ * monitor itself none is taken.
  * What is executed, with which arguments and from which plan, is settled before
  * the first worker runs; a monitor that was taken over can say when, and hand
  * over what is fetched from: sockets and pipes. Each program becomes the
@@ -28,21 +31,28 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
-enum { MONITOR_FD = 3, PLAN_FD = 4 };
+enum { MONITOR_FD = 3, PLAN_FD = 4, RELOAD_FD = 5 };
 
 /* What the monitor may order; broker/handover/keeper.go has the same numbers. */
 enum {
 	ORDER_BUILD = 1, /* with the builder's socket and a copy of the sweeper's pipe */
 	ORDER_SWEEP = 2, /* with the other end of a sweeper's pipe, and the lock */
 	ORDER_WATCH = 3, /* with the listener of the monitor's filter; it has no answer */
+	ORDER_NEXT = 4, /* as ORDER_BUILD, out of the plan that was brought */
+	ORDER_COMMIT = 5, /* the plan that was brought is the plan */
+	ORDER_DROP = 6, /* it is none */
+	BROUGHT = 7, /* to the monitor: with a connection and the plan */
 };
 
 struct order { uint32_t what, id; };
 struct answer { uint32_t what, id, error, pid; }; /* with a pidfd unless error */
 
-enum { FDS_IN_ORDER = 2 };
+enum { FDS_IN_ORDER = 2, BRINGER_PATIENCE_S = 1 };
+
+static int next_plan = -1; /* that was brought, and is not the plan yet */
 
 static _Noreturn void die(const char *what)
 {
@@ -76,8 +86,11 @@ static struct order next_order(int fds[FDS_IN_ORDER])
 		die("read an order");
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	errno = EPROTO;
+	if (n == sizeof o && !c && (o.what == ORDER_COMMIT || o.what == ORDER_DROP))
+		return o;
 	if (n != sizeof o || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !c || c->cmsg_level != SOL_SOCKET
-	    || c->cmsg_type != SCM_RIGHTS || o.what < ORDER_BUILD || o.what > ORDER_WATCH)
+	    || c->cmsg_type != SCM_RIGHTS || o.what < ORDER_BUILD || o.what > ORDER_NEXT
+	    || (o.what == ORDER_NEXT && next_plan < 0))
 		die("read an order");
 	int count = o.what == ORDER_WATCH ? 1 : 2;
 	if (c->cmsg_len != CMSG_LEN(count * sizeof(int)))
@@ -108,22 +121,21 @@ static _Noreturn void run(char **command, const int *fds, int count)
 	die(command[0]);
 }
 
-static void answer(struct order o, long pid, int pidfd)
+static void tell(struct answer a, const int *fds, int count)
 {
-	struct answer a = { o.what, o.id, pid < 0 ? errno : 0, pid < 0 ? 0 : pid };
 	struct iovec part = { &a, sizeof a };
-	union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } control;
+	union { struct cmsghdr header; char space[CMSG_SPACE(2 * sizeof(int))]; } control;
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
 
-	if (pid >= 0) {
+	if (count > 0) {
 		memset(&control, 0, sizeof control);
 		message.msg_control = &control;
-		message.msg_controllen = sizeof control;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
 		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &pidfd, sizeof(int));
+		c->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
 	}
 	/* One that is gone by now is found gone by the next read. */
 	sendmsg(MONITOR_FD, &message, MSG_NOSIGNAL);
@@ -165,15 +177,80 @@ static void obey(struct order o, const int *fds, char **builder, char **sweeper)
 	struct clone_args arguments = { .flags = CLONE_PARENT | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd };
 
 	long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-	if (pid == 0 && o.what == ORDER_BUILD)
-		run(builder, (int[]){ fds[0], PLAN_FD, fds[1] }, 3);
-	if (pid == 0)
+	if (pid == 0 && o.what == ORDER_SWEEP)
 		run(sweeper, fds, 2);
-	answer(o, pid, pidfd);
+	if (pid == 0)
+		run(builder, (int[]){ fds[0], o.what == ORDER_NEXT ? next_plan : PLAN_FD, fds[1] }, 3);
+	if (pid < 0)
+		tell((struct answer){ o.what, o.id, errno, 0 }, NULL, 0);
+	else
+		tell((struct answer){ o.what, o.id, 0, pid }, &pidfd, 1);
 	if (pidfd >= 0)
 		close(pidfd);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+static int is_sealed(int fd)
+{
+	const int all = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+	int seals = fcntl(fd, F_GET_SEALS);
+	return seals >= 0 && (seals & all) == all;
+}
+
+/* Receives the one descriptor of a packet, -1 without. */
+static int receive_plan(int from)
+{
+	char header[64];
+	int fd = -1;
+	struct iovec part = { header, sizeof header };
+	union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } control;
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof control,
+	};
+
+	if (recvmsg(from, &message, MSG_CMSG_CLOEXEC) <= 0)
+		return -1;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	return fd;
+}
+
+/* Takes a plan from somebody who could start the application as well: the same
+ * user, but not the monitor, whose child this is. One at a time. */
+static void take_plan(void)
+{
+	struct ucred peer;
+	socklen_t length = sizeof peer;
+	const struct timeval patience = { .tv_sec = BRINGER_PATIENCE_S };
+	int from = accept4(RELOAD_FD, NULL, NULL, SOCK_CLOEXEC), plan = -1;
+
+	if (from < 0)
+		return;
+	if (getsockopt(from, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0
+	    && peer.uid == geteuid() && peer.pid != getppid()
+	    && setsockopt(from, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0)
+		plan = receive_plan(from);
+	if (plan >= 0 && is_sealed(plan)) {
+		next_plan = plan;
+		tell((struct answer){ .what = BROUGHT }, (int[]){ from, plan }, 2);
+	} else if (plan >= 0) {
+		close(plan);
+	}
+	close(from);
+}
+
+/* The plan that was brought becomes the plan, or goes. */
+static void settle_plan(int commit)
+{
+	if (next_plan < 0)
+		return;
+	if (commit && dup3(next_plan, PLAN_FD, O_CLOEXEC) < 0)
+		die("change the plan");
+	close(next_plan);
+	next_plan = -1;
 }
 
 int main(int argc, char **argv)
@@ -199,23 +276,29 @@ int main(int argc, char **argv)
 	/* It has every right that its programs need: nobody traces it. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		die("become undumpable");
-	if (fcntl(MONITOR_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(PLAN_FD, F_SETFD, FD_CLOEXEC) < 0)
-		die("find the monitor's socket and the plan");
+	if (fcntl(MONITOR_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(PLAN_FD, F_SETFD, FD_CLOEXEC) < 0
+	    || fcntl(RELOAD_FD, F_SETFD, FD_CLOEXEC) < 0)
+		die("find the monitor's socket, the plan and the socket of reloads");
 
 	int monitor = open_monitor();
-	struct pollfd sources[2] = { { MONITOR_FD, POLLIN, 0 }, { -1, POLLIN, 0 } };
+	struct pollfd sources[3] = { { MONITOR_FD, POLLIN, 0 }, { -1, POLLIN, 0 }, { -1, POLLIN, 0 } };
 	for (;;) {
-		if (poll(sources, 2, -1) < 0 && errno != EINTR)
+		sources[2].fd = next_plan < 0 ? RELOAD_FD : -1; /* one plan at a time */
+		if (poll(sources, 3, -1) < 0 && errno != EINTR)
 			die("wait for orders");
 		if (sources[1].revents & POLLIN)
 			strike(sources[1].fd, monitor);
 		else if (sources[1].revents)
 			sources[1].fd = -1; /* nobody has the filter any more */
+		if (sources[2].revents & POLLIN)
+			take_plan();
 		if (!sources[0].revents)
 			continue;
 		int fds[FDS_IN_ORDER];
 		struct order o = next_order(fds);
-		if (o.what != ORDER_WATCH)
+		if (o.what == ORDER_COMMIT || o.what == ORDER_DROP)
+			settle_plan(o.what == ORDER_COMMIT);
+		else if (o.what != ORDER_WATCH)
 			obey(o, fds, builder, sweeper);
 		else if (sources[1].fd < 0)
 			sources[1].fd = fds[0];

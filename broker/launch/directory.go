@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/handover"
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox"
 	"bulkhead/sandbox/cgroup"
@@ -140,7 +141,7 @@ func tryClaim(path string) (d *directory, stale bool, err error) {
 
 // sweep removes what an earlier run left, the directory included.
 func (d *directory) sweep(programs Programs) error {
-	if err := d.startSweeper(nil, programs); err != nil {
+	if err := d.startSweeper(programs); err != nil {
 		return err
 	}
 	d.abandon()
@@ -149,7 +150,11 @@ func (d *directory) sweep(programs Programs) error {
 
 // protect starts the sweeper and says who runs the application.
 func (d *directory) protect(p *plan.Plan, programs Programs, manager *Manager) error {
-	if err := d.startSweeper(socketPaths(p, manager), programs); err != nil {
+	// What the sweeper removes too. A reload adds to it.
+	if err := addSockets(d.path, socketPaths(p, manager)); err != nil {
+		return err
+	}
+	if err := d.startSweeper(programs); err != nil {
 		return err
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
@@ -178,6 +183,23 @@ func (d *directory) useMemory() error {
 	return nil
 }
 
+// addSockets adds files of granted unix sockets to those that the sweeper
+// removes when nobody has them any more. A line for each: one in a path would
+// be another path, and removes what it names only if that is a deserted socket.
+func addSockets(directory string, paths []string) error {
+	file, err := os.OpenFile(filepath.Join(directory, handover.SocketsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the list of sockets for the sweeper: %w", err)
+	}
+	defer file.Close()
+	for _, path := range paths {
+		if _, err := file.WriteString(path + "\n"); err != nil {
+			return fmt.Errorf("write the list of sockets for the sweeper: %w", err)
+		}
+	}
+	return nil
+}
+
 // socketPaths are the files of granted unix sockets, which go with the run.
 func socketPaths(p *plan.Plan, manager *Manager) []string {
 	var paths []string
@@ -192,13 +214,10 @@ func socketPaths(p *plan.Plan, manager *Manager) []string {
 	return paths
 }
 
-func (d *directory) startSweeper(sockets []string, programs Programs) error {
+func (d *directory) startSweeper(programs Programs) error {
 	d.command = []string{programs.Sweeper, d.path}
 	for _, group := range d.hierarchy.Directories(d.group) {
 		d.command = append(d.command, "-g", group)
-	}
-	for _, path := range sockets {
-		d.command = append(d.command, "-u", path)
 	}
 	pipe, pid, err := startSweeper(d.command, d.lock)
 	if err == nil {

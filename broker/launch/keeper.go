@@ -13,7 +13,7 @@ import (
 
 // startKeeper starts the keeper, who will execute the builder and the sweeper
 // for the monitor: everything about them is settled here.
-func (d *directory) startKeeper(programs Programs, plan *os.File) error {
+func (d *directory) startKeeper(programs Programs, plan, reload *os.File) error {
 	failed := func(err error) error { return fmt.Errorf("start the keeper %s: %w", programs.Keeper, err) }
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -28,7 +28,7 @@ func (d *directory) startKeeper(programs Programs, plan *os.File) error {
 	}
 	defer null.Close()
 	command := []string{programs.Keeper, programs.Sandbox, handover.BuildCommand, d.path, d.group, filepath.Dir(programs.Init), "--"}
-	attributes := &os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{null, null, os.Stderr, far, plan}}
+	attributes := &os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{null, null, os.Stderr, far, plan, reload}}
 	if d.addresses != nil {
 		// Not in the monitor's group: a sweeper, its child, ends what is there.
 		attributes.Sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: d.addresses.Outside.Directory}

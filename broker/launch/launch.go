@@ -170,6 +170,9 @@ func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *direct
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
 		Notify: manager.notify, Ready: manager.ready, Allowed: -1, Refusals: -1, Outside: -1,
 	}
+	for i := range p.Components {
+		p.Components[i].Number = i
+	}
 	// Before any socket is made: a socket is looked at by the programs of the
 	// group that it was made in.
 	var err error
@@ -194,36 +197,41 @@ func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *direct
 		h.Listeners = append(h.Listeners, handover.Listener{Grant: i, FD: fd})
 		d.listeners = append(d.listeners, fd)
 	}
-	if h.Control, err = listenPath(filepath.Join(d.path, "control"), 0o600, -1); err != nil {
+	if h.Control, err = listenPath(filepath.Join(d.path, "control"), unix.SOCK_STREAM, 0o600, -1); err != nil {
 		return nil, err
 	}
-	if h.Status, err = listenPath(filepath.Join(d.path, "status"), 0o660, int(p.Control.ReadGroup)); err != nil {
+	if h.Status, err = listenPath(filepath.Join(d.path, "status"), unix.SOCK_STREAM, 0o660, int(p.Control.ReadGroup)); err != nil {
 		return nil, err
 	}
 	if err := sandbox.CompileFilters(p); err != nil {
 		return nil, err
 	}
-	h.Compartments, err = compartments(p, programs, d)
+	all := make([]int, len(p.Components))
+	for i := range all {
+		all[i] = i
+	}
+	site := sandbox.Site{Application: p.Application, Directory: d.path, Group: d.group, Init: programs.Init, Stub: programs.Stub, Messages: os.Stderr}
+	h.Compartments, err = compartments(p, all, site)
 	return h, err
 }
 
-func compartments(p *plan.Plan, programs Programs, d *directory) ([]handover.Compartment, error) {
-	site := sandbox.Site{Application: p.Application, Directory: d.path, Group: d.group, Init: programs.Init, Stub: programs.Stub, Messages: os.Stderr}
-	made := make([]handover.Compartment, len(p.Components))
-	failed := make([]error, len(p.Components))
+// compartments builds those of some components side by side.
+func compartments(p *plan.Plan, which []int, site sandbox.Site) ([]handover.Compartment, error) {
+	made := make([]handover.Compartment, len(which))
+	failed := make([]error, len(which))
 	var wait sync.WaitGroup
 	// More than processors, because libcontainer waits for its own children.
 	slots := make(chan struct{}, 2*runtime.NumCPU())
-	for i := range p.Components {
+	for i, index := range which {
 		wait.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			c, err := sandbox.Create(site, &p.Components[i])
+			c, err := sandbox.Create(site, &p.Components[index])
 			if err != nil {
 				failed[i] = err
 				return
 			}
-			made[i] = handover.Compartment{Component: i, Control: c.Control, Pid: c.Pid, Pidfd: c.Pidfd}
+			made[i] = handover.Compartment{Component: index, Control: c.Control, Pid: c.Pid, Pidfd: c.Pidfd}
 		})
 	}
 	wait.Wait()
@@ -241,7 +249,14 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 	if err != nil {
 		return fmt.Errorf("write the plan for the monitor: %w", err)
 	}
-	if err := d.startKeeper(programs, planFile); err != nil {
+	reload, err := listenPath(filepath.Join(d.path, handover.ReloadSocket), unix.SOCK_SEQPACKET, 0o600, -1)
+	if err != nil {
+		return err
+	}
+	reloadFile := os.NewFile(uintptr(reload), "reload")
+	err = d.startKeeper(programs, planFile, reloadFile)
+	reloadFile.Close() // the keeper's alone
+	if err != nil {
 		return err
 	}
 	h.Keeper, h.KeeperPid = d.keeper, d.keeperPid

@@ -139,8 +139,8 @@ func deserted(path string) bool {
 }
 
 // listenPath makes one of the application's own sockets.
-func listenPath(path string, mode os.FileMode, group int) (int, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+func listenPath(path string, kind int, mode os.FileMode, group int) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
 		if err = unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err == nil {
 			// The directory is not writable for others, and nothing is

@@ -21,23 +21,29 @@ type door struct {
 // openDoors begins to accept for the components that start per connection.
 func (m *Monitor) openDoors() error {
 	for _, c := range m.components {
-		if c.Start != plan.PerConnection {
-			continue
-		}
-		for _, b := range c.Grants {
-			listener, bound := m.listeners[b.Grant]
-			if b.Number < 0 || !bound {
-				continue
-			}
-			// Between the event and the accept the other side may be
-			// gone: the monitor must not wait for the next one.
-			if err := unix.SetNonblock(listener, true); err != nil {
-				return err
-			}
-			d := &door{component: c, listener: listener, number: b.Number}
-			c.doors = append(c.doors, d)
+		if err := m.makeDoors(c); err != nil {
+			return err
 		}
 		m.tendDoors(c)
+	}
+	return nil
+}
+
+func (m *Monitor) makeDoors(c *component) error {
+	if c.Start != plan.PerConnection {
+		return nil
+	}
+	for _, b := range c.Grants {
+		listener, bound := m.listeners[b.Grant]
+		if b.Number < 0 || !bound {
+			continue
+		}
+		// Between the event and the accept the other side may be
+		// gone: the monitor must not wait for the next one.
+		if err := unix.SetNonblock(listener, true); err != nil {
+			return err
+		}
+		c.doors = append(c.doors, &door{component: c, listener: listener, number: b.Number})
 	}
 	return nil
 }
@@ -46,7 +52,7 @@ func (m *Monitor) openDoors() error {
 // one more connection. Beyond that connections wait where they always have, in
 // the kernel's queue: that is back-pressure, and nobody is turned away by us.
 func (m *Monitor) tendDoors(c *component) {
-	room := !m.stopping && !c.held && c.control >= 0 && (c.active() < c.Workers.Maximum || len(c.queue) < c.Workers.Queue)
+	room := !m.stopping && c.held == notHeld && c.control >= 0 && (c.active() < c.Workers.Maximum || len(c.queue) < c.Workers.Queue)
 	for _, d := range c.doors {
 		if room && !d.open {
 			d.open = m.loop.add(d.listener, unix.EPOLLIN, func(uint32) { m.accept(d) }) == nil

@@ -12,14 +12,14 @@ import (
 // worker gets. It stays in the kernel's queue: nobody is accepted here, and
 // the listening sockets stay open whether a worker runs or not, so none is lost.
 func (m *Monitor) commandWatch(h wire.Header, b *wire.Body) (uint32, error) {
-	index, on := b.U32(), b.U32()
-	if err := b.End(); err != nil {
-		return 0, err
+	c, err := m.asked(b.U32())
+	on := b.U32()
+	if end := b.End(); end != nil {
+		return 0, end
 	}
-	if int(index) >= len(m.components) || on > 1 {
+	if err != nil || on > 1 {
 		return 0, unix.EINVAL
 	}
-	c := m.components[index]
 	m.unwatch(c)
 	if on == 0 {
 		return 0, nil

@@ -31,6 +31,9 @@ const (
 )
 
 func (m *Monitor) deny(w *work, d denial) {
+	if w.component.index < 0 {
+		return // it is being ended, and nobody's any more
+	}
 	s := &w.component.silence
 	now := time.Now()
 	if now.Sub(s.since) > silenceWithin {
@@ -68,6 +71,9 @@ func (m *Monitor) denyGrant(w *work, op wire.Op, errno syscall.Errno, object str
 // record tells the supervisor which descriptor was handed out, to whom and
 // under which grant; as with denials, a busy worker's are counted together.
 func (m *Monitor) record(w *work, grant int, object string) {
+	if w.component.index < 0 {
+		return
+	}
 	r := &w.component.records
 	if r.grant != grant || r.object != object || r.worker != w.id {
 		m.tellRecord(w.component)

@@ -12,14 +12,13 @@ import (
 // commandCheck tries once whether a component works, in the way that the plan
 // says. A connection for HTTP is only made here: the supervisor speaks on it.
 func (m *Monitor) commandCheck(h wire.Header, b *wire.Body) (uint32, error) {
-	index := b.U32()
-	if err := b.End(); err != nil {
+	c, err := m.asked(b.U32())
+	if end := b.End(); end != nil {
+		return 0, end
+	}
+	if err != nil {
 		return 0, err
 	}
-	if int(index) >= len(m.components) {
-		return 0, unix.EINVAL
-	}
-	c := m.components[index]
 	health := &c.Life.Health
 	if c.checking {
 		return 0, fmt.Errorf("the check before hangs still: %w", unix.EBUSY)
@@ -71,7 +70,9 @@ func (m *Monitor) checkAside(c *component, h wire.Header, try func() (fd int, er
 		fd, err := try()
 		m.loop.post(func() {
 			c.checking = false
-			if fd >= 0 {
+			if fd >= 0 && c.index < 0 {
+				unix.Close(fd)
+			} else if fd >= 0 {
 				m.tell(wire.HealthSocket, func(b *wire.Message) { b.U32(uint32(c.index)) }, fd)
 				unix.Close(fd)
 			}

@@ -53,6 +53,14 @@ func (m *Monitor) order(what uint32, then func(child, error), fds ...int) error 
 	return nil
 }
 
+// settle tells the keeper what becomes of the plan that was brought.
+func (m *Monitor) settlePlan(what uint32) {
+	if m.keeper.socket >= 0 {
+		b := binary.NativeEndian.AppendUint32(nil, what)
+		send(m.keeper.socket, binary.NativeEndian.AppendUint32(b, 0), nil)
+	}
+}
+
 // keeperSays reads one answer of the keeper.
 func (m *Monitor) keeperSays() {
 	var b [handover.AnswerSize + 1]byte
@@ -65,11 +73,18 @@ func (m *Monitor) keeperSays() {
 		m.keeperGone()
 		return
 	}
+	fds, err := rights(control[:cn])
+	if err != nil {
+		m.keeperGone()
+		return
+	}
+	if binary.NativeEndian.Uint32(b[:]) == handover.Brought && len(fds) == 2 {
+		m.reloadAsked(fds[0], fds[1])
+		return
+	}
 	started := child{pid: int(binary.NativeEndian.Uint32(b[12:])), pidfd: -1}
-	if messages, err := unix.ParseSocketControlMessage(control[:cn]); err == nil && len(messages) == 1 {
-		if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
-			started.pidfd = fds[0]
-		}
+	if len(fds) == 1 {
+		started.pidfd = fds[0]
 	}
 	id := binary.NativeEndian.Uint32(b[4:])
 	then := m.keeper.waiting[id]

@@ -22,20 +22,30 @@ func (m *Monitor) commandOpenLog(h wire.Header, b *wire.Body) (uint32, error) {
 	if err := b.End(); err != nil {
 		return 0, err
 	}
-	if int(index) >= len(m.plan.Logs) || rotate > 1 {
+	if uint64(index) >= uint64(len(m.logs)) || rotate > 1 {
 		return 0, unix.EINVAL
 	}
+	l := &m.logs[index]
 	go func() {
-		fd, err := openLog(&m.plan.Logs[index], rotate == 1)
+		fd, err := openLog(l, rotate == 1)
 		m.loop.post(func() {
 			if err == nil {
-				m.tell(wire.LogFile, func(b *wire.Message) { b.U32(index) }, fd)
+				m.tellLog(l.Path, fd)
 				unix.Close(fd)
 			}
 			m.replySupervisor(h, 0, err)
 		})
 	}()
 	return 0, errLater
+}
+
+// tellLog gives a log file to the supervisor, if the plan has it still.
+func (m *Monitor) tellLog(path string, fd int) {
+	for i := range m.plan.Logs {
+		if m.plan.Logs[i].Path == path {
+			m.tell(wire.LogFile, func(b *wire.Message) { b.U32(uint32(i)) }, fd)
+		}
+	}
 }
 
 // openLog opens a log file to append to. Its directory is resolved once, and

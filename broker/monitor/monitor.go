@@ -44,7 +44,10 @@
 //	log.go         the log files of the plan
 //	notify.go      sd_notify(3) of workers
 //	announce.go    sd_notify(3) to whoever started the broker
+//	build.go       the builder of compartments
 //	rebuild.go     a new compartment for one whose init died
+//	reload.go      a changed plan
+//	swap.go        … and the step from the old one to it
 //	store.go descriptors that outlive a worker
 //	end.go         taking everything down
 //	sweeper.go     who removes what is left, also of this process
@@ -80,6 +83,10 @@ type Monitor struct {
 	keeper     keeper
 	hierarchy  cgroup.Hierarchy
 	components []*component
+	logs       []plan.Log   // by the numbers that the supervisor knows
+	numbers    []*component // by the numbers that the supervisor knows: during a reload those of before
+	planFD     int
+	reload     *reload // under way, nil: none
 	workers    map[uint32]*work
 	lastWorker uint32
 	listeners  map[int]int // grant -> listening socket
@@ -103,7 +110,7 @@ type Monitor struct {
 // component is what the monitor knows of one component.
 type component struct {
 	*plan.Component
-	index       int
+	index       int // in the plan; -1: of a plan that is not used yet, or not any more
 	control     int // socket of the compartment's init, -1 when it is lost
 	pid         int // of the init
 	pidfd       int
@@ -125,12 +132,15 @@ type component struct {
 	records     records // of descriptors that were handed out
 	stored      []stored
 	doors       []*door
-	held        bool          // the supervisor wants no workers of it
+	held        hold          // whether the supervisor wants no workers of it
 	probing     bool          // its ready command runs
 	watched     []int         // copies of its listening sockets, watched for a connection
 	checking    bool          // a health check of it is under way
 	builds      []wire.Header // who waits for its compartment to be built again
 	notifier    int           // socket of sd_notify(3), -1 without one
+	readyEnd    int           // the end of its ready pipe that workers write to, -1 without one
+	untold      []pipeEnd     // of its pipes, for the supervisor
+	gone        func()        // called when its init has ended, nil: nobody waits
 }
 
 // settled is when an application is up and its monitor has little to do.
@@ -153,7 +163,7 @@ func Run() (int, error) {
 		return 125, err
 	}
 	m := &Monitor{
-		plan: p, handover: h, link: -1, status: 125,
+		plan: p, planFD: handover.PlanFD, handover: h, link: -1, status: 125,
 		keeper:  keeper{socket: h.Keeper, waiting: map[uint32]func(child, error){}},
 		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{}, names: map[string]*name{},
 	}
@@ -193,16 +203,18 @@ func (m *Monitor) start() error {
 		m.listeners[l.Grant] = l.FD
 	}
 	for i := range m.plan.Components {
-		c, err := m.newComponent(i)
-		if err != nil {
-			return fmt.Errorf("component %q: %w", m.plan.Components[i].Name, err)
-		}
+		c := newComponent(m.plan, i, m.listeners)
+		c.index = i
 		m.components = append(m.components, c)
 	}
+	m.numbers, m.logs = m.components, m.plan.Logs
 	for _, made := range m.handover.Compartments {
-		if err := m.adopt(made); err != nil {
-			return fmt.Errorf("component %q: take over its compartment: %w", m.plan.Components[made.Component].Name, err)
+		c := m.components[made.Component]
+		if err := m.adopt(c, made); err != nil {
+			return fmt.Errorf("component %q: take over its compartment: %w", c.Name, err)
 		}
+		m.writeHostsOf(c)
+		m.fillAhead(c)
 	}
 	sweeper, err := unix.PidfdOpen(m.handover.SweeperPid, 0)
 	if err == nil {
@@ -235,28 +247,28 @@ func (m *Monitor) closeOnExec() {
 	unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 }
 
-func (m *Monitor) newComponent(index int) (*component, error) {
+// newComponent is a component of a plan that has no number yet: it is not the
+// supervisor's to ask for before it has.
+func newComponent(p *plan.Plan, index int, listeners map[int]int) *component {
 	c := &component{
-		Component: &m.plan.Components[index], index: index,
-		control: -1, pidfd: -1, brokerFD: -1, notifier: -1, output: [2]int{-1, -1},
-		brokered: brokeredCalls(&m.plan.Components[index]),
+		Component: &p.Components[index], index: -1,
+		control: -1, pidfd: -1, brokerFD: -1, notifier: -1, readyEnd: -1, output: [2]int{-1, -1},
+		brokered: brokeredCalls(&p.Components[index]),
 	}
 	// The builder has made these into walls. They are most of a plan, and
 	// of what the monitor would keep for a component that is idle.
 	c.Root, c.Syscalls = nil, plan.Syscalls{}
-	m.prepareDescriptors(c)
-	m.brokerFiles(c)
-	return c, nil
+	c.prepareDescriptors(p, listeners)
+	return c
 }
 
 // adopt starts to watch a compartment's init.
-func (m *Monitor) adopt(made handover.Compartment) error {
-	c := m.components[made.Component]
+func (m *Monitor) adopt(c *component, made handover.Compartment) error {
 	c.control, c.pid, c.pidfd = made.Control, made.Pid, made.Pidfd
 	if c.files != nil {
 		c.files.rebuilt()
 	}
-	group, err := cgroup.Open(m.hierarchy, m.handover.Group+"/"+c.Name, c.Limits)
+	group, err := cgroup.Open(m.hierarchy, m.handover.Group+"/"+c.Compartment(), c.Limits)
 	if err != nil {
 		return err
 	}
@@ -267,12 +279,23 @@ func (m *Monitor) adopt(made handover.Compartment) error {
 	if err := m.loop.add(c.control, unix.EPOLLIN, func(uint32) { m.initSays(c) }); err != nil {
 		return err
 	}
-	if err := m.loop.add(c.pidfd, unix.EPOLLIN, func(uint32) { m.initGone(c) }); err != nil {
-		return err
+	return m.loop.add(c.pidfd, unix.EPOLLIN, func(uint32) { m.initGone(c) })
+}
+
+// forsake ends a compartment: its init ends with its socket.
+func (m *Monitor) forsake(c *component) {
+	m.loop.close(c.control)
+	m.loop.close(c.pidfd)
+	c.control, c.pidfd = -1, -1
+	m.closeGroup(c)
+}
+
+func (m *Monitor) closeGroup(c *component) {
+	m.dropSpares(c)
+	if c.group != nil {
+		c.group.Close()
+		c.group = nil
 	}
-	m.writeHostsOf(c)
-	m.fillAhead(c)
-	return nil
 }
 
 // initSays reads what the init of a compartment has to say.
@@ -309,10 +332,12 @@ func (m *Monitor) initGone(c *component) {
 	for _, w := range m.workersOf(c) {
 		m.gone(w)
 	}
-	m.dropSpares(c)
-	if c.group != nil {
-		c.group.Close()
-		c.group = nil
+	m.closeGroup(c)
+	if c.gone != nil {
+		c.gone()
+	}
+	if c.index < 0 {
+		return // a reload's: built and not used yet, or used no more
 	}
 	m.tell(wire.CompartmentLost, func(b *wire.Message) { b.U32(uint32(c.index)).String(why) })
 	if c.index == m.handover.Supervisor {

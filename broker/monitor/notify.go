@@ -58,7 +58,7 @@ func (m *Monitor) makeNotify(c *component) error {
 
 // notifyFile is where the host has the notify socket of a component.
 func (m *Monitor) notifyFile(c *component) string {
-	return filepath.Join(m.handover.Directory, "root", c.Name, notifyPath)
+	return filepath.Join(m.handover.Directory, "root", c.Compartment(), notifyPath)
 }
 
 // notify reads one notification. One that does not come from a worker of the
@@ -111,7 +111,7 @@ func (m *Monitor) senderOf(c *component, sender *unix.Ucred) *work {
 	if err != nil {
 		return nil
 	}
-	prefix := m.handover.Group + "/" + c.Name + "/w"
+	prefix := m.handover.Group + "/" + c.Compartment() + "/w"
 	for line := range strings.Lines(string(b)) {
 		_, after, ok := strings.Cut(line, prefix)
 		if !ok {

@@ -73,7 +73,7 @@ func (m *Monitor) territories(c *component) []territory {
 
 // rootOf is where the host has the root of a compartment.
 func (m *Monitor) rootOf(c *component) string {
-	return path.Join(m.handover.Directory, "root", c.Name)
+	return path.Join(m.handover.Directory, "root", c.Compartment())
 }
 
 // realName is a path without symbolic links, "" where it does not exist.

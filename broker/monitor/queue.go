@@ -36,9 +36,9 @@ func (c *component) active() int { return c.workers - len(c.ready) }
 // up to Queue requests wait, and one more is told to try again.
 func (m *Monitor) ask(c *component, r *request) {
 	switch {
-	case c.held:
+	case c.held == heldOff:
 		m.refuse(r, unix.EAGAIN)
-	case c.active() < c.Workers.Maximum:
+	case c.held == notHeld && c.active() < c.Workers.Maximum:
 		m.serve(c, r)
 	case len(c.queue) < c.Workers.Queue:
 		c.queue = append(c.queue, r)
@@ -78,7 +78,7 @@ func (m *Monitor) serve(c *component, r *request) {
 // serveQueue is called when a worker of c is gone.
 func (m *Monitor) serveQueue(c *component) {
 	served := false
-	for len(c.queue) > 0 && c.control >= 0 && c.active() < c.Workers.Maximum {
+	for len(c.queue) > 0 && c.held == notHeld && c.control >= 0 && c.active() < c.Workers.Maximum {
 		r := c.queue[0]
 		c.queue = c.queue[1:]
 		served = true

@@ -11,19 +11,28 @@ import (
 	"bulkhead/sandbox/worker"
 )
 
+// hold is what becomes of requests for workers of a component.
+type hold uint8
+
+const (
+	notHeld  hold = iota
+	heldOff       // they are refused
+	heldBack      // they wait: it is about to be changed
+)
+
 // commandHold keeps a component from getting workers by requests and
 // connections, or lets it again.
 func (m *Monitor) commandHold(h wire.Header, b *wire.Body) (uint32, error) {
-	index, held := b.U32(), b.U32()
-	if err := b.End(); err != nil {
-		return 0, err
+	c, err := m.asked(b.U32())
+	held := b.U32()
+	if end := b.End(); end != nil {
+		return 0, end
 	}
-	if int(index) >= len(m.components) || held > 1 {
+	if err != nil || held > uint32(heldBack) {
 		return 0, unix.EINVAL
 	}
-	c := m.components[index]
-	c.held = held == 1
-	if c.held {
+	c.held = hold(held)
+	if c.held == heldOff {
 		m.refuseQueued(c, unix.EAGAIN)
 	}
 	m.tendDoors(c)
@@ -36,14 +45,13 @@ const probePatience = time.Second
 // commandProbe tries once whether a component is ready, in the way that the
 // plan says. The answer comes later: 0, or EAGAIN.
 func (m *Monitor) commandProbe(h wire.Header, b *wire.Body) (uint32, error) {
-	index := b.U32()
-	if err := b.End(); err != nil {
+	c, err := m.asked(b.U32())
+	if end := b.End(); end != nil {
+		return 0, end
+	}
+	if err != nil {
 		return 0, err
 	}
-	if int(index) >= len(m.components) {
-		return 0, unix.EINVAL
-	}
-	c := m.components[index]
 	switch ready := c.Life.Ready; ready.Kind {
 	case plan.ReadyConnect:
 		g := &m.plan.Grants[ready.Grant]
@@ -140,7 +148,7 @@ func (m *Monitor) runPrivate(c *component, command []string, limit time.Duration
 
 // makeReadyPipe makes the pipe on which a program says by a newline that it is
 // ready (s6's notification-fd).
-func (m *Monitor) makeReadyPipe(c *component) error {
+func (c *component) makeReadyPipe() error {
 	if c.Life.Ready.Kind != plan.ReadyFD {
 		return nil
 	}
@@ -148,11 +156,9 @@ func (m *Monitor) makeReadyPipe(c *component) error {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return err
 	}
+	c.readyEnd = pipe[1]
 	c.passed = append(c.passed, worker.Passed{FD: pipe[1], Number: c.Life.Ready.Number})
-	m.tell(wire.OutputPipe, func(b *wire.Message) {
-		b.U32(uint32(c.index)).U32(uint32(readyStream + c.Life.Ready.Number))
-	}, pipe[0])
-	unix.Close(pipe[0])
+	c.untold = append(c.untold, pipeEnd{readyStream + c.Life.Ready.Number, pipe[0]})
 	return nil
 }
 

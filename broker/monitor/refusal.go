@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/calls"
@@ -36,11 +38,12 @@ func (m *Monitor) watchRefusals() error {
 // programs know the process; where it is not the worker's first and the
 // component has several workers, one of them has to stand for it.
 func (m *Monitor) refusedAddress(r reach.Refusal) {
-	if int(r.Component) >= len(m.components) {
+	at := slices.IndexFunc(m.components, func(c *component) bool { return c.Number == int(r.Component) })
+	if at < 0 {
 		return
 	}
 	var who *work
-	for _, w := range m.workersOf(m.components[r.Component]) {
+	for _, w := range m.workersOf(m.components[at]) {
 		if w.state == preparing || w.program < 0 {
 			continue
 		}

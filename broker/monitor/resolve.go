@@ -174,15 +174,31 @@ func (m *Monitor) reachable(host string, ip netip.Addr, is bool) {
 		return
 	}
 	for _, c := range m.components {
-		for _, b := range c.Grants {
-			g := &m.plan.Grants[b.Grant]
-			key, ok := reach.KeyOf(g, c.index, ip)
-			switch {
-			case g.Kind != plan.GrantConnect || g.Host != host || !ok:
-			case is:
-				reach.Allow(m.handover.Allowed, reach.Rule{Key: key, Value: 1}) // a full map refuses, which is safe
-			default:
-				reach.Forbid(m.handover.Allowed, key)
+		m.reachableBy(c, host, ip, is)
+	}
+}
+
+func (m *Monitor) reachableBy(c *component, host string, ip netip.Addr, is bool) {
+	for _, b := range c.Grants {
+		g := &m.plan.Grants[b.Grant]
+		key, ok := reach.KeyOf(g, c.Number, ip)
+		switch {
+		case g.Kind != plan.GrantConnect || g.Host != host || !ok:
+		case is:
+			reach.Allow(m.handover.Allowed, reach.Rule{Key: key, Value: 1}) // a full map refuses, which is safe
+		default:
+			reach.Forbid(m.handover.Allowed, key)
+		}
+	}
+}
+
+// nameFor lets a component that a reload has changed know the names.
+func (m *Monitor) nameFor(c *component) {
+	m.writeHostsOf(c)
+	for host, n := range m.names {
+		for ip := range n.lately {
+			if m.handover.Allowed >= 0 {
+				m.reachableBy(c, host, ip, true)
 			}
 		}
 	}
@@ -258,7 +274,7 @@ func (m *Monitor) writeHostsOf(c *component) {
 	if len(names) == 0 || c.HostNetwork {
 		return
 	}
-	if err := rewrite(filepath.Join(m.handover.Directory, "root", c.Name, "etc", "hosts"), text); err != nil {
+	if err := rewrite(filepath.Join(m.handover.Directory, "root", c.Compartment(), "etc", "hosts"), text); err != nil {
 		m.tellNamed(false, "cannot write the names of "+c.Name+": "+err.Error())
 	}
 }

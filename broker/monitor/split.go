@@ -87,10 +87,10 @@ func (m *Monitor) replacing(w *work, path string) *component {
 
 // asksForWorkers says whether a component needs a broker socket to start
 // workers of others.
-func (m *Monitor) asksForWorkers(c *component) bool {
+func (c *component) asksForWorkers(p *plan.Plan) bool {
 	for _, name := range c.MayStart {
-		for i := range m.plan.Components {
-			if other := &m.plan.Components[i]; other.Name == name && other.Start == plan.PerRequest {
+		for i := range p.Components {
+			if other := &p.Components[i]; other.Name == name && other.Start == plan.PerRequest {
 				return true
 			}
 		}

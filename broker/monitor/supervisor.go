@@ -36,15 +36,10 @@ func (m *Monitor) startSupervisor() error {
 		return err
 	}
 	for _, c := range m.components {
-		if err := m.makeOutput(c); err != nil {
-			return fmt.Errorf("component %q: make its log pipes: %w", c.Name, err)
+		if err := m.makePipes(c, c.index == m.handover.Supervisor); err != nil {
+			return err
 		}
-		if err := m.makeReadyPipe(c); err != nil {
-			return fmt.Errorf("component %q: make its ready pipe: %w", c.Name, err)
-		}
-		if err := m.makeNotify(c); err != nil {
-			return fmt.Errorf("component %q: %w", c.Name, err)
-		}
+		m.tellPipes(c)
 	}
 	c := m.components[m.handover.Supervisor]
 	passed := []worker.Passed{
@@ -67,22 +62,46 @@ func (m *Monitor) startSupervisor() error {
 	return nil
 }
 
+// pipeEnd is the end of a component's pipe that the supervisor reads.
+type pipeEnd struct{ stream, fd int }
+
+// makePipes makes what a component writes to.
+func (m *Monitor) makePipes(c *component, supervisor bool) error {
+	if !supervisor && c.Output == plan.OutputLog {
+		if err := c.makeOutput(); err != nil {
+			return fmt.Errorf("component %q: make its log pipes: %w", c.Name, err)
+		}
+	}
+	if err := c.makeReadyPipe(); err != nil {
+		return fmt.Errorf("component %q: make its ready pipe: %w", c.Name, err)
+	}
+	if err := m.makeNotify(c); err != nil {
+		return fmt.Errorf("component %q: %w", c.Name, err)
+	}
+	return nil
+}
+
+// tellPipes gives the supervisor its ends.
+func (m *Monitor) tellPipes(c *component) {
+	for _, end := range c.untold {
+		m.tell(wire.OutputPipe, func(b *wire.Message) {
+			b.U32(uint32(c.index)).U32(uint32(end.stream))
+		}, end.fd)
+		unix.Close(end.fd)
+	}
+	c.untold = nil
+}
+
 // makeOutput makes the pipes for a component's standard output and error. The
 // monitor keeps the ends to write to: a pipe outlives every worker.
-func (m *Monitor) makeOutput(c *component) error {
-	if c.index == m.handover.Supervisor || c.Output != plan.OutputLog {
-		return nil
-	}
+func (c *component) makeOutput() error {
 	for stream := range c.output {
 		var pipe [2]int
 		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 			return err
 		}
 		c.output[stream] = pipe[1]
-		m.tell(wire.OutputPipe, func(b *wire.Message) {
-			b.U32(uint32(c.index)).U32(uint32(stream + 1))
-		}, pipe[0])
-		unix.Close(pipe[0])
+		c.untold = append(c.untold, pipeEnd{stream + 1, pipe[0]})
 	}
 	return nil
 }
@@ -105,6 +124,8 @@ func init() {
 		wire.Announce:     (*Monitor).commandAnnounce,
 		wire.Watch:        (*Monitor).commandWatch,
 		wire.Retire:       (*Monitor).commandRetire,
+		wire.Reload:       (*Monitor).commandReload,
+		wire.Adopted:      (*Monitor).commandAdopted,
 	}
 }
 
@@ -139,6 +160,14 @@ func (m *Monitor) supervisorAsks() {
 	}
 }
 
+// asked is the component that the supervisor means with a number.
+func (m *Monitor) asked(number uint32) (*component, error) {
+	if uint64(number) >= uint64(len(m.numbers)) {
+		return nil, unix.EINVAL
+	}
+	return m.numbers[number], nil
+}
+
 // errLater says that a command is answered when it is done.
 var errLater = errors.New("the answer comes later")
 
@@ -157,14 +186,13 @@ func (m *Monitor) replySupervisor(h wire.Header, value uint32, err error) {
 }
 
 func (m *Monitor) commandStart(h wire.Header, b *wire.Body) (uint32, error) {
-	index := b.U32()
-	if err := b.End(); err != nil {
-		return 0, err
+	c, err := m.asked(b.U32())
+	if end := b.End(); end != nil {
+		return 0, end
 	}
-	if int(index) >= len(m.components) || int(index) == m.handover.Supervisor {
+	if err != nil || c.index == m.handover.Supervisor {
 		return 0, unix.EINVAL
 	}
-	c := m.components[index]
 	// Only what the plan lets run by itself, and only as many.
 	if c.Start != plan.WithApplication && c.Start != plan.OnDemand || c.active() >= c.Workers.Maximum {
 		return 0, unix.EPERM

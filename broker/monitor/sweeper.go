@@ -27,6 +27,9 @@ func (m *Monitor) watchSweeper(pidfd int) error {
 }
 
 func (m *Monitor) replaceSweeper() {
+	if m.handover.SweeperPid > 0 || m.sweeperAsked {
+		return // somebody could not wait for it
+	}
 	err := m.orderSweeper(func(pidfd int) error { return m.watchSweeper(pidfd) })
 	if err != nil && m.keeper.socket >= 0 {
 		m.loop.after(10*sweeperDelay, m.replaceSweeper)

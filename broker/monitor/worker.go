@@ -59,14 +59,14 @@ const first = 3
 // prepareDescriptors works out what every worker of a component inherits: the
 // granted sockets at the numbers that the plan gives, the broker socket behind
 // them, and the environment that says so.
-func (m *Monitor) prepareDescriptors(c *component) {
+func (c *component) prepareDescriptors(p *plan.Plan, listeners map[int]int) {
 	names, count, next := "", 0, first
 	for _, b := range c.Grants {
 		if b.Number < 0 {
 			continue
 		}
 		next = max(next, b.Number+1)
-		fd, ok := m.listeners[b.Grant]
+		fd, ok := listeners[b.Grant]
 		if !ok {
 			continue // opened anew for each worker
 		}
@@ -78,7 +78,7 @@ func (m *Monitor) prepareDescriptors(c *component) {
 			if count > 0 {
 				names += ":"
 			}
-			names += m.plan.Grants[b.Grant].Name
+			names += p.Grants[b.Grant].Name
 			count++
 		}
 	}
@@ -91,7 +91,7 @@ func (m *Monitor) prepareDescriptors(c *component) {
 		// The program is the second process of its pid namespace, always.
 		c.environment = append(c.environment, "LISTEN_PID=2")
 	}
-	if len(c.Grants) > 0 || m.asksForWorkers(c) {
+	if len(c.Grants) > 0 || c.asksForWorkers(p) {
 		c.brokerFD = next
 	}
 	if c.brokerFD >= 0 && c.Start != plan.OnExec {
@@ -542,6 +542,9 @@ func (m *Monitor) gone(w *work) {
 		return
 	}
 	m.serveQueue(c)
+	if m.reload != nil {
+		m.loop.later(m.tendReload)
+	}
 }
 
 func without(all []*work, w *work) []*work {

@@ -62,6 +62,9 @@ func (s *Supervisor) isDown() bool {
 // will not start again. An application that waits for connections, or in
 // which an operator took something down, is not over.
 func (s *Supervisor) nothingIsLeft() bool {
+	if s.reload != nil {
+		return false
+	}
 	kept := 0
 	hopeless := make(map[*component]bool)
 	for _, c := range s.components {

@@ -44,6 +44,7 @@ type component struct {
 	verdict   string // why it is being ended for failing, or ""
 	killed    bool
 	lost      bool // its compartment must be built again first
+	leaving   bool // a reload takes it down
 	timer     *time.Timer
 	timers    uint64 // the generation of timer: a tick of another one is stale
 	watchdog  *time.Timer
@@ -101,7 +102,7 @@ func (c *component) served() bool {
 
 // goingDown says whether the component is up and should not be.
 func (c *component) goingDown() bool {
-	return c.active() && (!c.wanted || c.bounced)
+	return c.active() && (!c.wanted || c.bounced || c.leaving)
 }
 
 // held says whether somebody who restarts together with the component is not

@@ -30,7 +30,7 @@ func (c *component) onDemand() bool { return c.plan.Start == plan.OnDemand }
 // mayWatch says whether a connection would start the component, and nobody
 // watches for it yet.
 func (s *Supervisor) mayWatch(c *component) bool {
-	return c.onDemand() && !c.watching && !c.wanted && !c.active() && !c.waiting && !c.done && !c.byHand &&
+	return c.onDemand() && !c.leaving && !c.watching && !c.wanted && !c.active() && !c.waiting && !c.done && !c.byHand &&
 		c.pinned != pinnedDown && s.state != control.Stopping && s.state != control.Stopped
 }
 
@@ -50,7 +50,7 @@ func (s *Supervisor) demanded(e demanded) {
 		return
 	}
 	c.watching = false
-	if c.byHand || c.pinned == pinnedDown || s.state == control.Stopping || s.state == control.Stopped {
+	if c.byHand || c.leaving || c.pinned == pinnedDown || s.state == control.Stopping || s.state == control.Stopped {
 		return
 	}
 	c.wanted = true

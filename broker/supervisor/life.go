@@ -127,6 +127,8 @@ func (s *Supervisor) ready(c *component) {
 func (s *Supervisor) stop(c *component) {
 	cause := "stops as asked"
 	switch {
+	case c.leaving:
+		cause = s.reload.cause(c)
 	case c.bounced:
 		cause = "restarts together with others"
 	case s.state == control.Stopping:
@@ -185,7 +187,7 @@ func (s *Supervisor) tick(e componentTick) bool {
 // ended is called when a component has no worker any more, or got none, and
 // decides what follows.
 func (s *Supervisor) ended(c *component, e end) {
-	asked := !c.wanted || c.bounced || c.state == control.Stopping && c.verdict == ""
+	asked := !c.wanted || c.bounced || c.leaving || c.state == control.Stopping && c.verdict == ""
 	if c.verdict != "" {
 		e.reason, e.never = c.verdict, true
 	}

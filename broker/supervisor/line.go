@@ -69,7 +69,7 @@ const logTime = "2006-01-02T15:04:05.000000Z "
 
 func (s *sink) stamp(b []byte, now time.Time, name string) []byte {
 	b = now.UTC().AppendFormat(b, logTime)
-	if s.named {
+	if s.named.Load() {
 		b = append(append(b, name...), ": "...)
 	}
 	return b

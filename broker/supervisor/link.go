@@ -25,7 +25,7 @@ type monitor interface {
 type link struct {
 	file       *os.File
 	raw        syscall.RawConn
-	components int
+	components int // receive's own
 
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -141,6 +141,10 @@ func (l *link) receive(post func(any)) error {
 		m, err := decode(packet[:n], fds, l.components)
 		if err != nil {
 			return err
+		}
+		// What comes behind it has the new plan's numbers.
+		if e, ok := m.(reloaded); ok && e.components > 0 {
+			l.components = int(e.components)
 		}
 		post(m)
 	}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -9,13 +10,26 @@ import (
 	"bulkhead/broker/wire"
 )
 
-// makeLogs connects the log files of the plan with their components.
+// makeLogs makes the log files of the plan, those that go on with what the plan
+// says of them now, and connects them with their components.
 func (s *Supervisor) makeLogs() {
+	old := s.logs
+	s.logs = nil
 	for i := range s.plan.Logs {
-		ask := func() { s.post(rotateLog{uint32(i)}) }
+		p := &s.plan.Logs[i]
+		k := slices.IndexFunc(old, func(l *logFile) bool { return l.path == p.Path })
+		if k >= 0 {
+			old[k].plan.Store(p)
+			s.logs = append(s.logs, old[k])
+			continue
+		}
+		var l *logFile
+		ask := func() { s.post(rotateLog{l}) }
 		say := func(text string) { s.output.say(text, nil) }
-		l := newLogFile(&s.plan.Logs[i], ask, say, s.over)
+		l = newLogFile(p, ask, say, s.over)
 		s.logs = append(s.logs, l)
+	}
+	for _, l := range s.logs {
 		var from []*source
 		for _, c := range s.components {
 			if c.plan.Log == l.path {
@@ -23,6 +37,11 @@ func (s *Supervisor) makeLogs() {
 			}
 		}
 		s.output.toLog(l, from...)
+	}
+	for _, l := range old {
+		if !slices.Contains(s.logs, l) {
+			go l.retire()
+		}
 	}
 }
 
@@ -41,15 +60,24 @@ func (s *Supervisor) openLogs() {
 }
 
 // rotateLog is the wish of a log file, on its way into loop.
-type rotateLog struct{ log uint32 }
+type rotateLog struct{ log *logFile }
 
 func (s *Supervisor) rotateLog(e rotateLog) {
+	index := slices.Index(s.logs, e.log)
+	if index < 0 {
+		e.log.opened <- opened{err: errNoLog}
+		return
+	}
 	s.call(wire.OpenLog, func(r reply) {
 		if r.status != 0 { // else its descriptor came before
-			s.logs[e.log].opened <- opened{err: errors.New(r.reason)}
+			e.log.opened <- opened{err: errors.New(r.reason)}
 		}
-	}, e.log, 1)
+	}, uint32(index), 1)
 }
+
+// errNoLog is for the last lines of a component whose log file is not in the
+// plan any more: the file that it has goes on.
+var errNoLog = errors.New("its policy names it no more")
 
 func (s *Supervisor) logOpened(e logOpened) {
 	if int(e.log) >= len(s.logs) {

@@ -24,9 +24,10 @@ const (
 // and renames it when it has become too large or too old.
 type logFile struct {
 	path   string
-	plan   *plan.Log
+	plan   atomic.Pointer[plan.Log]
 	ask    func()            // for a new file in its place, answered on opened
 	opened chan opened       // with room for the one answer
+	sink   *sink             // that writes to it
 	say    func(text string) // about itself
 	over   <-chan struct{}
 
@@ -48,7 +49,8 @@ type opened struct {
 }
 
 func newLogFile(p *plan.Log, ask func(), say func(string), over <-chan struct{}) *logFile {
-	l := &logFile{path: p.Path, plan: p, ask: ask, opened: make(chan opened, 1), over: over}
+	l := &logFile{path: p.Path, ask: ask, opened: make(chan opened, 1), over: over}
+	l.plan.Store(p)
 	l.say = func(text string) { say(fmt.Sprintf("sandbox: log %s: %s", l.path, text)) }
 	return l
 }
@@ -70,7 +72,7 @@ func (l *logFile) Write(b []byte) (int, error) {
 			written += n
 			l.size += int64(n)
 		case err == unix.EINTR:
-		case l.plan.Drop:
+		case l.plan.Load().Drop:
 			l.blocked(err, "its lines are dropped")
 			// What follows must not begin in the middle of a line.
 			if unix.Ftruncate(int(l.file), before) == nil {
@@ -97,7 +99,8 @@ func (l *logFile) due(next int) bool {
 	if l.size == 0 || time.Since(l.failing) < rotateAgain {
 		return false
 	}
-	return l.size+int64(next) > int64(l.plan.Rotate) || l.plan.Age > 0 && time.Since(l.since) >= l.plan.Age
+	p := l.plan.Load()
+	return l.size+int64(next) > int64(p.Rotate) || p.Age > 0 && time.Since(l.since) >= p.Age
 }
 
 // take waits for the file that the monitor opens and says whether there is
@@ -148,4 +151,15 @@ func (l *logFile) unblocked() {
 		text += "; " + strconv.FormatUint(n, 10) + " lines were dropped so far"
 	}
 	l.say(text)
+}
+
+// retire closes the file when the last pipe whose lines go there has ended.
+func (l *logFile) retire() {
+	l.sink.users.Wait()
+	l.sink.turn <- struct{}{}
+	if l.open {
+		unix.Close(int(l.file))
+		l.open = false
+	}
+	<-l.sink.turn
 }

@@ -197,7 +197,7 @@ func TestLogCannotBeOpened(t *testing.T) {
 func TestLogsOpenFirst(t *testing.T) {
 	play(t, logged(), func(m *script) {
 		m.expect("log 0 0", "start web")
-		m.tell(rotateLog{0})
+		m.tell(rotateLog{m.app.logs[0]})
 		m.expect("log 0 1")
 	})
 }

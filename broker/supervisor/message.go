@@ -67,6 +67,8 @@ type (
 		log uint32
 		fd  int
 	}
+	reloading   struct{ fd int }
+	reloaded    struct{ components uint32 } // 0: it is given up
 	monitorGone struct{ err error }
 )
 
@@ -83,7 +85,7 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(fds) != 0 && h.Op != wire.OutputPipe && h.Op != wire.LogFile && h.Op != wire.HealthSocket {
+	if len(fds) != 0 && h.Op != wire.OutputPipe && h.Op != wire.LogFile && h.Op != wire.HealthSocket && h.Op != wire.Reloading {
 		return nil, wire.ErrFDs
 	}
 	var m any
@@ -149,6 +151,13 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	case h.Op == wire.Named:
 		e := named{component: b.U32(), resolves: b.U32() == 1, text: b.String()}
 		component, m = e.component, e
+	case h.Op == wire.Reloading:
+		if len(fds) != 1 {
+			return nil, wire.ErrFDs
+		}
+		m = reloading{fd: fds[0]}
+	case h.Op == wire.Reloaded:
+		m = reloaded{components: b.U32()}
 	case h.Op == wire.LogFile:
 		if len(fds) != 1 {
 			return nil, wire.ErrFDs

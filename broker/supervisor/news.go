@@ -25,8 +25,11 @@ func (s *Supervisor) workerStarted(e workerStarted) bool {
 			c.worker = w
 		}
 		s.journal.tell(control.Event{Kind: control.EventWorker, Component: c.plan.Name, Worker: w.id, PID: w.pid, Text: "started"})
-		if s.forced && !c.self {
+		switch {
+		case s.forced && !c.self:
 			s.kill(w, killedWithAll)
+		case c.leaving: // its request was under way before the reload
+			s.later(c.plan.Life.StopTimeout, workerTimeout{w.id})
 		}
 		return false
 	}

@@ -71,7 +71,9 @@ type sink struct {
 	to   io.Writer
 	log  *logFile // that to is, or nil
 	// named says whether the lines of a log need their component's name.
-	named bool
+	named atomic.Bool
+	// users are the pipes whose lines go there.
+	users sync.WaitGroup
 
 	// What belongs to whoever has the turn, like the streams' own fields.
 	chunk []byte
@@ -133,12 +135,33 @@ func (o *output) now(s *source) (*sink, []*stream) {
 
 // toLog sends the lines of some components to a log file.
 func (o *output) toLog(log *logFile, sources ...*source) {
-	to := newSink(log)
-	to.log, to.named = log, len(sources) > 1
+	if log.sink == nil {
+		log.sink = newSink(log)
+		log.sink.log = log
+	}
+	log.sink.named.Store(len(sources) > 1)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, s := range sources {
-		s.sink = to
+		s.sink = log.sink
+	}
+}
+
+// toLines sends the lines of a component to the launcher's output.
+func (o *output) toLines(s *source) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.sink = o.lines
+}
+
+// remove forgets a source. What its pipes still hold is written.
+func (o *output) remove(gone *source) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sources = slices.DeleteFunc(o.sources, func(s *source) bool { return s == gone })
+	o.width = 0
+	for _, s := range o.sources {
+		o.width = max(o.width, len(s.name))
 	}
 }
 
@@ -158,6 +181,7 @@ func (o *output) follow(from *source, number, fd int) error {
 	s.raw = raw
 	o.mu.Lock()
 	s.sink = from.sink
+	s.sink.users.Add(1)
 	from.streams = append(from.streams, s)
 	o.mu.Unlock()
 	go o.pump(s)
@@ -185,6 +209,7 @@ func (o *output) pump(s *stream) {
 
 // leave forgets a pipe that has ended.
 func (o *output) leave(s *stream) {
+	s.sink.users.Done()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s.source.streams = slices.DeleteFunc(slices.Clone(s.source.streams), func(other *stream) bool { return other == s })

@@ -30,7 +30,8 @@ type Supervisor struct {
 	denials    denials
 	waiters    []*waiter
 	logs       []*logFile
-	unopened   int // of logs
+	unopened   int     // of logs
+	reload     *reload // under way, nil: none
 
 	state    control.State // of the application
 	cause    string
@@ -55,20 +56,31 @@ func newSupervisor(p *plan.Plan, m monitor, o *output) *Supervisor {
 		started: time.Now(),
 	}
 	for i := range p.Components {
-		life := &p.Components[i].Life
-		c := &component{
-			index: i, plan: &p.Components[i], output: o.sources[i],
-			self:    p.Components[i].Name == selfName,
-			state:   control.Stopped,
-			since:   s.started,
-			backoff: backoff{first: life.Delay, maximum: life.DelayMaximum},
-		}
-		c.wanted = c.kept() && !c.onDemand()
+		c := &component{index: i, output: o.sources[i], state: control.Stopped, since: s.started}
+		c.take(&p.Components[i])
 		if c.self {
 			c.state = control.Running
 		}
 		s.components = append(s.components, c)
+	}
+	s.relate()
+	s.makeLogs()
+	return s
+}
+
+// take gives a component its plan.
+func (c *component) take(p *plan.Component) {
+	c.plan, c.self = p, p.Name == selfName
+	c.backoff = backoff{first: p.Life.Delay, maximum: p.Life.DelayMaximum}
+	c.wanted = c.kept() && !c.onDemand()
+}
+
+// relate finds out who stands how to whom, as the plan says.
+func (s *Supervisor) relate() {
+	clear(s.byName)
+	for _, c := range s.components {
 		s.byName[c.plan.Name] = c
+		c.after, c.before, c.group = nil, nil, nil
 	}
 	for _, c := range s.components {
 		for _, name := range c.plan.Life.After {
@@ -78,15 +90,13 @@ func newSupervisor(p *plan.Plan, m monitor, o *output) *Supervisor {
 			}
 		}
 	}
-	s.root = newGroup(&p.Supervision, nil, s.byName)
+	s.root = newGroup(&s.plan.Supervision, nil, s.byName)
 	for _, c := range s.components {
 		if c.kept() && c.group == nil { // in no group of the policy: the root's
 			c.group = s.root
 			s.root.members = append(s.root.members, c)
 		}
 	}
-	s.makeLogs()
-	return s
 }
 
 // selfName is the component that the supervisor itself is.
@@ -191,6 +201,10 @@ func (s *Supervisor) handle(event any) bool {
 	case logOpened:
 		s.logOpened(e)
 		return false
+	case reloading:
+		s.reloading(e)
+	case reloaded:
+		s.reloaded(e)
 	case stopAsked:
 		s.stopAsked(e)
 	case pipeReady:
@@ -261,6 +275,7 @@ func (s *Supervisor) reconcile() {
 			s.watch(c)
 		}
 	}
+	s.tendReload()
 	s.settle()
 	s.answerWaiters()
 }
@@ -289,7 +304,7 @@ func (s *Supervisor) needed(c *component) bool {
 }
 
 func (s *Supervisor) mayStart(c *component) bool {
-	return s.unopened == 0 && c.wanted && !c.active() && !c.waiting && !c.held() && c.pinned != pinnedDown && len(c.waitsFor()) == 0
+	return s.unopened == 0 && c.wanted && !c.leaving && !c.active() && !c.waiting && !c.held() && c.pinned != pinnedDown && len(c.waitsFor()) == 0
 }
 
 // mayStop says whether a component that goes down may do so now: those that

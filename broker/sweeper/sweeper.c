@@ -1,11 +1,12 @@
 /* The sweeper: waits for the end of a broker, however it ends, and removes
  * what the kernel does not remove by itself.
  *
- *   sweeper DIRECTORY [-g CGROUP]... [-u SOCKET]...
+ *   sweeper DIRECTORY [-g CGROUP]...
  *
  * Descriptor 3 is a pipe whose other end only the broker has, descriptor 4 is
  * DIRECTORY, locked; the lock goes when both the broker and the sweeper are
- * gone, so that the next broker finds a clean place. Processes are ended by
+ * gone, so that the next broker finds a clean place. DIRECTORY/sockets names the
+ * files of unix sockets, one in a line. Processes are ended by
  * their cgroups; the order is: processes, cgroups, sockets, the mount below the
  * directory, the directory.
  * Exits with 0 when nothing is left, with 1 otherwise.
@@ -160,7 +161,7 @@ static int deserted(const char *path)
 /* The broker's own copies of a socket may close a moment after its pipe. */
 static void remove_socket(const char *path)
 {
-	for (int waited = 0; waited <= SOCKET_PATIENCE_MS; waited += 2) {
+	for (int waited = 0; waited <= SOCKET_PATIENCE_MS && access(path, F_OK) == 0; waited += 2) {
 		if (deserted(path)) {
 			unlink(path);
 			return;
@@ -169,13 +170,28 @@ static void remove_socket(const char *path)
 	}
 }
 
+static void remove_sockets(const char *directory)
+{
+	char line[4096];
+
+	snprintf(line, sizeof line, "%s/sockets", directory);
+	FILE *list = fopen(line, "re");
+	if (!list)
+		return;
+	while (fgets(line, sizeof line, list)) {
+		line[strcspn(line, "\n")] = 0;
+		remove_socket(line);
+	}
+	fclose(list);
+}
+
 int main(int argc, char **argv)
 {
 	int status = 0;
 	sigset_t all;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: sweeper DIRECTORY [-g CGROUP]... [-u SOCKET]...\n");
+		fprintf(stderr, "usage: sweeper DIRECTORY [-g CGROUP]...\n");
 		return 1;
 	}
 	/* What ends the broker, be it a terminal's interrupt, must not end
@@ -198,9 +214,7 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "-g") && remove_group(argv[i + 1]) < 0)
 			status = 1;
 	remove_parents(argv[1], argv + 2, argc - 2);
-	for (int i = 2; i + 1 < argc; i += 2)
-		if (!strcmp(argv[i], "-u"))
-			remove_socket(argv[i + 1]);
+	remove_sockets(argv[1]);
 	/* Where the state directory is on a disk the launcher covers this with
 	 * a file system in memory; otherwise nothing is mounted there. */
 	snprintf(path, sizeof path, "%s/root", argv[1]);

@@ -18,6 +18,7 @@ const (
 	HeaderSize  = 16
 	MaximumSize = 4096 // bytes, header included
 	MaximumFDs  = 16   // descriptors
+	MaximumText = 3072 // bytes of a reason, in answers that are nothing else
 )
 
 // Kind says who speaks.
@@ -60,13 +61,15 @@ const (
 	SignalWorker    Op = 65 // supervisor: u32 worker, u32 signal, u32 whole (1: every process of it, SIGKILL only)
 	Rebuild         Op = 66 // supervisor: u32 component: builds its lost compartment again
 	Finish          Op = 67 // supervisor: u32 exit status; the application is over
-	Hold            Op = 68 // supervisor: u32 component, u32 held (1, 0): held, no worker of it starts except by StartWorker
+	Hold            Op = 68 // supervisor: u32 component, u32 held (1: no worker of it starts except by StartWorker, 2: requests for them wait, 0)
 	Probe           Op = 69 // supervisor: u32 component: tries once what shows its readiness (connect, command); status 0 when it is ready
 	OpenLog         Op = 70 // supervisor: u32 log of the plan, u32 rotate (1: it is renamed first, 0): LogFile comes before the Reply
 	Check           Op = 71 // supervisor: u32 component: tries once whether it is healthy (connect, command); for http HealthSocket comes before the Reply
 	Watch           Op = 72 // supervisor: u32 component, u32 on (1, 0): Demanded comes, once, when a connection waits at one of its sockets
 	Retire          Op = 73 // supervisor: u32 worker, u32 signal (0: only asks): sent if no connection of its component is open or waits, else EBUSY
 	Announce        Op = 74 // supervisor: u32 what (1: the application is up, 2: it stops), for the service manager that started the broker
+	Reload          Op = 75 // supervisor: u32 go (1: what changes is down, 0: it cannot be now): answers Reloading
+	Adopted         Op = 76 // supervisor: nothing; from here on its numbers are those of the new plan
 	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from
 	WorkerStarted   Op = 81 // monitor: u32 worker, u32 component, u32 pid on the host, u32 worker that asked (0: the supervisor)
 	WorkerFailed    Op = 82 // monitor: u32 worker, u32 component, u32 errno, string step: its program never ran
@@ -81,7 +84,22 @@ const (
 	HealthSocket    Op = 91 // monitor: u32 component, 1 descriptor connected to the grant of its health check
 	Demanded        Op = 92 // monitor: u32 component
 	Named           Op = 93 // monitor: u32 component (the resolver), u32 resolves (1, 0), string what a name of grants stands for
+	Reloading       Op = 94 // monitor: 1 descriptor of a new plan; the supervisor takes down what it changes, and says Reload
+	Reloaded        Op = 95 // monitor: u32 components; from here on all numbers are those of the new plan, or, with 0, it is given up
 )
+
+// The operations between the monitor and the builder of compartments.
+const (
+	Build     Op = 100 // monitor, Request: u32 count, u32 components; u32 count, u32 grants to listen for
+	Built     Op = 101 // builder, Event: u32 component, u32 pid; 2 descriptors: its init's socket and pidfd
+	Bound     Op = 102 // builder, Event: u32 grant; 1 descriptor
+	BuildOver Op = 103 // builder, Reply: nothing, or, refused, a string that says why; all of it is undone then
+)
+
+// Apply is what sandbox reload asks of the monitor, on a socket of its own: a
+// Request with 1 descriptor, the sealed plan. The Reply comes when it is done;
+// refused, it has a string that says why.
+const Apply Op = 110
 
 // How a worker ended, in Start's Event and WorkerEnded.
 const (

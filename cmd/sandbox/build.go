@@ -8,7 +8,7 @@ import (
 )
 
 // buildCommand is for the keeper only: it replaces a compartment whose init
-// has died.
+// has died, and builds those that a reload changes.
 func buildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: handover.BuildCommand, Hidden: true, Args: cobra.ExactArgs(3),

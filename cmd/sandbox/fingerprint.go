@@ -21,6 +21,8 @@ func fingerprint(p *plan.Plan) (string, error) {
 	}
 	for i := range p.Components {
 		p.Components[i].Syscalls.Program = nil // made from the rules
+		p.Components[i].Generation = 0         // how often it was changed before
+		p.Components[i].Number = 0
 	}
 	withoutPlaces(reflect.ValueOf(p).Elem())
 	if b, err = plan.Encode(p); err != nil {

@@ -23,9 +23,10 @@ func upCommand() *cobra.Command {
 		Short: "Run every policy in a directory, and follow what changes there",
 		Long: `up runs the application of each *.yaml file in DIRECTORY, each with a broker of
 its own, and stays in the foreground. A file that is added starts an
-application, one that is removed stops it, one that is changed restarts it if
-the change is more than a comment. A file with mistakes changes nothing: what
-ran goes on. An application that fails is started again, after 1s at first and
+application, one that is removed stops it, one that is changed is applied to
+what runs, as sandbox reload does: components about which nothing changed run on
+untouched. A file with mistakes, or one that cannot be applied, changes nothing:
+what ran goes on. An application that fails is started again, after 1s at first and
 1m at most; one that ended with status 0 stays down until its file changes.
 SIGTERM and SIGINT stop all of them in order; SIGHUP looks at the files again,
 for what they include from elsewhere.`,
@@ -185,7 +186,7 @@ func (f *follower) read(u *upkeep, names map[string]string) error {
 		return err
 	}
 	if print != u.want {
-		u.waiting, u.delay = false, 0 // a new chance
+		u.waiting, u.delay, u.refused = false, 0, "" // a new chance
 	}
 	u.want, u.name = print, p.Application
 	return nil
@@ -199,6 +200,12 @@ func (f *follower) reconcile() {
 			want = ""
 		}
 		switch {
+		case u.changes && !f.stopping:
+			// Then it is looked at again.
+		case u.running != "" && u.running != want && !u.ending && want != "" && u.name == u.runName:
+			if u.refused != want {
+				u.reload(f.program, func(want string, ok bool) { f.events <- func() { f.reloaded(u, want, ok) } })
+			}
 		case u.running != "" && u.running != want && !u.ending:
 			u.stop()
 		case u.running == "" && want != "" && want != u.done && !u.waiting:
@@ -213,6 +220,19 @@ func (f *follower) start(u *upkeep) {
 	if err := u.start(f.program, func(status int) { f.events <- func() { f.ended(u, status) } }); err != nil {
 		complain(err)
 		f.again(u)
+	}
+}
+
+// reloaded is called when a changed file was applied, or was not.
+func (f *follower) reloaded(u *upkeep, want string, ok bool) {
+	u.changes = false
+	switch {
+	case u.running == "": // it has ended meanwhile
+	case ok:
+		u.running = want
+	default:
+		u.refused = want
+		complain(fmt.Errorf("%s: application %q goes on as it was; it is tried again when the file changes", u.file, u.runName))
 	}
 }
 

@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/control"
 	"bulkhead/policy/plan"
 )
 
@@ -21,6 +23,9 @@ const (
 	upDelayLast  = time.Minute
 	upStable     = time.Minute
 )
+
+// startPatience is how long a change waits for the start before it.
+const startPatience = 10 * time.Second
 
 // upkeep is one policy file of `sandbox up` and the application that runs for it.
 type upkeep struct {
@@ -33,6 +38,8 @@ type upkeep struct {
 	child   *exec.Cmd // nil: it ran before
 	since   time.Time
 	ending  bool   // it was asked to end
+	changes bool   // a reload is under way
+	refused string // fingerprint of what a reload refused: nobody tries it again
 	done    string // fingerprint of what ended with status 0: nobody starts it again
 	wrong   string // the mistakes of the file that were told
 	delay   time.Duration
@@ -50,8 +57,7 @@ func (u *upkeep) start(program string, ended func(status int)) error {
 	if was != "" {
 		u.child, u.running = nil, was
 		go func() {
-			waitGone(u.runName)
-			ended(exitFailed) // of what nobody here started the status is not known
+			ended(waitGone(u.runName))
 		}()
 		return nil
 	}
@@ -69,6 +75,25 @@ func (u *upkeep) start(program string, ended func(status int)) error {
 		ended(child.ProcessState.ExitCode())
 	}()
 	return nil
+}
+
+// reload applies the changed file to the application that runs.
+func (u *upkeep) reload(program string, done func(want string, ok bool)) {
+	u.changes = true
+	command, want := exec.Command(program, "reload", u.file), u.want
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	name := u.runName
+	go func() {
+		// It may only just have been started.
+		for end := time.Now().Add(startPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if client, err := dial(name, false); err == nil {
+				client.Close()
+				break
+			}
+		}
+		done(want, command.Run() == nil)
+	}()
 }
 
 // stop asks the application to end; ended of start tells when it has.
@@ -108,12 +133,22 @@ func runs(application string) (string, error) {
 	return fingerprint(p)
 }
 
-// waitGone returns when nothing of an application is left.
-func waitGone(application string) {
+// waitGone returns when nothing of an application is left. The status of what
+// nobody here started is not known; but one that was asked to stop has not
+// failed.
+func waitGone(application string) (status int) {
+	status = exitFailed
 	directory, err := os.Open(filepath.Join(baseOf(application), application))
 	if err != nil {
-		return
+		return status
 	}
 	defer directory.Close()
+	follow(application, control.Request{Verb: control.AskEvents, Follow: true}, func(r control.Reply) error {
+		if e := r.Event; e != nil && e.Kind == control.EventApplication && e.To == control.Stopping && strings.HasPrefix(e.Text, "stops: ") {
+			status = 0
+		}
+		return nil
+	})
 	unix.Flock(int(directory.Fd()), unix.LOCK_SH)
+	return status
 }

@@ -36,6 +36,12 @@ type Position struct {
 type Component struct {
 	Name     string   `json:"name"`
 	Position Position `json:"position"`
+	// Generation counts the compartments that reloads of the policy have
+	// built for the component beside the first.
+	Generation int `json:"generation,omitempty"`
+	// Number is what the programs in the kernel know the component's present
+	// compartment by; the launcher gives it out, and no two have the same.
+	Number int `json:"number,omitempty"`
 
 	// What runs.
 	Program     string   `json:"program"`     // absolute path, the same outside and inside

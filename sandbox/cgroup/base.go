@@ -21,7 +21,11 @@ var ErrNone = errors.New("this user may make no cgroups")
 // sets an extended attribute): then the groups go there, for root too. Without
 // that root has the whole tree, and an ordinary user the topmost group that it
 // can write, of cgroup v2 only: v1 cannot be delegated safely.
-func (h Hierarchy) Base() (string, error) {
+func (h Hierarchy) Base() (string, error) { return h.BaseOf("self") }
+
+// BaseOf is what Base is, or was, to another process of the same user: to a
+// broker that runs. process is its pid.
+func (h Hierarchy) BaseOf(process string) (string, error) {
 	root := os.Geteuid() == 0
 	if h.Unified == "" {
 		if root {
@@ -29,7 +33,7 @@ func (h Hierarchy) Base() (string, error) {
 		}
 		return "", fmt.Errorf("%w: cgroup v1 belongs to root", ErrNone)
 	}
-	own, err := ownGroup()
+	own, err := groupOf(process)
 	if err != nil {
 		return "", err
 	}
@@ -52,18 +56,18 @@ func (h Hierarchy) Base() (string, error) {
 	return "", fmt.Errorf("%w: nothing is delegated to it in %s%s; run under a service manager that does (Delegate=yes)", ErrNone, h.Unified, own)
 }
 
-// ownGroup is the group of this process in cgroup v2 (cgroups(7)).
-func ownGroup() (string, error) {
-	b, err := os.ReadFile("/proc/self/cgroup")
+// groupOf is the group of a process in cgroup v2 (cgroups(7)).
+func groupOf(process string) (string, error) {
+	b, err := os.ReadFile("/proc/" + process + "/cgroup")
 	if err != nil {
-		return "", fmt.Errorf("find the own cgroup: %w", err)
+		return "", fmt.Errorf("find the cgroup: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		if own, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
 			return path.Clean(own), nil
 		}
 	}
-	return "", errors.New("find the own cgroup: /proc/self/cgroup does not name one of cgroup v2")
+	return "", errors.New("find the cgroup: /proc/" + process + "/cgroup does not name one of cgroup v2")
 }
 
 func delegated(directory string) bool {
@@ -94,7 +98,7 @@ func (h Hierarchy) Leave(base string) error {
 	if h.Unified == "" || base == "" {
 		return nil
 	}
-	own, err := ownGroup()
+	own, err := groupOf("self")
 	if err != nil || own != base {
 		return err
 	}

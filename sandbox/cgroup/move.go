@@ -30,7 +30,7 @@ func (h Hierarchy) Move(group string) (Outside, error) {
 		o.Close()
 		return Outside{-1, -1}, fmt.Errorf("move to the cgroup %s: %w", group, err)
 	}
-	own, err := ownGroup()
+	own, err := groupOf("self")
 	if err != nil {
 		return failed(err)
 	}

@@ -58,6 +58,9 @@ func (k Key) Bytes() [KeySize]byte {
 	return b
 }
 
+// ComponentOf is the component of a key.
+func ComponentOf(key [KeySize]byte) uint32 { return binary.NativeEndian.Uint32(key[0:]) }
+
 // What stands behind a key of use Answer.
 const (
 	Askers = 1 // to those who have sent something
@@ -84,7 +87,7 @@ func Rules(p *plan.Plan, component int) []Rule {
 		if err != nil {
 			continue
 		}
-		key, ok := KeyOf(g, component, ip)
+		key, ok := KeyOf(g, p.Components[component].Number, ip)
 		if !ok {
 			continue
 		}
