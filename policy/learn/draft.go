@@ -167,7 +167,7 @@ func (d *draft) fill() error {
 			c.nature()
 		}
 	}
-	steps := []func(*component){(*component).limitsSeen, (*component).made, (*component).started, (*component).read, (*component).looked, (*component).startsIn, (*component).called}
+	steps := []func(*component){(*component).limitsSeen, (*component).made, (*component).started, (*component).mapped, (*component).read, (*component).looked, (*component).startsIn, (*component).called}
 	for i, step := range steps {
 		if err := d.compile(); err != nil {
 			return err

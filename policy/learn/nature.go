@@ -16,6 +16,11 @@ func (c *component) nature() {
 	for _, run := range c.runs {
 		c.tool = c.tool && !run.Stopped && !c.listens
 	}
+	for _, run := range c.runs {
+		if run.Background && c.replaces == "" {
+			c.note("it goes into the background, and a component that does has ended: let it stay in the foreground")
+		}
+	}
 	if c.isPython() {
 		c.extends = append(c.extends, "python")
 	}

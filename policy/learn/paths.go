@@ -135,28 +135,37 @@ func sorted(items map[string]*item) []item {
 	return all
 }
 
-// started names the programs that it executes, the shared objects that it loads
-// beyond what ld.so does, and devices.
+// started names the programs that it executes, and devices.
 func (c *component) started() {
-	programs, libraries, devices := map[string]*item{}, map[string]*item{}, map[string]*item{}
+	programs, devices := map[string]*item{}, map[string]*item{}
 	for _, name := range sortedKeys(c.program.Paths) {
 		p := c.program.Paths[name]
-		found := resolve(c.host, name)
 		switch {
-		case found.err != nil || p.New:
+		case resolve(c.host, name).err != nil || p.New:
 		case p.Kind == Device:
 			c.device(devices, name, p)
 		case special(name) || c.splits[c.canonical(name)]:
 		case p.Uses[Execute] > 0 && !c.view.shows(name, plan.Read|plan.Execute):
 			programs[name] = &item{name: name, count: p.Uses[Execute]}
-		case p.Uses[Map] > 0 && !c.view.shows(name, plan.Read):
-			name = c.asked(name)
-			libraries[name] = &item{name: name, count: p.Uses[Map]}
 		}
 	}
 	c.take("execute", sorted(programs))
-	c.take("libraries", families(c.loaded(libraries)))
 	c.take("devices", sorted(devices))
+}
+
+// mapped names the shared objects that it loads beyond what ld.so does for it and
+// for the programs that it executes.
+func (c *component) mapped() {
+	libraries := map[string]*item{}
+	for _, name := range sortedKeys(c.program.Paths) {
+		p := c.program.Paths[name]
+		if p.Uses[Map] == 0 || p.New || special(name) || resolve(c.host, name).err != nil || c.view.shows(name, plan.Read) {
+			continue
+		}
+		name = c.asked(name)
+		libraries[name] = &item{name: name, count: p.Uses[Map]}
+	}
+	c.take("libraries", families(c.loaded(libraries)))
 }
 
 func (c *component) device(devices map[string]*item, name string, p *Path) {

@@ -30,16 +30,16 @@ type Record struct {
 
 // Run is one run that was observed.
 type Run struct {
-	Command     []string `json:"command"`             // the program by its absolute path, and its arguments
-	Directory   string   `json:"directory"`           // where it was started
-	Environment []string `json:"environment"`         // the names of what it was started with
-	User        uint32   `json:"user"`                // who it was started as
-	Relative    bool     `json:"relative,omitempty"`  // it used paths that are relative to its directory
-	Mechanism   string   `json:"mechanism,omitempty"` // how it was observed
-	Ended       string   `json:"ended"`               // "exit status 0", "signal: terminated"
-	Failed      bool     `json:"failed,omitempty"`    // by itself, with another status than 0
-	Stopped     bool     `json:"stopped,omitempty"`   // it was asked to end
-	Terminal    bool     `json:"terminal,omitempty"`  // its input or output was one
+	Command     []string `json:"command"`              // the program by its absolute path, and its arguments
+	Directory   string   `json:"directory"`            // where it was started
+	Environment []string `json:"environment"`          // the names of what it was started with
+	User        uint32   `json:"user"`                 // who it was started as
+	Relative    bool     `json:"relative,omitempty"`   // it used paths that are relative to its directory
+	Mechanism   string   `json:"mechanism,omitempty"`  // how it was observed
+	Ended       string   `json:"ended"`                // "exit status 0", "signal: terminated"
+	Failed      bool     `json:"failed,omitempty"`     // by itself, with another status than 0
+	Stopped     bool     `json:"stopped,omitempty"`    // it was asked to end
+	Background  bool     `json:"background,omitempty"` // what it started went on without it
 	// Incomplete says what may be missing from the record; empty: nothing.
 	Incomplete []string `json:"incomplete,omitempty"`
 }

@@ -39,7 +39,7 @@ const (
 // (PROC_PID_INIT_INO, linux/proc_ns.h). eBPF knows pids by their number there.
 const initialPIDNamespace = "pid:[4026531836]"
 
-func newCounter() (c *counter, err error) {
+func newCounter() (_ *counter, err error) {
 	if namespace, _ := os.Readlink("/proc/self/ns/pid"); namespace != initialPIDNamespace {
 		return nil, errors.New("this is not the machine's first pid namespace")
 	}
@@ -47,7 +47,7 @@ func newCounter() (c *counter, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c = &counter{}
+	c := &counter{}
 	defer func() {
 		if err != nil {
 			c.close()

@@ -147,7 +147,7 @@ func (r *run) start() error {
 		text = text[max(n, 0):]
 	}
 	if err == nil {
-		r.listener, err = receiveListener(mine)
+		r.listener, err = r.takeListener(mine)
 	}
 	if err != nil {
 		r.end(unix.SIGKILL)
@@ -160,25 +160,38 @@ func (r *run) start() error {
 	return err
 }
 
-func receiveListener(socket int) (int, error) {
-	var b [1]byte
-	rights := make([]byte, unix.CmsgSpace(4))
-	n, length, _, _, err := unix.Recvmsg(socket, b[:], rights, unix.MSG_CMSG_CLOEXEC)
+// listenerName is what /proc/PID/fd calls a listener.
+const listenerName = "anon_inode:seccomp notify"
+
+// takeListener takes the listener out of the new process, which may stand still
+// from the moment that it has one.
+func (r *run) takeListener(socket int) (int, error) {
+	pidfd, err := unix.PidfdOpen(r.main, 0)
 	if err != nil {
 		return -1, err
 	}
-	if n == 0 || length == 0 {
-		return -1, errors.New("its process ended before it had a filter")
+	defer unix.Close(pidfd)
+	directory := "/proc/" + strconv.Itoa(r.main) + "/fd"
+	for {
+		entries, err := os.ReadDir(directory)
+		if err != nil {
+			return -1, err
+		}
+		for _, entry := range entries {
+			if name, err := os.Readlink(directory + "/" + entry.Name()); err != nil || name != listenerName {
+				continue
+			}
+			number, err := strconv.Atoi(entry.Name())
+			if err != nil {
+				return -1, err
+			}
+			return unix.PidfdGetfd(pidfd, number, 0) // close-on-exec here
+		}
+		polled := []unix.PollFd{{Fd: int32(socket), Events: unix.POLLIN}}
+		if n, err := unix.Poll(polled, 1); n > 0 && err == nil {
+			return -1, errors.New("its process ended before it had a filter")
+		}
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:length])
-	if err != nil || len(messages) != 1 {
-		return -1, errors.New("its process sent no descriptor")
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return -1, errors.New("its process sent no descriptor")
-	}
-	return fds[0], nil
 }
 
 // end sends a signal to the program, or, when it has ended, to all that it
@@ -286,7 +299,7 @@ func (r *run) reap() {
 func (r *run) finish(status unix.WaitStatus) {
 	about := learn.Run{
 		Command: append([]string{r.options.Program}, r.options.Arguments[1:]...), Directory: r.options.Directory,
-		User: uint32(os.Geteuid()), Relative: r.relative, Ended: ended(status), Stopped: r.stopped, Terminal: terminal(), Mechanism: "notification and eBPF",
+		User: uint32(os.Geteuid()), Relative: r.relative, Ended: ended(status), Stopped: r.stopped, Background: r.saidBackground, Mechanism: "notification and eBPF",
 	}
 	if i := r.options.Identity; i != nil {
 		about.User = i.UID
@@ -329,14 +342,4 @@ func ended(status unix.WaitStatus) string {
 		return "signal: " + unix.SignalName(status.Signal())
 	}
 	return "exit status " + strconv.Itoa(status.ExitStatus())
-}
-
-// terminal says whether input or output is one.
-func terminal() bool {
-	for fd := range 3 {
-		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
-			return true
-		}
-	}
-	return false
 }

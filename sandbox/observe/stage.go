@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
-	"sync/atomic"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,15 +36,11 @@ type Identity struct {
 // Stage runs in the new process, with its socket to the observer behind the
 // program's descriptors. On success it does not return.
 //
-// It must be called on the main thread. A filter is a thread's own, and from
-// the moment that this thread has it, its calls may wait for the observer, who
-// has no listener yet: another thread, which was there before and has no
-// filter, sends it.
+// From the moment that this thread has its filter, its calls may wait for the
+// observer, who takes the listener out of this process by itself: nothing here
+// has to run for that.
 func Stage(socket int) error {
-	// Neither the collector nor the scheduler may want anything of this
-	// thread while it waits.
-	debug.SetGCPercent(-1)
-	runtime.GOMAXPROCS(4)
+	runtime.LockOSThread() // a filter and ids are a thread's own
 	unix.CloseOnExec(socket)
 	o, err := receiveOrders(socket)
 	if err != nil {
@@ -56,22 +49,15 @@ func Stage(socket int) error {
 	if err := unix.Chdir(o.Directory); err != nil {
 		return fmt.Errorf("change to the directory %s: %w", o.Directory, err)
 	}
-	var listener atomic.Int32
-	listener.Store(-1)
-	ready := make(chan struct{})
-	go sendListener(socket, &listener, ready)
-	<-ready
 	if !o.Privileged {
 		// Without CAP_SYS_ADMIN the kernel demands it: seccomp(2).
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("set no_new_privs: %w", err)
 		}
 	}
-	fd, err := install(o.Filter)
-	if err != nil {
+	if err := install(o.Filter); err != nil {
 		return fmt.Errorf("install the filter that observes: %w", err)
 	}
-	listener.Store(int32(fd))
 	if errno := o.Identity.become(); errno != 0 {
 		return fmt.Errorf("become user %d, group %d: %w", o.Identity.UID, o.Identity.GID, errno)
 	}
@@ -107,35 +93,20 @@ func receiveOrders(socket int) (*orders, error) {
 	return o, nil
 }
 
-// sendListener waits without any help of the runtime's until there is a
-// listener, and sends it.
-func sendListener(socket int, listener *atomic.Int32, ready chan<- struct{}) {
-	runtime.LockOSThread()
-	close(ready)
-	for listener.Load() < 0 {
-		pause := unix.NsecToTimespec(int64(200 * time.Microsecond))
-		unix.Nanosleep(&pause, nil)
-	}
-	fd := int(listener.Load())
-	unix.Sendmsg(socket, []byte{0}, unix.UnixRights(fd), nil, 0)
-	unix.Close(fd)
-	select {} // the exec ends this thread
-}
-
-// install puts the filter on this thread and returns its listener.
-func install(filter []byte) (int, error) {
+// install puts the filter on this thread. Its listener is closed by the exec.
+func install(filter []byte) error {
 	if len(filter) == 0 || len(filter)%8 != 0 {
-		return -1, unix.EINVAL
+		return unix.EINVAL
 	}
 	program := unix.SockFprog{Len: uint16(len(filter) / 8), Filter: (*unix.SockFilter)(unsafe.Pointer(&filter[0]))}
 	// WAIT_KILLABLE_RECV (Linux 5.19): a call of a program that gets signals
 	// often would else be interrupted and begun again for ever.
-	fd, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, uintptr(unsafe.Pointer(&program)))
 	if errno != 0 {
-		return -1, errno
+		return errno
 	}
-	return int(fd), nil
+	return nil
 }
 
 // become changes this thread only: it is the one that executes.

@@ -1,9 +1,12 @@
 package learn
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -92,6 +95,23 @@ func TestInterruptedAndFailed(t *testing.T) {
 	}
 }
 
+// TestBackground: what a program leaves behind is followed, and ended by ^C.
+func TestBackground(t *testing.T) {
+	x := begin(t, "coreutils")
+	p := x.start("", "learn", "--", "/bin/sh", "-c", "(sleep 0.2; cat "+x.file("late", "late")+"; exec sleep 1000) & exit 0")
+	p.await(func() error {
+		if !strings.Contains(p.stdout.String(), "late") {
+			return os.ErrNotExist
+		}
+		return nil
+	})
+	p.command.Process.Signal(unix.SIGINT)
+	p.wait(0)
+	if out := p.stdout.String(); !strings.Contains(out, x.directory+"/late ") || !strings.Contains(out, "it goes into the background") {
+		t.Errorf("it printed\n%s", out)
+	}
+}
+
 // TestMistakes of the command line are said, and nothing runs.
 func TestMistakes(t *testing.T) {
 	x := begin(t, "coreutils")
@@ -122,8 +142,9 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestOrdinaryUser: without eBPF every call is stopped, and the policy is the same.
-func TestOrdinaryUser(t *testing.T) {
+// TestBothWaysLearnTheSame: without eBPF every call is stopped, and the policy is
+// the same.
+func TestBothWaysLearnTheSame(t *testing.T) {
 	x := begin(t, "coreutils")
 	x.user = "nobody"
 	x.observed("", "/usr/bin/cat", x.file("in", "text"))
@@ -142,6 +163,43 @@ func TestOrdinaryUser(t *testing.T) {
 	// What is used at most is another in each run, and only eBPF sees capabilities.
 	if rights(string(counted)) != rights(string(stopped)) {
 		t.Errorf("with eBPF\n%s\nwithout\n%s", counted, stopped)
+	}
+}
+
+// TestWithoutRoot: who may not load eBPF learns all the same, and what is learnt
+// is an ordinary user's policy.
+func TestWithoutRoot(t *testing.T) {
+	x := begin(t, "coreutils")
+	binary, err := os.ReadFile(sandbox(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The checkout may be where others cannot go.
+	program := x.file("sandbox", string(binary))
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(program, "learn", "--", "/bin/sh", "-c", "/usr/bin/cat in | /usr/bin/sort; exit 3")
+	x.file("in", "b\na\n")
+	c.Dir, c.Env = x.directory, environment
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	var out, said bytes.Buffer
+	c.Stdout, c.Stderr = &out, &said
+	if err := c.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, said.String())
+	}
+	for _, want := range []string{"a\nb\n", "- " + x.directory + "/in ", "- /usr/bin/sort ", "directory: " + x.directory, "capabilities were not seen"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("there is no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "user:") {
+		t.Errorf("an ordinary user's components are that user:\n%s", out.String())
+	}
+	for _, want := range []string{"every call is stopped", "failed with exit status 3"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("it does not say %q: %s", want, said.String())
+		}
 	}
 }
 
