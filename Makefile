@@ -119,10 +119,16 @@ test: setup setup-test build vet ## set up everything and run all tests
 	$(MAKE) --no-print-directory test-here
 
 test-here: build ## run the tests on this machine (root)
-	$(GO) test -json -p 1 -count=1 -timeout 20m ./... | $(GO) run ./test/report
+	{ $(GO) test -json -cover -p 1 -count=1 -timeout 20m $(COVER_PACKAGES); \
+	  $(GO) test -json -p 1 -count=1 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(COVER_PACKAGES))"); } | $(GO) run ./test/report
 
-test-race: ## run the tests of the broker's own code with the race detector
-	$(GO) test -race -count=1 ./broker/supervisor ./broker/control ./broker/client/... ./broker/wire
+# Those whose code runs in the tests' own process; the others look at programs
+# that they start, of which the coverage of the tests says nothing. With -race
+# run those of the broker that have goroutines, and with -cover all of them.
+RACE_PACKAGES  := ./broker/supervisor ./broker/control ./broker/client/... ./broker/wire ./broker/monitor ./policy/plan ./sandbox/cgroup ./sandbox/worker
+COVER_PACKAGES := ./policy ./broker/inspect ./cmd/sandbox
+test-race: build ## run the tests of the broker's own code with the race detector
+	$(GO) test -json -race -cover -count=1 $(RACE_PACKAGES) | $(GO) run ./test/report
 
 .PHONY: vet
 vet: build ## gofmt and go vet

@@ -29,10 +29,18 @@ type event struct {
 // result is what became of a test, or of a package where test is empty.
 type result struct{ pack, test, action, reason string }
 
+// coverage is how much of a package its own tests run, in percent. What other
+// packages' tests run of it, in programs that they start, is not counted.
+type coverage struct {
+	pack    string
+	percent float64
+}
+
 type report struct {
 	out     io.Writer
 	output  map[string][]string // by package and test
 	results []result
+	covered []coverage
 	passed  int
 	failed  int
 	skipped int
@@ -91,6 +99,9 @@ func (r *report) event(e event) {
 }
 
 func (r *report) pack(e event) {
+	if percent, ok := covered(r.output[e.Package+" "]); ok {
+		r.covered = append(r.covered, coverage{e.Package, percent})
+	}
 	word := map[string]string{"pass": "ok", "fail": "FAIL", "skip": "no tests"}[e.Action]
 	fmt.Fprintf(r.out, "%-8s %-40s %6.1fs\n", word, e.Package, e.Elapsed)
 	if e.Action == "fail" {
@@ -101,6 +112,18 @@ func (r *report) pack(e event) {
 			fmt.Fprint(r.out, strings.Join(r.output[e.Package+" "], ""))
 		}
 	}
+}
+
+// covered reads the line that go test -cover prints for a package.
+func covered(output []string) (percent float64, ok bool) {
+	for _, line := range output {
+		if after, found := strings.CutPrefix(strings.TrimSpace(line), "coverage: "); found {
+			if n, _ := fmt.Sscanf(after, "%f%% of statements", &percent); n == 1 {
+				return percent, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // reason is what a skipped test said.
@@ -119,6 +142,12 @@ func reason(output []string) string {
 }
 
 func (r *report) finish(took time.Duration) bool {
+	if len(r.covered) > 0 {
+		fmt.Fprintf(r.out, "\nstatements that a package's own tests run\n")
+	}
+	for _, c := range r.covered {
+		fmt.Fprintf(r.out, "  %-40s %5.1f%%\n", strings.TrimPrefix(c.pack, "bulkhead/"), c.percent)
+	}
 	fmt.Fprintf(r.out, "\nwhat did not run, and why\n")
 	for _, t := range r.results {
 		if t.action == "skip" {

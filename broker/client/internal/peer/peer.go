@@ -113,6 +113,13 @@ func (p *peer) serve() {
 		for _, files := range p.stored {
 			closeAll(files)
 		}
+		// Who asked is gone, and what was started for it goes too.
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for number, cancel := range p.workers {
+			close(cancel)
+			delete(p.workers, number)
+		}
 	}()
 	packet := make([]byte, wire.MaximumSize+1)
 	control := make([]byte, syscall.CmsgSpace(4*(wire.MaximumFDs+1)))
