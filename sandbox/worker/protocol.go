@@ -148,10 +148,12 @@ func Receive(socket int) (Message, error) {
 	var b [512]byte
 	var control [128]byte
 	n, cn, flags, _, err := unix.Recvmsg(socket, b[:], control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err == unix.ECONNRESET {
+		// It ended with a packet of ours unread, which the kernel says first,
+		// once: what it said before that stands in the queue still.
+		n, cn, flags, _, err = unix.Recvmsg(socket, b[:], control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	}
 	if err != nil {
-		if err == unix.ECONNRESET {
-			return Message{}, nil
-		}
 		return Message{}, err
 	}
 	fds, err := rights(control[:cn])
