@@ -53,6 +53,7 @@ var daemons = []daemon{
 	{"nginx", []string{"/usr/sbin/nginx", "wrk"}, "", prepareNginx, driveNginx},
 	{"redis", []string{"redis-server", "redis-benchmark"}, "redis", prepareRedis, driveRedis},
 	{"memcached", []string{"memcached"}, "memcache", prepareMemcached, driveMemcached},
+	{"unbound", []string{"/usr/sbin/unbound", "dnsperf"}, "unbound", prepareUnbound, driveUnbound},
 	{"postgresql", []string{postgres + "initdb", "pgbench"}, "postgres", preparePostgreSQL, drivePostgreSQL},
 }
 
@@ -277,6 +278,37 @@ func driveRedis(port string) (float64, error) {
 
 func prepareMemcached(_, port string) (bare, settings []string, err error) {
 	return []string{"memcached", "-l", "127.0.0.1", "-p", port, "-U", "0", "-m", "64"}, []string{"port=" + port}, nil
+}
+
+// prepareUnbound has one record: every answer is a datagram to an address that
+// sendmsg names.
+func prepareUnbound(place, port string) (bare, settings []string, err error) {
+	record := "server:\n local-zone: \"ship.test.\" static\n local-data: \"ship.test. A 192.0.2.1\"\n"
+	alone := record + fmt.Sprintf(" port: %s\n use-syslog: no\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n directory: %q\nremote-control:\n control-enable: no\n", port, place)
+	state := filepath.Join(place, "state")
+	for name, text := range map[string]string{"unbound.conf": record, "alone.conf": alone} {
+		if err := os.WriteFile(filepath.Join(place, name), []byte(text), 0o644); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := os.Mkdir(state, 0o777); err != nil {
+		return nil, nil, err
+	}
+	bare = []string{"/usr/sbin/unbound", "-d", "-p", "-c", filepath.Join(place, "alone.conf")}
+	return bare, []string{"port=" + port, "upstream-port=" + freePort(), "configuration=" + place, "state=" + state}, nil
+}
+
+var questionsASecond = regexp.MustCompile(`Queries per second:\s+([0-9.]+)`)
+
+func driveUnbound(port string) (float64, error) {
+	command := exec.Command("dnsperf", "-s", "127.0.0.1", "-p", port, "-l", "1", "-q", "50")
+	command.Stdin = strings.NewReader(strings.Repeat("ship.test A\n", 200000))
+	out, err := command.CombinedOutput()
+	found := questionsASecond.FindSubmatch(out)
+	if err != nil || found == nil {
+		return 0, fmt.Errorf("dnsperf: %v: %s", err, out)
+	}
+	return strconv.ParseFloat(string(found[1]), 64)
 }
 
 // driveMemcached asks for one item again and again, on several connections:
