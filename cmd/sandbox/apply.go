@@ -109,25 +109,17 @@ func (a *appliance) run() error {
 }
 
 func (a *appliance) next() {
-	fmt.Printf("the application goes on as before; in force with: sandbox down %s && sandbox run %s\n", a.status.Application, a.file)
+	fmt.Printf("the application goes on as before; in force with: sandbox reload %s\n", a.status.Application)
 }
 
 // load finds and compiles the policy as it is.
 func (a *appliance) load() error {
 	if a.file == "" {
-		a.file = a.status.Policy
-		if !filepath.IsAbs(a.file) {
-			// As the broker was started; it stays in that directory.
-			pid, err := os.ReadFile(filepath.Join(baseOf(a.status.Application), a.status.Application, "pid"))
-			if err != nil {
-				return fmt.Errorf("find the policy of %s: %w", a.status.Application, err)
-			}
-			directory, err := os.Readlink("/proc/" + strings.TrimSpace(string(pid)) + "/cwd")
-			if err != nil {
-				return fmt.Errorf("find the policy of %s: %w", a.status.Application, err)
-			}
-			a.file = filepath.Join(directory, a.file)
+		file, err := policyFileOf(a.status.Application)
+		if err != nil {
+			return err
 		}
+		a.file = file
 	}
 	var err error
 	if a.file, err = filepath.Abs(a.file); err != nil {
