@@ -205,6 +205,7 @@ func (m *Monitor) start() error {
 	for i := range m.plan.Components {
 		c := newComponent(m.plan, i, m.listeners)
 		c.index = i
+		m.brokerFiles(c)
 		m.components = append(m.components, c)
 	}
 	m.numbers, m.logs = m.components, m.plan.Logs
