@@ -63,18 +63,7 @@ const (
 // its own. There is no exec and no fork in it, no mount, no ptrace, of bpf no more than two on a map, no
 // kill but by pidfd, and no memory that is executed.
 func table(pid int) []group {
-	return []group{
-		{"Go's memory", concat(
-			without("mmap", 2, unix.PROT_EXEC), without("mprotect", 2, unix.PROT_EXEC), each("munmap", "madvise"),
-			with("prctl", 0, unix.PR_SET_VMA)),
-		},
-		{"Go's threads", concat(
-			with("clone", 0, threadFlags),
-			each("futex", "gettid", "getpid", "sched_yield", "sched_getaffinity", "nanosleep", "clock_gettime", "restart_syscall", "getrandom", "exit", "exit_group")),
-		},
-		{"Go's signals, its own threads only", concat(
-			with("tgkill", 0, uint64(pid)), each("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack")),
-		},
+	return append(runtime(pid), []group{
 		{"the loop", each("epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait", "eventfd2", "ppoll")},
 		{"descriptors", each("read", "write", "readv", "writev", "close", "fcntl", "pipe2", "lseek", "pread64")},
 		{"packets", each("sendmsg", "sendto", "recvmsg", "recvfrom", "socketpair", "shutdown")},
@@ -99,6 +88,24 @@ func table(pid int) []group {
 			eachWhen(becomes, "setgroups", "setresgid", "setresuid", "setfsuid", "setfsgid", "capset"),
 			withWhen(becomes, "prctl", 0, unix.PR_SET_KEEPCAPS)),
 		},
+	}...)
+}
+
+// runtime is what every program in Go needs, here without memory that is
+// executed, processes, and signals to others.
+func runtime(pid int) []group {
+	return []group{
+		{"Go's memory", concat(
+			without("mmap", 2, unix.PROT_EXEC), without("mprotect", 2, unix.PROT_EXEC), each("munmap", "madvise"),
+			with("prctl", 0, unix.PR_SET_VMA)),
+		},
+		{"Go's threads", concat(
+			with("clone", 0, threadFlags),
+			each("futex", "gettid", "getpid", "sched_yield", "sched_getaffinity", "nanosleep", "clock_gettime", "restart_syscall", "getrandom", "exit", "exit_group")),
+		},
+		{"Go's signals, its own threads only", concat(
+			with("tgkill", 0, uint64(pid)), each("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack")),
+		},
 	}
 }
 
@@ -113,9 +120,13 @@ func concat(all ...[]call) []call {
 // Filter is the monitor's filter for a plan. What it does not allow is told
 // to the keeper; clone3 is not there for Go, which does without.
 func Filter(p *plan.Plan, pid int) plan.Syscalls {
+	return compile(table(pid), p)
+}
+
+func compile(groups []group, p *plan.Plan) plan.Syscalls {
 	s := plan.Syscalls{Default: plan.Refuse, Rules: []plan.Rule{{Call: "clone3", Action: plan.Errno, Errno: int32(unix.ENOSYS)}}}
 	seen := map[string]bool{}
-	for _, g := range table(pid) {
+	for _, g := range groups {
 		for _, c := range g.calls {
 			if !c.when.holds(p) || c.only == nil && seen[c.name] {
 				continue

@@ -103,6 +103,7 @@ type Monitor struct {
 	brokers    map[uint64]bool            // inodes of live broker sockets
 	watching   *timer                     // looks for stubs that were stopped, nil while there are none
 	stopping   bool                       // somebody asked for the end: nothing new is accepted
+	stops      int                        // how often
 
 	sweeperAsked bool // the keeper is to start one
 }
@@ -369,9 +370,16 @@ func (m *Monitor) catchSignals() {
 	}()
 }
 
+// stopAsked leaves a stop to the supervisor, who does it in order, and at once
+// when it is asked again. One who does neither was taken over, or hangs: that
+// must not keep the application from ending.
 func (m *Monitor) stopAsked(s unix.Signal) {
 	m.closeDoors()
-	if m.link < 0 {
+	m.stops++
+	if m.stops > 2 {
+		lastWords("the supervisor does not stop the application, though asked again; it ends now")
+	}
+	if m.link < 0 || m.stops > 2 {
 		m.finish(128 + int(s))
 		return
 	}

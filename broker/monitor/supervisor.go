@@ -129,35 +129,52 @@ func init() {
 	}
 }
 
-// supervisorAsks reads and performs one command. A supervisor that does not
-// keep to the format is not ours any more: the application ends.
+// supervisorAsks reads and performs one command. A supervisor that says what
+// none says is not ours any more: the application ends.
 func (m *Monitor) supervisorAsks() {
 	n, fds, err := m.receive(m.link)
 	if err == unix.EAGAIN {
 		return
 	}
 	closeAll(fds)
-	var h wire.Header
-	var body wire.Body
-	if err == nil && n > 0 {
-		h, body, err = wire.Parse(m.bytes[:n], len(fds))
-	}
 	if err == nil && n == 0 {
-		lastWords("the supervisor ended; the application ends with it")
-	}
-	if err != nil || n == 0 || h.Kind != wire.Request || len(fds) > 0 {
-		m.loop.close(m.link)
-		m.link = -1
-		m.finish(125)
+		m.dropSupervisor("the supervisor ended; the application ends with it")
 		return
 	}
-	value, err := uint32(0), error(unix.EOPNOTSUPP)
-	if command := commands[h.Op]; command != nil {
-		value, err = command(m, h, &body)
+	var h wire.Header
+	var body wire.Body
+	if err == nil {
+		h, body, err = wire.Parse(m.bytes[:n], len(fds))
 	}
-	if err != errLater {
-		m.replySupervisor(h, value, err)
+	command := commands[h.Op]
+	switch {
+	case err != nil:
+	case h.Kind != wire.Request || len(fds) > 0:
+		err = wire.ErrHeader
+	case command == nil:
+		err = fmt.Errorf("there is no command %d", h.Op)
 	}
+	var value uint32
+	var failed error
+	if err == nil {
+		value, failed = command(m, h, &body)
+		err = body.End() // asked again: every command does first of all
+	}
+	if err != nil {
+		m.dropSupervisor("the supervisor said what no supervisor says, and the application ends: " + err.Error())
+		return
+	}
+	if failed != errLater {
+		m.replySupervisor(h, value, failed)
+	}
+}
+
+// dropSupervisor ends the application, and says why.
+func (m *Monitor) dropSupervisor(why string) {
+	lastWords(why)
+	m.loop.close(m.link)
+	m.link = -1
+	m.finish(125)
 }
 
 // asked is the component that the supervisor means with a number.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bulkhead/broker/confine"
 	"bulkhead/broker/launch"
 	"bulkhead/policy"
 	"bulkhead/policy/plan"
@@ -52,6 +53,7 @@ func addSupervisor(p *plan.Plan, programs launch.Programs) (int, error) {
 		return 0, err
 	}
 	component := own.Components[0]
+	component.Syscalls = confine.Supervisor()
 	if value, set := os.LookupEnv("NO_COLOR"); set {
 		component.Environment = append(component.Environment, "NO_COLOR="+value)
 	}

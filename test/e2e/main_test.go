@@ -15,6 +15,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "program":
 			os.Exit(program.Main(os.Args[2:]))
+		case "inject":
+			os.Exit(hostile.Inject(os.Args[2:]))
 		case "hostile":
 			os.Exit(hostile.Main(os.Args[2:]))
 		}

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// takenOver is a site in which hostile code runs in the supervisor's place. It
+// has the supervisor's walls, its descriptors and its socket to the monitor.
+func takenOver(t *testing.T) *Site {
+	t.Helper()
+	site(t) // or the test cannot run here
+	own, err := newSite(*binDirectory)
+	t.Cleanup(own.remove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Static, as the supervisor is: its filter lets no library be loaded.
+	build := exec.Command("go", "build", "-o", filepath.Join(own.Libexec, "supervisor"), "./hostile/supervisor")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the hostile supervisor: %v\n%s", err, out)
+	}
+	return own
+}
+
+const takeover = `
+application: {{NAME}}
+grants:
+  secret: {file: "{{DIR}}/secret"}
+components:
+  web:  {command: [{{BUSYBOX}}, sleep, "1000"], grants: [secret], may-start: [work]}
+  work: {command: [{{BUSYBOX}}, sleep, "1000"], start: per-request}
+`
+
+// The plan is all that a supervisor which was taken over has: it may start what
+// the plan lets start and end what runs.
+func TestTakenOverSupervisorGainsNothing(t *testing.T) {
+	a := New(t, "takeover-grabs")
+	a.site = takenOver(t)
+	a.File("secret", "secret")
+	a.Write(takeover).Run()
+	a.ExpectStatus(7) // which it may choose
+	expect(t, a.Out.String(), `
+	open /etc/hostname: ENOENT
+	open /etc/shadow: ENOENT
+	open /proc/1/mem: EACCES
+	open /proc/1/root/etc/passwd: EACCES
+	open /run/sandbox: ENOENT
+	open /dev/kmsg: ENOENT
+	make a file: EROFS
+	change the plan: EPERM
+	execute a shell: ENOENT
+	fork: EPERM
+	make a socket: EPERM
+	a new user namespace: EPERM
+	mount: EPERM
+	trace its init: EPERM
+	kill its init: EPERM
+	become root: EPERM
+	bpf: EPERM
+	open by handle: EPERM
+	connect elsewhere: EPERM
+	start web: ok
+	start web again: EPERM
+	start one that starts per request: EPERM
+	start another of itself: EINVAL
+	start none: EINVAL
+	start far away: EINVAL
+	signal itself: ESRCH
+	signal nobody: ESRCH
+	build itself: EINVAL
+	build nothing: EINVAL
+	build what is there: ok
+	hold nobody: EINVAL
+	probe what has no readiness: EINVAL
+	check what has no health: EINVAL
+	open a log that is none: EINVAL
+	watch nobody: EINVAL
+	retire itself: ESRCH
+	announce something else: EINVAL
+	asked
+`)
+}
+
+// One that says what no supervisor says costs the application its life, and
+// somebody says so.
+func TestTakenOverSupervisorSaysNonsense(t *testing.T) {
+	own := takenOver(t)
+	for what, why := range map[string]string{
+		"short":       "the packet ends too early",
+		"empty-body":  "the packet ends too early",
+		"long-body":   "bytes stand behind the end of the message",
+		"too-large":   "the message is larger than 4096 bytes",
+		"version":     "unknown protocol version",
+		"reply":       "the header is malformed",
+		"unknown":     "there is no command 999",
+		"worker-open": "there is no command 1",
+		"monitors":    "the header is malformed",
+		"descriptor":  "the header is malformed",
+	} {
+		t.Run(what, func(t *testing.T) {
+			a := New(t, "takeover-"+what)
+			a.site = own
+			a.File("secret", "secret")
+			a.Write(takeover).Run()
+			a.ExpectStatus(125)
+			if want := "sandbox: the supervisor said what no supervisor says, and the application ends: "; !strings.Contains(a.Err.String(), want) || !strings.Contains(a.Err.String(), why) {
+				t.Errorf("neither %q nor %q in:\n%s", want, why, a.Err)
+			}
+			a.ExpectNothingLeft(patience)
+		})
+	}
+}
+
+// One that does not stop what it is asked to stop is asked three times.
+func TestTakenOverSupervisorStays(t *testing.T) {
+	a := New(t, "takeover-stays")
+	a.site = takenOver(t)
+	a.File("secret", "secret")
+	a.Write(takeover).Run()
+	a.Expect(a.Out, "stays")
+	for range 3 {
+		if !a.running() {
+			t.Fatal("it ended before it was asked three times")
+		}
+		a.Signal(unix.SIGTERM)
+		time.Sleep(100 * time.Millisecond) // or signals of one kind are one
+	}
+	a.ExpectStatus(128 + int(unix.SIGTERM))
+	if want := "the supervisor does not stop the application"; !strings.Contains(a.Err.String(), want) {
+		t.Errorf("%q is missing in:\n%s", want, a.Err)
+	}
+	a.ExpectNothingLeft(patience)
+}
+
+func expect(t *testing.T, got, want string) {
+	t.Helper()
+	lines := func(s string) []string {
+		var all []string
+		for line := range strings.Lines(s) {
+			if line = strings.TrimSpace(line); line != "" {
+				all = append(all, line)
+			}
+		}
+		return all
+	}
+	g, w := lines(got), lines(want)
+	for i := range max(len(g), len(w)) {
+		has, should := "", ""
+		if i < len(g) {
+			has = g[i]
+		}
+		if i < len(w) {
+			should = w[i]
+		}
+		if has != should {
+			t.Errorf("it wrote %q, not %q", has, should)
+		}
+	}
+}
