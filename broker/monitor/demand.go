@@ -1,8 +1,12 @@
 package monitor
 
 import (
-	"golang.org/x/sys/unix"
+	"bytes"
+	"os"
 	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
@@ -82,21 +86,78 @@ func (m *Monitor) commandRetire(h wire.Header, b *wire.Body) (uint32, error) {
 		case err != nil || busy || signal == 0:
 			m.replySupervisor(h, 0, busyOr(busy, err))
 		default:
-			m.signalAll(w, unix.SIGSTOP)
-			m.lookAside(w, func(busy bool, err error) {
-				if m.workers[id] != w {
-					m.replySupervisor(h, 0, unix.ESRCH)
-					return
-				}
-				if err = busyOr(busy, err); err == nil {
-					err = unix.PidfdSendSignal(w.program, signal, nil, 0)
-				}
-				m.signalAll(w, unix.SIGCONT)
-				m.replySupervisor(h, 0, err)
-			})
+			m.halt(w, time.Now().Add(haltPatience), func(err error) { m.retireHalted(w, h, signal, err) })
 		}
 	})
 	return 0, errLater
+}
+
+// retireHalted looks again, now that nothing of the worker runs.
+func (m *Monitor) retireHalted(w *work, h wire.Header, signal unix.Signal, err error) {
+	finish := func(err error) {
+		if m.workers[w.id] != w {
+			m.replySupervisor(h, 0, unix.ESRCH)
+			return
+		}
+		if err == nil {
+			err = unix.PidfdSendSignal(w.program, signal, nil, 0)
+		}
+		m.signalAll(w, unix.SIGCONT)
+		m.replySupervisor(h, 0, err)
+	}
+	if err != nil || m.workers[w.id] != w {
+		finish(err)
+		return
+	}
+	m.lookAside(w, func(busy bool, err error) { finish(busyOr(busy, err)) })
+}
+
+// How long a worker may take to stand still, and how often it is looked at.
+const (
+	haltPatience = time.Second
+	haltLook     = time.Millisecond
+)
+
+// halt stops every process of a worker, and calls then when they stand still. A
+// signal is only a wish until the process has its turn: one that waits in
+// accept(2) and is woken by a connection before that takes the connection
+// first, and stops then (the kernel looks at the queue before the signal).
+func (m *Monitor) halt(w *work, deadline time.Time, then func(error)) {
+	if m.workers[w.id] != w {
+		then(unix.ESRCH)
+		return
+	}
+	own, still := pidOf(w.init), true
+	for _, pid := range w.leaf.Processes() {
+		still = still && (pid == own || standsStill(pid))
+	}
+	switch {
+	case still:
+		then(nil)
+	case time.Now().After(deadline):
+		then(unix.EBUSY)
+	default:
+		m.signalAll(w, unix.SIGSTOP) // also those that were forked meanwhile
+		m.loop.after(haltLook, func() { m.halt(w, deadline, then) })
+	}
+}
+
+// standsStill says whether every thread of a process is stopped, or it has
+// ended (proc(5)).
+func standsStill(pid int) bool {
+	tasks, err := os.ReadDir("/proc/" + itoa(pid) + "/task")
+	if err != nil {
+		return true
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile("/proc/" + itoa(pid) + "/task/" + task.Name() + "/stat")
+		// The name stands in parentheses and may hold anything.
+		end := bytes.LastIndexByte(b, ')')
+		if err == nil && end > 0 && end+2 < len(b) && !bytes.ContainsRune([]byte("TtZX"), rune(b[end+2])) {
+			return false
+		}
+	}
+	return true
 }
 
 func busyOr(busy bool, err error) error {
