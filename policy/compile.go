@@ -165,9 +165,6 @@ func (c *componentCompiler) workers(start plan.Start) plan.Workers {
 		most = defaultExecutions // as many as its callers may have processes
 	}
 	result := plan.Workers{Maximum: w.Maximum.Or(most), Queue: w.Queue.Or(defaultQueue), ReadyAhead: w.ReadyAhead.Value}
-	if start == plan.OnExec && result.ReadyAhead > 0 {
-		c.mistake(w.ReadyAhead.Position, "remove it", "a worker of an exec cannot be prepared: it gets the pid of whoever executes it")
-	}
 	if result.ReadyAhead > result.Maximum {
 		c.mistake(w.ReadyAhead.Position, "", "%d workers cannot be ready ahead where %d may run", result.ReadyAhead, result.Maximum)
 	}

@@ -147,7 +147,7 @@ func (b *built) run(script string) (string, worker.Message) {
 		b.Fatal(err)
 	}
 	defer unix.Close(pair[0])
-	if err := worker.Spawn(b.made.Control, 1, 0, pair[1], leaf.Procs); err != nil {
+	if err := worker.Spawn(b.made.Control, 1, false, pair[1], leaf.Procs); err != nil {
 		b.Fatal(err)
 	}
 	unix.Close(pair[1])

@@ -16,10 +16,9 @@ import (
 // be believed: what it could lie about is its own memory, which is where its
 // arguments and its environment come from anyway.
 type caller struct {
-	host    int    // its pid on the host
-	pidfd   int    // -1 when it is not needed any more
-	pid     uint32 // in the pid namespace of its worker
-	numbers []int  // of its descriptors, before it had the monitor's socket
+	host    int   // its pid on the host
+	pidfd   int   // -1 when it is not needed any more
+	numbers []int // of its descriptors, before it had the monitor's socket
 	process worker.Process
 }
 
@@ -66,7 +65,7 @@ func inspectCaller(tid int) (*caller, error) {
 			c.process.Umask = uint32(umask) & 0o777
 		case "NSpid":
 			pid, _ := strconv.ParseUint(value[strings.LastIndexAny(value, "\t ")+1:], 10, 31)
-			c.pid = uint32(pid)
+			c.process.Pid = uint32(pid)
 		case "SigBlk":
 			c.process.Blocked, _ = strconv.ParseUint(value, 16, 64)
 		case "SigIgn":

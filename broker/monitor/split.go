@@ -103,7 +103,7 @@ func (c *component) asksForWorkers(p *plan.Plan) bool {
 // may be of a file that takes its time.
 func (m *Monitor) serveStub(c *component, r *request) {
 	s := r.stub
-	w, err := m.spawn(c, s.caller.pid)
+	w, err := m.take(c)
 	if err != nil {
 		m.refuseStub(c, s, errnoOf(err), err.Error())
 		return
@@ -158,7 +158,7 @@ func (m *Monitor) launchStub(w *work, given *given) error {
 	}
 	var environment []string
 	if c.listens {
-		environment = append(environment, "LISTEN_PID="+itoa(int(s.caller.pid)))
+		environment = append(environment, "LISTEN_PID="+itoa(int(process.Pid)))
 	}
 	return m.launch(w, passed, environment, nil, &process)
 }

@@ -101,9 +101,7 @@ func (c *component) prepareDescriptors(p *plan.Plan, listeners map[int]int) {
 
 // spawn makes a worker up to the point where it waits for its descriptors.
 // Every descriptor it opens is closed on every way out.
-// A pid is what its program is to have as its own in its namespace, after an
-// exec; 0 is an ordinary worker.
-func (m *Monitor) spawn(c *component, pid uint32) (*work, error) {
+func (m *Monitor) spawn(c *component) (*work, error) {
 	if c.control < 0 || c.group == nil {
 		return nil, fmt.Errorf("its compartment is lost: %w", unix.EIO)
 	}
@@ -123,7 +121,7 @@ func (m *Monitor) spawn(c *component, pid uint32) (*work, error) {
 		return nil, fmt.Errorf("make its socket: %w", err)
 	}
 	defer unix.Close(pair[1])
-	if err = worker.Spawn(c.control, w.id, pid, pair[1], leaf.Procs); err != nil {
+	if err = worker.Spawn(c.control, w.id, c.Start == plan.OnExec, pair[1], leaf.Procs); err != nil {
 		unix.Close(pair[0])
 		leaf.Remove()
 		return nil, fmt.Errorf("ask the compartment's init for it: %w", err)
@@ -218,17 +216,21 @@ func hasNumber(passed []worker.Passed, number int) bool {
 	return false
 }
 
-// run spawns and launches a worker, or takes one that was prepared in advance.
+// take takes a worker that was prepared in advance, or spawns one.
+func (m *Monitor) take(c *component) (*work, error) {
+	if len(c.ready) == 0 {
+		return m.spawn(c)
+	}
+	w := c.ready[0]
+	c.ready = c.ready[1:]
+	return w, nil
+}
+
+// run launches a worker for a request.
 func (m *Monitor) run(c *component, r *request) (*work, error) {
-	var w *work
-	if n := len(c.ready); n > 0 {
-		w = c.ready[0]
-		c.ready = c.ready[1:]
-	} else {
-		var err error
-		if w, err = m.spawn(c, 0); err != nil {
-			return nil, err
-		}
+	w, err := m.take(c)
+	if err != nil {
+		return nil, err
 	}
 	w.requester, w.request, w.launched = r.requester, r.id, true
 	if err := m.launch(w, r.passed, r.environment, r.command, nil); err != nil {
@@ -251,7 +253,7 @@ func (m *Monitor) fillAhead(c *component) {
 // fillReady keeps as many workers prepared as the plan says.
 func (m *Monitor) fillReady(c *component) {
 	for len(c.ready) < c.Workers.ReadyAhead && c.workers < c.Workers.Maximum+c.Workers.ReadyAhead {
-		w, err := m.spawn(c, 0)
+		w, err := m.spawn(c)
 		if err != nil {
 			return // the next request tries again and reports it
 		}

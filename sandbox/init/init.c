@@ -38,7 +38,7 @@ static void shed(void)
 		die("become undumpable");
 }
 
-static void spawn(uint32_t id, uint32_t program, const int *fds, int fd_count)
+static void spawn(uint32_t id, int executed, const int *fds, int fd_count)
 {
 	int pidfd = -1;
 	struct clone_args arguments = {
@@ -50,7 +50,7 @@ static void spawn(uint32_t id, uint32_t program, const int *fds, int fd_count)
 	if (pid == 0) {
 		close(CONTROL_FD);
 		signal(SIGCHLD, SIG_DFL);
-		worker_run(&spec, program, fds[0], fds + 1, fd_count - 1);
+		worker_run(&spec, executed, fds[0], fds + 1, fd_count - 1);
 	}
 	uint32_t m[3] = { MSG_SPAWNED, id, pid < 0 ? errno : 0 };
 	if (message_send(CONTROL_FD, m, sizeof m, &pidfd, pid < 0 ? 0 : 1) < 0)

@@ -26,7 +26,7 @@ enum { CONTROL_FD = 3, SPEC_FD = 4 };
 /* Messages; the first four bytes of a packet. */
 enum {
 	MSG_HELLO = 1,    /* init -> monitor, control: u32 landlock abi */
-	MSG_SPAWN = 2,    /* monitor -> init, control: u32 worker, u32 pid of its program (0: any); worker socket, a file to enter each cgroup by ... */
+	MSG_SPAWN = 2,    /* monitor -> init, control: u32 worker, u32 whether it is for an exec; worker socket, a file to enter each cgroup by ... */
 	MSG_SPAWNED = 3,  /* init -> monitor, control: u32 worker, u32 errno; pidfd of the worker's own init */
 	MSG_FDS = 4,      /* monitor -> worker: u32 count, u32 numbers ...; descriptors */
 	MSG_COMMAND = 5,  /* monitor -> worker: path and arguments instead of the spec's, each ended by a zero byte */
@@ -36,6 +36,7 @@ enum {
 	MSG_ENDED = 9,    /* worker -> monitor: u32 wait status, u64 us of processor, u64 peak bytes */
 	MSG_PROCESS = 10, /* monitor -> worker: a sealed file with a struct process_header and its strings */
 	MSG_STOPPED = 11, /* worker -> monitor: u32 wait status of a program that was stopped or goes on */
+	MSG_PID = 12,     /* monitor -> worker of an exec, first of all: u32 pid of its program */
 };
 
 /* Notes of MSG_STARTED: what could not be as the exec would have had it. */
@@ -123,9 +124,9 @@ struct spec {
 int spec_read(struct spec *s, const char **what);
 
 /* Runs one worker in the child of the init; never returns. cgroups are
- * descriptors of cgroup.procs files. With a pid the worker is one of an exec:
- * its program gets that pid, and what its program leaves behind may go on. */
-_Noreturn void worker_run(struct spec *s, uint32_t pid, int socket, const int *cgroups, int cgroup_count);
+ * descriptors of cgroup.procs files. The program of an exec gets the pid that
+ * its caller knows, and what it leaves behind may go on. */
+_Noreturn void worker_run(struct spec *s, int executed, int socket, const int *cgroups, int cgroup_count);
 
 /* Waits for the monitor's orders and carries them out: descriptors stand at
  * their numbers, all others close at the exec, *socket is out of the way.

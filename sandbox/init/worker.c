@@ -41,7 +41,7 @@ struct launch {
 	const char *step;         /* what failed, NULL when nothing did */
 	int error;
 	int unwanted;             /* the monitor does not need the worker after all */
-	uint32_t pid;             /* that the program is to have, 0: any */
+	int executed;             /* by another component's program */
 	uint32_t notes;           /* of MSG_STARTED */
 	int listener;             /* seccomp listener, -1 before there is one */
 };
@@ -112,7 +112,7 @@ static int program(void *argument)
 	 * controlling one (CVE-2017-5226). After an exec the session is that of
 	 * the worker's init: with a parent in it the program can be stopped by
 	 * SIGTSTP as it could in its caller's. */
-	if (l->pid ? setpgid(0, 0) < 0 : setsid() < 0)
+	if (l->executed ? setpgid(0, 0) < 0 : setsid() < 0)
 		return fail(l, "start a session");
 	umask(s->umask);
 	/* Ids before capabilities: changing them takes CAP_SETUID. Raw calls,
@@ -284,7 +284,22 @@ static long clone_as(pid_t pid, char *stack, size_t size, struct launch *l)
 	return result;
 }
 
-_Noreturn void worker_run(struct spec *s, uint32_t wanted, int socket, const int *cgroups, int cgroup_count)
+/* Waits to be told which pid the program of an exec is to have: one that was
+ * prepared ahead has all its mounts by then. */
+static pid_t wait_for_pid(int socket)
+{
+	uint32_t m[2];
+	int fd_count = 0;
+	long n = message_receive(socket, m, sizeof m, NULL, &fd_count);
+
+	if (n == 0)
+		_exit(0); /* it is not needed after all */
+	if (n != sizeof m || m[0] != MSG_PID)
+		give_up(socket, "read a message of the monitor", n < 0 ? errno : EPROTO);
+	return m[1];
+}
+
+_Noreturn void worker_run(struct spec *s, int executed, int socket, const int *cgroups, int cgroup_count)
 {
 	static char stack[32768] __attribute__((aligned(16)));
 
@@ -312,9 +327,10 @@ _Noreturn void worker_run(struct spec *s, uint32_t wanted, int socket, const int
 
 	sigset_t none;
 	sigemptyset(&none);
-	struct launch l = { .spec = s, .socket = socket, .signals = &none, .listener = -1, .pid = wanted };
-	if (wanted && setsid() < 0)
+	struct launch l = { .spec = s, .socket = socket, .signals = &none, .listener = -1, .executed = executed };
+	if (executed && setsid() < 0)
 		give_up(socket, "start a session", errno);
+	pid_t wanted = executed ? wait_for_pid(socket) : 0;
 	/* The memory and the descriptor table are shared: no page table is
 	 * copied, and the listener that the program's process makes appears
 	 * here without a message that its own filter might stop. The exec
@@ -353,5 +369,5 @@ _Noreturn void worker_run(struct spec *s, uint32_t wanted, int socket, const int
 	 * never end. */
 	syscall(SYS_close_range, 0, socket - 1, 0);
 	syscall(SYS_close_range, socket + 1, ~0U, 0);
-	reap(socket, pid, wanted != 0);
+	reap(socket, pid, executed);
 }

@@ -17,6 +17,7 @@ const NoUmask = 0xffff
 // Process is what execve(2) keeps of a process and what it brings: what a
 // program that another component executed takes over from there.
 type Process struct {
+	Pid         uint32 // in its namespace, where that is free
 	Program     string
 	Directory   string // "": the plan's
 	Arguments   []string

@@ -25,6 +25,7 @@ const (
 	msgEnded   = 9
 	msgProcess = 10
 	msgStopped = 11
+	msgPid     = 12
 )
 
 // maximumFDs is how many descriptors go into one packet.
@@ -38,13 +39,14 @@ type Passed struct {
 
 // Spawn asks the init of a compartment for a worker: the socket is the far
 // end of the worker's own, procs are the files by which its cgroups are entered.
-// A pid makes it a worker of an exec, whose program gets that pid where it is
-// free; 0 is an ordinary worker.
-func Spawn(control int, id, pid uint32, socket int, procs []int) error {
+// One for an exec waits for a process instead of the plan's.
+func Spawn(control int, id uint32, forExec bool, socket int, procs []int) error {
 	var m [12]byte
 	binary.LittleEndian.PutUint32(m[0:], msgSpawn)
 	binary.LittleEndian.PutUint32(m[4:], id)
-	binary.LittleEndian.PutUint32(m[8:], pid)
+	if forExec {
+		m[8] = 1
+	}
 	fds := append(make([]int, 0, 8), socket)
 	return send(control, m[:], append(fds, procs...))
 }
@@ -53,6 +55,13 @@ func Spawn(control int, id, pid uint32, socket int, procs []int) error {
 // strings beside those of the plan. A command, a path and its arguments, runs
 // instead of the plan's when it is not nil; a process instead of all of it.
 func Go(socket int, passed []Passed, environment, command []string, process *Process) error {
+	if process != nil {
+		// First: the worker's init makes the program's process with it.
+		m := binary.LittleEndian.AppendUint32(nil, msgPid)
+		if err := send(socket, binary.LittleEndian.AppendUint32(m, process.Pid), nil); err != nil {
+			return err
+		}
+	}
 	for len(passed) > maximumFDs {
 		if err := sendPassed(socket, msgFDs, passed[:maximumFDs], nil); err != nil {
 			return err

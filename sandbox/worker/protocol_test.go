@@ -23,7 +23,7 @@ func TestNumbersAreThoseOfTheInit(t *testing.T) {
 	inGo := map[string]int{
 		"MSG_HELLO": msgHello, "MSG_SPAWN": msgSpawn, "MSG_SPAWNED": msgSpawned, "MSG_FDS": msgFDs,
 		"MSG_GO": msgGo, "MSG_STARTED": msgStarted, "MSG_FAILED": msgFailed,
-		"MSG_ENDED": msgEnded, "MSG_COMMAND": msgCommand, "MSG_PROCESS": msgProcess, "MSG_STOPPED": msgStopped,
+		"MSG_ENDED": msgEnded, "MSG_COMMAND": msgCommand, "MSG_PROCESS": msgProcess, "MSG_STOPPED": msgStopped, "MSG_PID": msgPid,
 	}
 	for name, number := range inGo {
 		if inC[name] != number {
