@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -241,19 +242,29 @@ func TestHostileTextsEndSoon(t *testing.T) {
 		"itself":                 "a: &a [*a]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			start := time.Now()
+			start := processorTime(t)
 			_, err := policy.Parse("policy.yaml", []byte(text), policy.Options{})
 			if err == nil {
 				t.Error("no error")
 			}
-			if took := time.Since(start); took > 3*time.Second {
-				t.Errorf("took %s", took)
+			if took := processorTime(t) - start; took > 3*time.Second {
+				t.Errorf("took %s of a processor", took)
 			}
 			if err != nil && len(err.Error()) > 100_000 {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
 		})
 	}
+}
+
+// processorTime is what this process has used: a machine that is busy with
+// something else makes no text hostile.
+func processorTime(t *testing.T) time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func deepKeys(depth int) string {
