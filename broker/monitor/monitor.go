@@ -370,18 +370,24 @@ func (m *Monitor) catchSignals() {
 	}()
 }
 
+// stopPatience is how long a supervisor may take that was asked once more.
+const stopPatience = time.Second
+
 // stopAsked leaves a stop to the supervisor, who does it in order, and at once
 // when it is asked again. One who does neither was taken over, or hangs: that
 // must not keep the application from ending.
 func (m *Monitor) stopAsked(s unix.Signal) {
 	m.closeDoors()
 	m.stops++
-	if m.stops > 2 {
-		lastWords("the supervisor does not stop the application, though asked again; it ends now")
-	}
-	if m.link < 0 || m.stops > 2 {
+	if m.link < 0 {
 		m.finish(128 + int(s))
 		return
+	}
+	if m.stops == 3 { // the second may be an echo of the first
+		m.loop.after(stopPatience, func() {
+			lastWords("the supervisor does not stop the application, though asked again; it ends now")
+			m.finish(128 + int(s))
+		})
 	}
 	m.tell(wire.StopAsked, func(b *wire.Message) { b.U32(uint32(s)) })
 }
