@@ -44,6 +44,14 @@ var (
 		title:    "One open file, by a program that nobody changed: from the stopped open until it was closed",
 		baseline: "raw: transparent open",
 	}
+	requests = &group{
+		title:    "One HTTP request of 1 KiB to a service with a program for each connection, on loopback",
+		baseline: "raw: accept, clone3, exec",
+	}
+	rate = &group{
+		title:    "Connections to an echo service with a program for each, eight clients at once: time for each connection",
+		baseline: "raw: accept, clone3, exec",
+	}
 	connection = &group{
 		title:    "One connection to an echo service with a program for each connection, on loopback",
 		baseline: "raw: accept, clone3, exec",
@@ -75,14 +83,15 @@ func (c *benchCase) baseline() *benchCase {
 
 // What the isolation column says, in parts that several lines share.
 const (
-	coldWalls   = "fresh pid, mount, ipc, uts namespaces; own root and /proc; 60-rule filter"
-	coldLacks   = "no user namespace, no cgroup, no Landlock, capabilities kept"
-	bwrapWalls  = "all namespaces; own root, /proc, /tmp"
-	workerWalls = "fresh pid, mount, ipc namespaces, /proc, /tmp; 60-rule filter; 10 Landlock rules; no capabilities; the rest is its compartment's"
-	noLeaf      = "; no cgroup leaf"
-	leafWalls   = workerWalls + "; cgroup leaf (memory, pids, cpu) made and removed in the time"
-	ociWalls    = "all namespaces but user; own root; 60-rule filter; no capabilities; cgroup (memory, pids, cpu, devices); no Landlock"
-	oursCold    = "full compartment of the plan: all namespaces, own root, cgroup, filter, Landlock"
+	coldWalls       = "fresh pid, mount, ipc, uts namespaces; own root and /proc; 60-rule filter"
+	coldLacks       = "no user namespace, no cgroup, no Landlock, capabilities kept"
+	bwrapWalls      = "all namespaces; own root, /proc, /tmp"
+	workerWalls     = "fresh pid, mount, ipc namespaces, /proc, /tmp; 60-rule filter; 10 Landlock rules; no capabilities; the rest is its compartment's"
+	noLeaf          = "; no cgroup leaf"
+	leafWalls       = workerWalls + "; cgroup leaf (memory, pids, cpu) made and removed in the time"
+	ociWalls        = "all namespaces but user; own root; 60-rule filter; no capabilities; cgroup (memory, pids, cpu, devices); no Landlock"
+	connectionWalls = "fresh pid, mount, ipc namespaces, no /proc; filter; Landlock; no capabilities; cgroup leaf (memory, pids); the rest is its compartment's"
+	oursCold        = "full compartment of the plan: all namespaces, own root, cgroup, filter, Landlock"
 )
 
 // table is every case of the suite, in the order of the report.
@@ -315,22 +324,64 @@ var table = []*benchCase{
 	{
 		group: connection, name: "raw: accept, clone3, exec",
 		isolation: "none",
-		command:   rawService,
+		command:   rawService("echo"),
 	},
 	{
 		group: connection, name: "xinetd",
 		isolation: "none", needs: []need{xinetd},
-		command: xinetdService,
+		command: xinetdService("echo"),
 	},
 	{
 		group: connection, name: "per-connection", ours: true,
-		isolation: "fresh pid, mount, ipc namespaces, no /proc; filter; Landlock; no capabilities; cgroup leaf (memory, pids); the rest is its compartment's",
-		command:   perConnection(0),
+		isolation: connectionWalls,
+		command:   perConnection("echo", 0),
 	},
 	{
 		group: connection, name: "per-connection ready-ahead", ours: true,
 		isolation: "the same, prepared before the connection",
-		command:   perConnection(4),
+		command:   perConnection("echo", 4),
+	},
+
+	{
+		group: requests, name: "raw: accept, clone3, exec",
+		isolation: "none",
+		command:   rawService("http", "-http"),
+	},
+	{
+		group: requests, name: "xinetd",
+		isolation: "none", needs: []need{xinetd},
+		command: xinetdService("http", "-http"),
+	},
+	{
+		group: requests, name: "per-connection", ours: true,
+		isolation: connectionWalls,
+		command:   perConnection("http", 0, "-http"),
+	},
+	{
+		group: requests, name: "per-connection ready-ahead", ours: true,
+		isolation: "the same, prepared before the connection",
+		command:   perConnection("http", 4, "-http"),
+	},
+
+	{
+		group: rate, name: "raw: accept, clone3, exec",
+		isolation: "none",
+		command:   rawService("echo", "-flight", "8"),
+	},
+	{
+		group: rate, name: "xinetd",
+		isolation: "none", needs: []need{xinetd},
+		command: xinetdService("echo", "-flight", "8"),
+	},
+	{
+		group: rate, name: "per-connection", ours: true,
+		isolation: connectionWalls,
+		command:   perConnection("echo", 0, "-flight", "8"),
+	},
+	{
+		group: rate, name: "per-connection ready-ahead", ours: true,
+		isolation: "the same, prepared before the connection",
+		command:   perConnection("echo", 4, "-flight", "8"),
 	},
 }
 
@@ -448,27 +499,36 @@ func onOneFile(program string, flags ...string) func(*workshop) ([]string, error
 	}
 }
 
-func rawService(w *workshop) ([]string, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	return []string{w.raw("connect"), port, "--", w.raw("serve"), port, "--", w.outside("echo")}, nil
+// connect is the command that starts a server and connects to it.
+func (w *workshop) connect(port string, flags []string, server ...string) []string {
+	return join([]string{w.raw("connect"), port}, flags, []string{"--"}, server)
 }
 
-func xinetdService(w *workshop) ([]string, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
+func rawService(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		return w.connect(port, flags, w.raw("serve"), port, "--", w.outside(program)), nil
 	}
-	settings, err := w.xinetdSettings(port)
-	if err != nil {
-		return nil, err
-	}
-	return []string{w.raw("connect"), port, "--", xinetd.path(), "-dontfork", "-f", settings, "-pidfile", w.path("xinetd.pid")}, nil
 }
 
-func perConnection(ahead int) func(*workshop) ([]string, error) {
+func xinetdService(program string, flags ...string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		settings, err := w.xinetdSettings(port, program)
+		if err != nil {
+			return nil, err
+		}
+		return w.connect(port, flags, xinetd.path(), "-dontfork", "-f", settings, "-pidfile", w.path("xinetd-"+port+".pid")), nil
+	}
+}
+
+func perConnection(program string, ahead int, flags ...string) func(*workshop) ([]string, error) {
 	return func(w *workshop) ([]string, error) {
 		sandbox, err := w.sandbox()
 		if err != nil {
@@ -478,11 +538,11 @@ func perConnection(ahead int) func(*workshop) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		policy, err := w.connectionPolicy(port, ahead)
+		policy, err := w.connectionPolicy(port, program, ahead)
 		if err != nil {
 			return nil, err
 		}
-		return []string{w.raw("connect"), port, "--", sandbox, "run", policy}, nil
+		return w.connect(port, flags, sandbox, "run", policy), nil
 	}
 }
 

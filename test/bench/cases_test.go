@@ -20,7 +20,7 @@ func TestEveryLineSaysWhatItIs(t *testing.T) {
 }
 
 func TestOnlyBringsTheBaselineAlong(t *testing.T) {
-	chosen, err := choose("xinetd")
+	chosen, err := choose("echo service with a program for each connection, on loopback: xinetd")
 	if err != nil {
 		t.Fatal(err)
 	}

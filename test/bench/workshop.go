@@ -35,7 +35,7 @@ type workshop struct {
 // Programs are compiled from these sources; those of the second list run inside the compartments.
 var (
 	rawPrograms   = []string{"start", "cold", "worker", "handout", "notify", "filter", "serve", "connect"}
-	underTest     = []string{"stamp", "echo"}
+	underTest     = []string{"stamp", "echo", "http"}
 	rootDirectory = []string{"bin", "dev", "etc", "home", "lib", "proc", "run", "tmp", "usr", "var"}
 )
 
@@ -288,7 +288,7 @@ func filterNames() ([]string, error) {
 
 // xinetdSettings writes a configuration that starts the echo program for each connection, without the limits
 // that would refuse a benchmark.
-func (w *workshop) xinetdSettings(port string) (string, error) {
+func (w *workshop) xinetdSettings(port, program string) (string, error) {
 	settings := fmt.Sprintf(`service bench
 {
 	type         = UNLISTED
@@ -303,14 +303,14 @@ func (w *workshop) xinetdSettings(port string) (string, error) {
 	per_source   = UNLIMITED
 	cps          = 100000 1
 }
-`, port, w.outside("echo"))
-	path := w.path("xinetd.conf")
+`, port, w.outside(program))
+	path := w.path("xinetd-" + program + ".conf")
 	return path, os.WriteFile(path, []byte(settings), 0o644)
 }
 
-// connectionPolicy writes a policy for the echo program with a compartment for each connection.
-func (w *workshop) connectionPolicy(port string, ahead int) (string, error) {
-	policy := fmt.Sprintf(`application: bench-%d-connections-%d
+// connectionPolicy writes a policy for a program with a compartment for each connection.
+func (w *workshop) connectionPolicy(port, program string, ahead int) (string, error) {
+	policy := fmt.Sprintf(`application: bench-%d-%s-%s
 grants:
   echo: {listen: "tcp:127.0.0.1:%s"}
 components:
@@ -321,8 +321,8 @@ components:
     files: {proc: none}
     limits: {memory: 64M, processes: 1}
     workers: {maximum: 16, ready-ahead: %d}
-`, os.Getpid(), ahead, port, w.outside("echo"), ahead)
-	path := w.path(fmt.Sprintf("connections-%d.yaml", ahead))
+`, os.Getpid(), program, port, port, w.outside(program), ahead)
+	path := w.path(fmt.Sprintf("connections-%s-%s.yaml", program, port))
 	return path, os.WriteFile(path, []byte(policy), 0o644)
 }
 

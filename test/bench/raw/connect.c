@@ -1,7 +1,8 @@
-/* connect N PORT -- SERVER ARGUMENT...
+/* connect N PORT [-http] [-flight K] -- SERVER ARGUMENT...
 
    Starts SERVER, waits until it listens on 127.0.0.1:PORT, and takes N samples: connect, send a line, get it
-   back, say that no more comes, see the server's program close. Then it ends SERVER. */
+   back, say that no more comes, see the server's program close. With -http the line is a request, and a page of 1 KiB
+   comes back. With -flight K, K clients do so at once, and a sample is the whole time divided by N. Then it ends SERVER. */
 #define _GNU_SOURCE
 #include "measure.h"
 
@@ -41,10 +42,30 @@ static int try_connect(void) {
     return -1;
 }
 
+static int http;
+
+static void request(int fd) {
+    static const char line[] = "GET / HTTP/1.0\r\nHost: bench\r\n\r\n";
+    char answer[2048];
+    size_t got = 0;
+    ssize_t part;
+    if (write(fd, line, sizeof line - 1) != sizeof line - 1)
+        give_up("send the request");
+    while ((part = read(fd, answer + got, sizeof answer - got)) > 0)
+        got += part;
+    if (part < 0 || got < 1024 || memcmp(answer, "HTTP/1.0 200", 12))
+        give_up("get the page");
+    close(fd);
+}
+
 static void converse(int fd) {
     static const char line[] = "one line there and back\n";
     char back[sizeof line];
     size_t got = 0;
+    if (http) {
+        request(fd);
+        return;
+    }
     if (write(fd, line, sizeof line) != sizeof line)
         give_up("send the line");
     while (got < sizeof line) {
@@ -81,23 +102,53 @@ static void wait_until_listening(void) {
     converse(fd);
 }
 
+static void one(void) {
+    int fd = try_connect();
+    if (fd < 0)
+        give_up("connect");
+    converse(fd);
+}
+
+/* together has as many clients as flight take n samples between them. */
+static void together(long n, long flight) {
+    int64_t begun = now();
+    pid_t clients[64];
+    for (long c = 0; c < flight; c++) {
+        clients[c] = clone_process(0);
+        if (clients[c] == 0) {
+            for (long i = c; i < n; i += flight)
+                one();
+            _exit(0);
+        }
+    }
+    for (long c = 0; c < flight; c++)
+        wait_success(clients[c]);
+    int64_t each = (now() - begun) / n;
+    for (long i = 0; i < n; i++)
+        sample(each);
+}
+
 int main(int argc, char **argv) {
-    long n = iterations(argc, argv);
-    if (argc < 5 || strcmp(argv[3], "--")) {
-        fprintf(stderr, "usage: connect N PORT -- SERVER ARGUMENT...\n");
+    long n = iterations(argc, argv), flight = 1;
+    int next = 3;
+    if (next < argc && !strcmp(argv[next], "-http"))
+        http = 1, next++;
+    if (next + 1 < argc && !strcmp(argv[next], "-flight"))
+        flight = atol(argv[next + 1]), next += 2;
+    if (argc < next + 2 || strcmp(argv[next], "--") || flight < 1 || flight > 64) {
+        fprintf(stderr, "usage: connect N PORT [-http] [-flight K] -- SERVER ARGUMENT...\n");
         return 125;
     }
     server_address = (struct sockaddr_in){
         .sin_family = AF_INET, .sin_port = htons(atoi(argv[2])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    start_server(argv + 4);
+    start_server(argv + next + 1);
     wait_until_listening();
     samples_begin(n);
-    for (long i = 0; i < n; i++) {
+    if (flight > 1)
+        together(n, flight);
+    for (long i = 0; flight == 1 && i < n; i++) {
         int64_t requested = now();
-        int fd = try_connect();
-        if (fd < 0)
-            give_up("connect");
-        converse(fd);
+        one();
         sample(now() - requested);
     }
     kill(server, SIGTERM);
