@@ -150,11 +150,11 @@ func (d *directory) sweep(programs Programs) error {
 
 // protect starts the sweeper and says who runs the application.
 func (d *directory) protect(p *plan.Plan, programs Programs, manager *Manager) error {
-	// What the sweeper removes too. A reload adds to it.
-	if err := addSockets(d.path, socketPaths(p, manager)); err != nil {
+	if err := d.startSweeper(programs); err != nil {
 		return err
 	}
-	if err := d.startSweeper(programs); err != nil {
+	// What the sweeper removes too. A reload adds to it.
+	if err := addSockets(d.path, socketPaths(p, manager)); err != nil {
 		return err
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
