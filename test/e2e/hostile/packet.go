@@ -66,7 +66,7 @@ var Variants = map[string]func() message{
 	"65535 numbers":          func() message { return request(wire.Start, 0, func(m *wire.Message) { m.String("x").U16(65535) }) },
 	"numbers without any":    func() message { return request(wire.Start, 1, func(m *wire.Message) { m.String("x").U16(0) }) },
 	"a store of nothing":     func() message { return request(wire.Store, 0, func(m *wire.Message) { m.String("x") }) },
-	"an unknown operation":   func() message { return request(wire.Accept+1, 0, nil) },
+	"an unknown operation":   func() message { return request(wire.StartWorker-1, 0, nil) },
 	"operation zero":         func() message { return request(0, 0, nil) },
 	"the supervisor's start": func() message { return request(wire.StartWorker, 0, func(m *wire.Message) { m.U32(0) }) },
 	"the supervisor's end":   func() message { return request(wire.Finish, 0, func(m *wire.Message) { m.U32(0) }) },
