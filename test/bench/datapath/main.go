@@ -55,6 +55,7 @@ var daemons = []daemon{
 	{"memcached", []string{"memcached"}, "memcache", prepareMemcached, driveMemcached},
 	{"unbound", []string{"/usr/sbin/unbound", "dnsperf"}, "unbound", prepareUnbound, driveUnbound},
 	{"postgresql", []string{postgres + "initdb", "pgbench"}, "postgres", preparePostgreSQL, drivePostgreSQL},
+	{"postfix", []string{"postfix"}, "", preparePostfix, drivePostfix}, // mails a second
 }
 
 func run(rounds int, sandbox, only string) error {
@@ -121,7 +122,10 @@ func (d *daemon) measure(dir, sandbox string, rounds int) error {
 		if i == 1 {
 			command = exec.Command(sandbox, "run", "profiles/"+d.name+".yaml", "--set", "application=bench-"+d.name)
 			for _, s := range settings {
-				command.Args = append(command.Args, "--set", "variables."+s)
+				if !strings.HasPrefix(s, "components.") {
+					s = "variables." + s
+				}
+				command.Args = append(command.Args, "--set", s)
 			}
 		}
 		stop, err := serve(command, port)
