@@ -14,7 +14,7 @@ import (
 )
 
 // place is a granted directory with a secret beside it.
-func place(t *testing.T) (granted, secret string) {
+func place(t testing.TB) (granted, secret string) {
 	t.Helper()
 	root := t.TempDir()
 	granted, secret = filepath.Join(root, "granted"), filepath.Join(root, "secret")

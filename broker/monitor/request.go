@@ -74,10 +74,16 @@ func (m *Monitor) workerAsks(w *work) {
 		w.broker = -1
 		return
 	}
+	m.answerPacket(w, m.bytes[:max(n, 0)], fds, err)
+}
+
+// answerPacket answers what stands in one packet, if it could be received. The
+// descriptors with it are used up.
+func (m *Monitor) answerPacket(w *work, packet []byte, fds []int, err error) {
 	var h wire.Header
 	var body wire.Body
 	if err == nil {
-		h, body, err = wire.Parse(m.bytes[:n], len(fds))
+		h, body, err = wire.Parse(packet, len(fds))
 	}
 	if err == nil && h.Kind != wire.Request {
 		err = wire.ErrHeader
