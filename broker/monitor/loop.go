@@ -16,6 +16,7 @@ type loop struct {
 	epoll   int
 	wake    int // eventfd: something was posted
 	sources map[int]source
+	serial  int32
 	counts  map[owner]int // of turns in this round
 	timers  []*timer      // few: one for each deadline, unsorted
 	soon    []func()
@@ -30,6 +31,7 @@ type source struct {
 	f      func(events uint32)
 	events uint32
 	owner  owner
+	serial int32 // of all sources that ever were
 }
 
 type timer struct {
@@ -53,11 +55,12 @@ func newLoop() (*loop, error) {
 
 // add calls f whenever one of the events is there for fd.
 func (l *loop) add(fd int, events uint32, f func(events uint32)) error {
-	event := unix.EpollEvent{Events: events, Fd: int32(fd)}
+	l.serial++
+	event := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: l.serial}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
-	l.sources[fd] = source{f: f, events: events}
+	l.sources[fd] = source{f: f, events: events, serial: l.serial}
 	return nil
 }
 
@@ -67,7 +70,7 @@ func (l *loop) pause(fd int) { unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, ni
 // resume goes on with a source that was paused, if it is still there.
 func (l *loop) resume(fd int) {
 	if s, ok := l.sources[fd]; ok {
-		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: s.events, Fd: int32(fd)})
+		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: s.events, Fd: int32(fd), Pad: s.serial})
 	}
 }
 

@@ -21,17 +21,27 @@ func (l *loop) addFor(who owner, fd int, events uint32, f func(events uint32)) e
 	if err := l.add(fd, events, f); err != nil {
 		return err
 	}
-	l.sources[fd] = source{f, events, who}
+	s := l.sources[fd]
+	s.owner = who
+	l.sources[fd] = s
 	return nil
+}
+
+// sourceOf is whom an event is for, if an earlier event of the same round has
+// not closed it. Its number may be another's by then: the listener of a worker
+// that was just started has nothing to say, and asking it would wait for ever.
+func (l *loop) sourceOf(e unix.EpollEvent) (source, bool) {
+	s, ok := l.sources[int(e.Fd)]
+	return s, ok && s.serial == e.Pad
 }
 
 // serve serves the events of one round.
 func (l *loop) serve(events []unix.EpollEvent) {
 	clear(l.counts)
 	for _, e := range events {
-		s, ok := l.sources[int(e.Fd)]
+		s, ok := l.sourceOf(e)
 		switch {
-		case !ok: // an earlier event of this round has closed it
+		case !ok:
 		case s.owner == nil:
 			s.f(e.Events)
 		default:
@@ -49,7 +59,7 @@ func (l *loop) serve(events []unix.EpollEvent) {
 		l.counts[who] = turns
 	}
 	for _, e := range events {
-		if s, ok := l.sources[int(e.Fd)]; ok && s.owner != nil && l.counts[s.owner] > 0 {
+		if s, ok := l.sourceOf(e); ok && s.owner != nil && l.counts[s.owner] > 0 {
 			l.counts[s.owner]--
 			s.f(e.Events)
 		}

@@ -94,3 +94,35 @@ func TestClosedInTheSameRound(t *testing.T) {
 		t.Errorf("called %d times, %v", called, err)
 	}
 }
+
+// An event is for whom it came for, and for nobody who got the number since.
+func TestEventOfAClosedSource(t *testing.T) {
+	l, err := newLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(l.epoll)
+	fds := [2]int{ready(t), ready(t)}
+	quiet, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(quiet)
+	called := 0
+	for i := range fds {
+		l.addFor("worker", fds[i], unix.EPOLLIN, func(uint32) {
+			called++
+			other := fds[1-i]
+			l.close(other)
+			if err := unix.Dup3(quiet, other, unix.O_CLOEXEC); err != nil {
+				t.Fatal(err)
+			}
+			l.addFor("worker", other, unix.EPOLLIN, func(uint32) { t.Error("called without an event of its own") })
+			l.remove(fds[i])
+			l.after(0, func() { l.done = true })
+		})
+	}
+	if err := l.run(); err != nil || called != 1 {
+		t.Errorf("called %d times, %v", called, err)
+	}
+}
