@@ -97,16 +97,6 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		}
 	}()
 
-	container, err := libcontainer.Create(state, c.Compartment(), config(site, c, root))
-	if err != nil {
-		return nil, failed("libcontainer refuses it", err)
-	}
-	defer func() {
-		if err != nil {
-			container.Signal(unix.SIGKILL)
-			container.Destroy()
-		}
-	}()
 	process := &libcontainer.Process{
 		// From a descriptor: the init is no file of the compartment.
 		Args:       []string{"/proc/self/fd/5"},
@@ -116,6 +106,20 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		Stderr:     site.Messages,
 		ExtraFiles: []*os.File{far, specFile, initFile}, // 3, 4, 5; init.h
 	}
+	container, err := libcontainer.Create(state, c.Compartment(), config(site, c, root))
+	if err != nil {
+		return nil, failed("libcontainer refuses it", err)
+	}
+	defer func() {
+		if err != nil {
+			// Where no process could be started, libcontainer's Signal would
+			// look at the one that is not there.
+			if _, none := process.Pid(); none == nil {
+				container.Signal(unix.SIGKILL)
+			}
+			container.Destroy()
+		}
+	}()
 	if err := container.Run(process); err != nil {
 		return nil, failed("start its init", err)
 	}

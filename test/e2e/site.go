@@ -17,6 +17,7 @@ var (
 	binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
 	faultCount   = flag.Int("faults", 0, "how many random faults TestRandomFaults makes; 0 is the usual number")
 	faultSeed    = flag.Uint64("seed", 1, "what the random faults follow from")
+	injectAll    = flag.Bool("inject", false, "let TestFailingCallsAtStart fail more calls")
 )
 
 // Site is where the programs under test are: a copy of bin/, so that a build
