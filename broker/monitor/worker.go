@@ -177,15 +177,21 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []
 		return err
 	}
 	passed = append(passed, opened...)
-	if err := worker.Go(w.socket, passed, append(environment, c.environment...), command, process); err != nil {
-		return fmt.Errorf("pass its descriptors: %w", err)
-	}
 	if c.Limits.WallTime > 0 {
 		w.deadline = m.loop.after(c.Limits.WallTime, func() {
 			m.kill(w, "wall-time limit of "+c.Limits.WallTime.String()+" reached")
 		})
 	}
-	return nil
+	order := func(passed []worker.Passed) error {
+		if err := worker.Go(w.socket, passed, append(environment, c.environment...), command, process); err != nil {
+			return fmt.Errorf("pass its descriptors: %w", err)
+		}
+		return nil
+	}
+	if wanted := m.connectionsAtStart(c); len(wanted) > 0 {
+		return m.connectFirst(w, wanted, passed, order)
+	}
+	return order(passed)
 }
 
 // standard are descriptors 0, 1 and 2.
