@@ -173,7 +173,11 @@ func processorGroup(name string) (leaf string, remove func(), err error) {
 	leaf = filepath.Join(top, name, "init")
 	remove = func() {
 		for _, group := range []string{leaf, filepath.Dir(leaf), top, filepath.Dir(top)} {
-			syscall.Rmdir(group) // the last one only when no application runs
+			// The last one only when no application runs. What a daemon has
+			// started may end a little later than itself.
+			for begun := time.Now(); syscall.Rmdir(group) == syscall.EBUSY && group == leaf && time.Since(begun) < 2*time.Second; {
+				time.Sleep(10 * time.Millisecond)
+			}
 		}
 	}
 	return leaf, remove, os.MkdirAll(leaf, 0o755)
