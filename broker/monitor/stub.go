@@ -24,6 +24,7 @@ type stub struct {
 	directory string // the caller's
 	stopped   bool   // it was told to stop, and nothing has woken it since
 	held      bool   // it was stopped by somebody else, and its program with it
+	echo      bool   // … of which its worker's init will tell
 }
 
 // What the monitor tells a stub: u32 what, u32 value, text.
@@ -165,6 +166,10 @@ func (m *Monitor) stubFails(s *stub, errno syscall.Errno, why string) {
 func (m *Monitor) stopped(w *work, status unix.WaitStatus) {
 	switch s := w.stub; {
 	case s == nil:
+	case s.echo:
+		// What watchStubs did. The stub may go on by now, and must not be
+		// stopped for it: nobody would wake it again.
+		s.echo = false
 	case s.held: // with the stub
 	case status.Stopped():
 		s.stopped = true
@@ -196,7 +201,7 @@ func (m *Monitor) watchStubs() {
 			}
 			live = true
 			if !s.stopped && !s.held && s.caller.stopped() {
-				s.held = true
+				s.held, s.echo = true, true
 				unix.PidfdSendSignal(w.program, unix.SIGSTOP, nil, 0)
 			}
 		}

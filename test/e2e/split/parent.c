@@ -166,15 +166,21 @@ static pid_t run(char **argv, int out)
 	return pid;
 }
 
+static void told(const char *what, int status)
+{
+	if (WIFEXITED(status))
+		printf("%s: exited with %d\n", what, WEXITSTATUS(status));
+	else
+		printf("%s: killed by %d\n", what, WTERMSIG(status));
+}
+
 static void end(const char *what, pid_t pid)
 {
 	int status;
 	if (waitpid(pid, &status, 0) != pid)
 		printf("%s: lost\n", what);
-	else if (WIFEXITED(status))
-		printf("%s: exited with %d\n", what, WEXITSTATUS(status));
 	else
-		printf("%s: killed by %d\n", what, WTERMSIG(status));
+		told(what, status);
 }
 
 #define RUN(out, ...) run((char *[]){ "the helper", __VA_ARGS__, NULL }, out)
@@ -368,11 +374,10 @@ static void stops(void)
 		kill(pid, SIGCONT);
 		if (waitpid(pid, &status, WCONTINUED) != pid)
 			printf("lost\n");
-		else if (WIFCONTINUED(status)) {
-			printf("continued\n");
+		else if (WIFCONTINUED(status))
 			end("stop", pid);
-		} else
-			printf("ended instead\n");
+		else /* it goes on, and may have ended before anybody looked */
+			told("stop", status);
 	}
 	static const int by[] = { SIGSTOP, SIGTSTP };
 	for (int i = 0; i < 2; i++) {
