@@ -160,15 +160,13 @@ func (d *drifts) program(p *Process) {
 
 func (d *drifts) identity(p *Process) {
 	for _, uid := range p.Identity.UIDs {
-		becomes := slices.ContainsFunc(d.plan.Hosts.Become, func(a plan.Account) bool { return a.UID == uid })
-		if uid != d.plan.Hosts.UID && !becomes && !(d.plan.User.UID == 0 && uid == d.plan.Hosts.Init) {
+		if !d.plan.Hosts.HasUser(uid) && !(d.plan.User.UID == 0 && uid == d.plan.Hosts.Init) {
 			d.add(p, "user", fmt.Sprint(d.plan.Hosts.UID), fmt.Sprint(uid), plan.Position{})
 			return
 		}
 	}
 	for _, gid := range p.Identity.GIDs {
-		becomes := slices.ContainsFunc(d.plan.Hosts.Become, func(a plan.Account) bool { return a.GID == gid })
-		if gid != d.plan.Hosts.GID && !becomes && !(d.plan.User.GID == 0 && gid == d.plan.Hosts.Init) {
+		if !d.plan.Hosts.HasGroup(gid) && !(d.plan.User.GID == 0 && gid == d.plan.Hosts.Init) {
 			d.add(p, "group", fmt.Sprint(d.plan.Hosts.GID), fmt.Sprint(gid), plan.Position{})
 			return
 		}

@@ -98,17 +98,7 @@ func (m *Monitor) brokeredRename(w *work, n *notification, oldDirectory uint64, 
 		return
 	}
 	f := w.component.files
-	m.perform(w, n, false, func(l lookup) outcome {
-		oldParent, oldLast, errno := l.parent(from)
-		if errno != 0 {
-			return leaving(from, errno)
-		}
-		defer unix.Close(oldParent)
-		newParent, newLast, errno := l.parent(to)
-		if errno != 0 {
-			return leaving(to, errno)
-		}
-		defer unix.Close(newParent)
+	m.performBoth(w, n, from, to, func(oldParent int, oldLast string, newParent int, newLast string) outcome {
 		if !writes(from.grant) {
 			return refusedFor("write " + from.text())
 		}
@@ -147,17 +137,7 @@ func (m *Monitor) brokeredLink(w *work, n *notification, oldDirectory uint64, ol
 		m.refuseSpecial(w, n, to)
 		return
 	}
-	m.perform(w, n, false, func(l lookup) outcome {
-		oldParent, oldLast, errno := l.parent(from)
-		if errno != 0 {
-			return leaving(from, errno)
-		}
-		defer unix.Close(oldParent)
-		newParent, newLast, errno := l.parent(to)
-		if errno != 0 {
-			return leaving(to, errno)
-		}
-		defer unix.Close(newParent)
+	m.performBoth(w, n, from, to, func(oldParent int, oldLast string, newParent int, newLast string) outcome {
 		if !writes(to.grant) {
 			return refusedFor("write " + to.text())
 		}
@@ -188,6 +168,23 @@ func (m *Monitor) refuseSpecial(w *work, n *notification, at *spot) {
 		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EPERM, object: "special " + at.text()})
 	}
 	m.respond(w, n, unix.EPERM)
+}
+
+// performBoth performs a call on two names, in the directories where they are.
+func (m *Monitor) performBoth(w *work, n *notification, from, to *spot, do func(oldParent int, oldLast string, newParent int, newLast string) outcome) {
+	m.perform(w, n, false, func(l lookup) outcome {
+		oldParent, oldLast, errno := l.parent(from)
+		if errno != 0 {
+			return leaving(from, errno)
+		}
+		defer unix.Close(oldParent)
+		newParent, newLast, errno := l.parent(to)
+		if errno != 0 {
+			return leaving(to, errno)
+		}
+		defer unix.Close(newParent)
+		return do(oldParent, oldLast, newParent, newLast)
+	})
 }
 
 // locateBoth locates the two paths of a call that stays within one grant. It

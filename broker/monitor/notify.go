@@ -91,20 +91,10 @@ func (m *Monitor) notify(c *component, socket int) {
 	m.notifiedBy(w, text[:n], fds)
 }
 
-// hasUser says whether a worker of the component may be that user of the host.
-func (c *component) hasUser(uid uint32) bool {
-	for _, other := range c.Hosts.Become {
-		if other.UID == uid {
-			return true
-		}
-	}
-	return uid == c.Hosts.UID
-}
-
 // senderOf finds the worker that a process is of. The pid is the kernel's, but
 // may have ended since: the cgroup and the user must fit too.
 func (m *Monitor) senderOf(c *component, sender *unix.Ucred) *work {
-	if sender == nil || !c.hasUser(sender.Uid) {
+	if sender == nil || !c.Hosts.HasUser(sender.Uid) {
 		return nil
 	}
 	b, err := os.ReadFile("/proc/" + itoa(int(sender.Pid)) + "/cgroup")

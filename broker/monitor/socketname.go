@@ -18,19 +18,24 @@ var socketCalls = map[string]int{
 // application started, with the grant's mode, it outlives the worker, and who
 // removed it would leave clients without a door that the policy promises.
 func (m *Monitor) namesSocket(w *work, n *notification, at int) bool {
-	directory := atWorking
-	if at > 0 {
-		directory = n.arguments[at-1]
-	}
-	name := absolute(n, directory, n.arguments[at])
-	if name == "" {
-		return false
-	}
-	name = path.Clean(name)
+	name := ""
 	for _, b := range w.component.Grants {
 		g := &m.plan.Grants[b.Grant]
 		unixSocket := g.Network == "unix" || g.Network == "unix-datagram"
-		if g.Kind == plan.GrantListen && unixSocket && g.Address == name && !w.dropped[b.Grant] {
+		if g.Kind != plan.GrantListen || !unixSocket || w.dropped[b.Grant] {
+			continue
+		}
+		if name == "" {
+			directory := atWorking
+			if at > 0 {
+				directory = n.arguments[at-1]
+			}
+			if name = absolute(n, directory, n.arguments[at]); name == "" {
+				return false
+			}
+			name = path.Clean(name)
+		}
+		if g.Address == name {
 			return m.valid(w, n)
 		}
 	}

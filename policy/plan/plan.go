@@ -8,7 +8,10 @@
 // monitor links it.
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Plan is one application.
 type Plan struct {
@@ -111,6 +114,16 @@ type HostIDs struct {
 	// Become are the users that the program may change to. They have the
 	// same ids inside as on the host.
 	Become []Account `json:"become,omitempty"`
+}
+
+// HasUser says whether a worker may be that user of the host.
+func (h *HostIDs) HasUser(uid uint32) bool {
+	return uid == h.UID || slices.ContainsFunc(h.Become, func(a Account) bool { return a.UID == uid })
+}
+
+// HasGroup says whether a worker's group may be that group of the host.
+func (h *HostIDs) HasGroup(gid uint32) bool {
+	return gid == h.GID || slices.ContainsFunc(h.Become, func(a Account) bool { return a.GID == gid })
 }
 
 // Account is a user of the host, with its first group.

@@ -210,18 +210,7 @@ components:
   swapper: {command: [{{PROGRAM}}, hostile, swap, "{{DIR}}/store", "{{DIR}}/secret"], files: {write: ["{{DIR}}/store"]}}
   villain: {command: [{{PROGRAM}}, hostile, race, 2s], grants: [store], restart: never, after: swapper}
 `).Run()
-	a.Expect(a.Out, "got: ")
-	got := strings.Join(a.Lines("villain"), "\n")
-	for _, bad := range []string{"THE SECRET", "SOMETHING ELSE"} {
-		if strings.Contains(got, bad) {
-			t.Errorf("it %s", got)
-		}
-	}
-	for _, must := range []string{"fine", "EXDEV"} { // or nothing was raced for
-		if !strings.Contains(got, must) {
-			t.Errorf("it %s, without %s", got, must)
-		}
-	}
+	expectLostRace(t, a, "fine", "EXDEV")
 	if b, _ := os.ReadFile(a.Dir + "/secret"); string(b) != "secret" {
 		t.Errorf("the secret is %q now", b)
 	}
@@ -512,4 +501,22 @@ func residentMemory(t *testing.T, pid int) int {
 		n = 10*n + int(c-'0')
 	}
 	return n
+}
+
+// expectLostRace checks what the villain of a race got: nothing that it should
+// not have, and each of the answers that show that there was a race.
+func expectLostRace(t *testing.T, a *Application, shown ...string) {
+	t.Helper()
+	a.Expect(a.Out, "got: ")
+	got := strings.Join(a.Lines("villain"), "\n")
+	for _, bad := range []string{"THE SECRET", "SOMETHING ELSE"} {
+		if strings.Contains(got, bad) {
+			t.Errorf("it %s", got)
+		}
+	}
+	for _, must := range shown { // or nothing was raced for
+		if !strings.Contains(got, must) {
+			t.Errorf("it %s, without %s", got, must)
+		}
+	}
 }
