@@ -30,9 +30,14 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* unix(7), Linux 6.5 */
+#endif
 
 enum { MONITOR_FD = 3, PLAN_FD = 4, RELOAD_FD = 5 };
 
@@ -218,20 +223,74 @@ static int receive_plan(int from)
 	return fd;
 }
 
-/* Takes a plan from somebody who could start the application as well: the same
- * user, but not the monitor, whose child this is. One at a time. */
+/* The pidfd of who connected. Before Linux 6.5 it is made from a number that may
+ * be another process's by now, one outside of every compartment if it is to
+ * gain anything; nobody in a compartment can start such a one. */
+static int open_peer(int from, pid_t pid)
+{
+	int pidfd;
+	socklen_t length = sizeof pidfd;
+
+	if (getsockopt(from, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0)
+		return pidfd;
+	return errno == ENOPROTOOPT ? syscall(SYS_pidfd_open, pid, 0) : -1;
+}
+
+/* Whether a process is in this one's namespace of a kind. One whose namespaces
+ * this process may not look at is in another. */
+static int is_in_own(const char *kind, pid_t pid)
+{
+	char path[64];
+	struct stat own, its;
+
+	snprintf(path, sizeof path, "/proc/self/ns/%s", kind);
+	if (stat(path, &own) < 0)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, kind);
+	return stat(path, &its) == 0 && own.st_dev == its.st_dev && own.st_ino == its.st_ino;
+}
+
+/* Why a plan is not taken from who connected, NULL if it is: from nobody but
+ * those who could start the application as well. That is the same user, but not
+ * the monitor, whose child this is, and nobody in a compartment, whatever its
+ * user: each has a user and a pid namespace of its own. */
+static const char *refusal(const struct ucred *peer, int pidfd)
+{
+	struct pollfd ended = { pidfd, POLLIN, 0 };
+
+	if (peer->uid != geteuid())
+		return "it is another user's";
+	if (peer->pid == getppid())
+		return "it is the monitor";
+	if (peer->pid <= 0 || !is_in_own("pid", peer->pid) || !is_in_own("user", peer->pid))
+		return "it is not in the user and pid namespace that the application was started in";
+	/* It had its number all the time, if it has not ended yet. */
+	if (pidfd < 0 || poll(&ended, 1, 0) != 0)
+		return "it has ended";
+	return NULL;
+}
+
+/* Takes a plan, one at a time. */
 static void take_plan(void)
 {
-	struct ucred peer;
+	struct ucred peer = { 0 };
 	socklen_t length = sizeof peer;
 	const struct timeval patience = { .tv_sec = BRINGER_PATIENCE_S };
 	int from = accept4(RELOAD_FD, NULL, NULL, SOCK_CLOEXEC), plan = -1;
 
 	if (from < 0)
 		return;
-	if (getsockopt(from, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0
-	    && peer.uid == geteuid() && peer.pid != getppid()
-	    && setsockopt(from, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0)
+	if (getsockopt(from, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+		close(from);
+		return;
+	}
+	int pidfd = open_peer(from, peer.pid);
+	const char *why = refusal(&peer, pidfd);
+	if (pidfd >= 0)
+		close(pidfd);
+	if (why)
+		dprintf(2, "sandbox: keeper: a plan is refused that process %d brings: %s\n", peer.pid, why);
+	else if (setsockopt(from, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0)
 		plan = receive_plan(from);
 	if (plan >= 0 && is_sealed(plan)) {
 		next_plan = plan;

@@ -159,7 +159,7 @@ func ask(socket string, planFD int) error {
 		}
 	}
 	if err != nil || n == 0 {
-		return errors.New("the application ended before its policy was changed")
+		return errors.New("the application did not take the policy: it ended, or this process is not in the user and pid namespace that it was started in (then its keeper says so in the application's output)")
 	}
 	h, body, err := wire.Parse(answer[:n], 0)
 	switch {

@@ -165,3 +165,46 @@ func expect(t *testing.T, got, want string) {
 		}
 	}
 }
+
+// The keeper takes another plan from those who could start the application, and
+// not from a process of the broker's own user in a compartment, even when that
+// got hold of the socket.
+func TestPlanFromACompartment(t *testing.T) {
+	a := New(t, "bring").Write(`
+application: {{NAME}}
+components:
+  web: {command: [{{BUSYBOX}}, sleep, "1000"], user: root}
+`).Run().Ready()
+	worker := itoa(a.Of(Program, "web")[0].Pid)
+	for _, who := range []struct{ name, where, want string }{
+		{"outside", "", "taken"},
+		{"with a user namespace of its own", "unshare --user --map-root-user", "refused"},
+		{"with a pid namespace of its own", "unshare --pid --fork", "refused"},
+		{"in the compartment", "nsenter --target " + worker + " --user --pid", "refused"},
+		{"in the compartment, as far as its user", "nsenter --target " + worker + " --user", "refused"},
+		{"in the compartment, as far as its pids", "nsenter --target " + worker + " --pid", "refused"},
+		{"outside, again", "", "taken"},
+	} {
+		command := append(strings.Fields(who.where), a.site.Program, "hostile", "bring", "3", "4")
+		bring := exec.Command(command[0], command[1:]...)
+		socket, err := unix.Open("/run/sandbox/"+a.Name+"/reload", unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		present, err := os.Open("/run/sandbox/" + a.Name + "/plan")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bring.ExtraFiles = []*os.File{os.NewFile(uintptr(socket), "socket"), present}
+		out, err := bring.CombinedOutput()
+		for _, f := range bring.ExtraFiles {
+			f.Close()
+		}
+		if got := strings.TrimSpace(string(out)); got != who.want {
+			t.Errorf("%s: %s (%v), want %s", who.name, got, err, who.want)
+		}
+	}
+	const said = "it is not in the user and pid namespace that the application was started in"
+	a.eventually("the keeper has said why", func() bool { return strings.Count(a.Err.String(), said) == 5 })
+	a.Stop()
+}

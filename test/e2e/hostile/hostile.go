@@ -3,6 +3,7 @@
 //
 //	packet.go     malformed and forbidden messages to the monitor, floods
 //	descriptor.go what can be done with, and through, descriptors
+//	bring.go      plans for the keeper
 //	network.go    calls that the monitor performs, changed while it looks
 package hostile
 
@@ -18,6 +19,7 @@ import (
 
 var verbs = map[string]func([]string) int{
 	"packet":    packet,
+	"bring":     bringPlan,
 	"flood":     flood,
 	"calm":      calm,
 	"append":    appendOnly,
