@@ -41,6 +41,9 @@ func Capabilities(p *plan.Plan) []Capability {
 	return all
 }
 
+// AskedBy is who makes the monitor of a plan need it, nil: nobody.
+func (c Capability) AskedBy(p *plan.Plan) *Asker { return c.when(p) }
+
 // Mask is the same as the kernel has it.
 func Mask(all []Capability) uint64 {
 	var mask uint64

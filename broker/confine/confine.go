@@ -12,48 +12,56 @@ package confine
 
 import (
 	"os"
+	"strconv"
 	"strings"
 
 	"bulkhead/policy/plan"
 )
 
-// condition says whether a plan needs a line of a table; nil is always.
-type condition func(*plan.Plan) bool
+// Asker is the line of a policy that makes the monitor need something.
+type Asker struct {
+	What     string // `grant "store"`
+	Position plan.Position
+}
 
-func (c condition) holds(p *plan.Plan) bool { return c == nil || c(p) }
+// condition says who in a plan asks for a line of a table, nil when nobody
+// does. A nil condition always holds.
+type condition func(*plan.Plan) *Asker
 
-// granted says whether the plan has a grant that f says yes to.
+func (c condition) holds(p *plan.Plan) bool { return c == nil || c(p) != nil }
+
+// granted is the first grant that f says yes to.
 func granted(f func(*plan.Grant) bool) condition {
-	return func(p *plan.Plan) bool {
+	return func(p *plan.Plan) *Asker {
 		for i := range p.Grants {
-			if f(&p.Grants[i]) {
-				return true
+			if g := &p.Grants[i]; f(g) {
+				return &Asker{"grant " + strconv.Quote(g.Name), g.Position}
 			}
 		}
-		return false
+		return nil
 	}
 }
 
-// component says whether the plan has a component that f says yes to.
+// component is the first component that f says yes to.
 func component(f func(*plan.Component) bool) condition {
-	return func(p *plan.Plan) bool {
+	return func(p *plan.Plan) *Asker {
 		for i := range p.Components {
-			if f(&p.Components[i]) {
-				return true
+			if c := &p.Components[i]; f(c) {
+				return &Asker{"component " + strconv.Quote(c.Name), c.Position}
 			}
 		}
-		return false
+		return nil
 	}
 }
 
 func either(all ...condition) condition {
-	return func(p *plan.Plan) bool {
+	return func(p *plan.Plan) *Asker {
 		for _, c := range all {
-			if c.holds(p) {
-				return true
+			if asker := c(p); asker != nil {
+				return asker
 			}
 		}
-		return false
+		return nil
 	}
 }
 
@@ -73,12 +81,17 @@ var (
 	connectsUnix = granted(func(g *plan.Grant) bool {
 		return g.Kind == plan.GrantConnect && strings.HasPrefix(g.Network, "unix")
 	})
-	logs          condition = func(p *plan.Plan) bool { return len(p.Logs) > 0 }
-	notifies                = component(func(c *plan.Component) bool { return c.Life.Ready.Kind == plan.ReadyNotify || c.Life.Watchdog > 0 })
-	files                   = component(func(c *plan.Component) bool { return c.TransparentFiles })
-	splits                  = component(func(c *plan.Component) bool { return len(c.Splits) > 0 || len(c.Replaces) > 0 })
-	becomes                 = either(connectsUnix, files)
-	secretProgram           = component(func(c *plan.Component) bool {
+	logs condition = func(p *plan.Plan) *Asker {
+		if len(p.Logs) == 0 {
+			return nil
+		}
+		return &Asker{"log " + p.Logs[0].Path, p.Logs[0].Position}
+	}
+	notifies      = component(func(c *plan.Component) bool { return c.Life.Ready.Kind == plan.ReadyNotify || c.Life.Watchdog > 0 })
+	files         = component(func(c *plan.Component) bool { return c.TransparentFiles })
+	splits        = component(func(c *plan.Component) bool { return len(c.Splits) > 0 || len(c.Replaces) > 0 })
+	becomes       = either(connectsUnix, files)
+	secretProgram = component(func(c *plan.Component) bool {
 		// The kernel lets nobody look at a process whose program its user
 		// may execute but not read, save with CAP_SYS_PTRACE (execve(2)).
 		st, err := os.Stat(c.Program)

@@ -1,6 +1,7 @@
 // Package launch turns a plan into a running application: it builds what the
 // monitor needs, and then becomes the monitor.
 //
+//	capable.go    whether this root may do what the plan takes
 //	directory.go  the application's directory, its lock, and the sweeper
 //	keeper.go     who executes for the monitor, which may not
 //	listen.go     granted listening sockets
@@ -103,6 +104,9 @@ func (e *ErrRunning) Error() string {
 // milliseconds of mostly waiting; the exec last.
 func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 	if err := nameTaken(p, own); err != nil {
+		return err
+	}
+	if err := capable(p, manager); err != nil {
 		return err
 	}
 	if err := raiseLimits(p); err != nil {
