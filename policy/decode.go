@@ -298,7 +298,7 @@ func (r *PassRule) decode(d *decoder, n *node, tag reflect.StructTag) {
 func (l *LogSetting) decode(d *decoder, n *node, tag reflect.StructTag) {
 	l.Position = n.at
 	if n.kind == scalarNode {
-		l.Word.decode(d, n, `values:"terminal"`)
+		l.Word.decode(d, n, `values:"terminal|journald"`)
 		return
 	}
 	d.structure(reflect.ValueOf(&l.How).Elem(), n)

@@ -30,7 +30,7 @@ type File struct {
 	Supervision SupervisionSetting `key:"supervision" doc:"Who restarts with whom, and when it is too much."`
 	Control     ControlSetting     `key:"control" doc:"Who may ask the supervisor."`
 	Names       NameSetting        `key:"names" doc:"How the hosts' names of connect grants are looked up."`
-	Logs        LogSetting         `key:"logs" doc:"Where the output of all components goes; the default is terminal."`
+	Logs        LogSetting         `key:"logs" doc:"Where the output of all components goes: terminal (the default), journald, or {file: PATH} with its bounds."`
 }
 
 // Grant is a named right to one kind of descriptor.
@@ -74,7 +74,7 @@ type Component struct {
 	Pass         PassSetting    `key:"pass" doc:"With start: on-exec, what goes from whoever executes the program to it."`
 	Transparent  Flag           `key:"transparent" doc:"The program's own calls are answered out of its grants: socket, bind and connect, which is the default where it has network grants, and with true those on paths beneath its file and directory grants."`
 	Output       Text           `key:"output" values:"log|inherit" doc:"Where output goes: the log, or the launcher's own terminal."`
-	Logs         LogSetting     `key:"logs" doc:"Where its log goes: terminal, or {file: PATH} with its bounds; what is left out is as in the application's logs:."`
+	Logs         LogSetting     `key:"logs" doc:"Where its log goes: terminal, journald, or {file: PATH} with its bounds; what is left out is as in the application's logs:."`
 	Optional     []Text         `key:"optional" values:"landlock|cgroup|memory|swap|processes|cpu|io|addresses" doc:"Walls that may be missing where the kernel cannot build them."`
 	Restart      Text           `key:"restart" values:"always|on-failure|never" doc:"After which ends it is started again."`
 	RestartDelay Duration       `key:"restart-delay" doc:"Before the first restart; it doubles each time."`
@@ -157,7 +157,7 @@ type SupervisionSetting struct {
 	Groups   Map[SupervisionSetting] `key:"groups" doc:"Groups inside this one, by name."`
 }
 
-// LogSetting is the word terminal, or a map.
+// LogSetting is the word terminal or journald, or a map.
 type LogSetting struct {
 	Position plan.Position
 	Word     Text

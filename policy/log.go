@@ -12,8 +12,9 @@ import (
 // beyond its bound.
 const smallestLog Bytes = 64 << 10
 
-// logs gives components their log files and returns those. A file may be
-// that of many components, who then agree about its bounds.
+// logs gives components their logs and returns those. A file may be that of
+// many components, who then agree about its bounds; in journald each has a log
+// of its own, so that one waits for nobody else's lines.
 func (c *compiler) logs(p *plan.Plan) []plan.Log {
 	var all []plan.Log
 	owner := map[string]string{} // of a file: the first component that has it
@@ -26,6 +27,11 @@ func (c *compiler) logs(p *plan.Plan) []plan.Log {
 			}
 			continue
 		}
+		if setting.Word.Value == "journald" {
+			component.Log = "journald:" + component.Name
+			all = append(all, plan.Log{Kind: plan.LogJournald, Name: component.Log, Position: setting.Word.Position})
+			continue
+		}
 		if setting.Word.IsSet() || source.Logs.Position.Line > 0 && source.Logs.How.Position.Line == 0 {
 			continue // the terminal, or a mistake that is reported already
 		}
@@ -36,18 +42,18 @@ func (c *compiler) logs(p *plan.Plan) []plan.Log {
 			continue
 		}
 		log := c.log(&setting.How)
-		component.Log = log.Path
+		component.Log = log.Name
 		for _, other := range all {
-			if other.Path != log.Path {
+			if other.Name != log.Name {
 				continue
 			}
 			log.Position = other.Position
 			if log != other {
-				c.mistake(setting.Position, "write them once, under the application's logs:", "the component %q has the file %s with other bounds", owner[log.Path], brief(log.Path))
+				c.mistake(setting.Position, "write them once, under the application's logs:", "the component %q has the file %s with other bounds", owner[log.Name], brief(log.Name))
 			}
 		}
-		if owner[log.Path] == "" {
-			owner[log.Path] = component.Name
+		if owner[log.Name] == "" {
+			owner[log.Name] = component.Name
 			all = append(all, log)
 		}
 	}
@@ -84,7 +90,7 @@ func over(own, common LogSetting) LogSetting {
 
 func (c *compiler) log(s *LogFile) plan.Log {
 	log := plan.Log{
-		Path: clean(s.File.Value), Rotate: uint64(s.Rotate.Or(defaultRotate)), Age: s.Age.Value, Keep: s.Keep.Or(defaultKeep),
+		Kind: plan.LogFile, Name: clean(s.File.Value), Rotate: uint64(s.Rotate.Or(defaultRotate)), Age: s.Age.Value, Keep: s.Keep.Or(defaultKeep),
 		Drop: s.Full.Value == "drop", Position: s.File.Position,
 	}
 	if s.Rotate.IsSet() && s.Rotate.Value < smallestLog {
@@ -93,10 +99,10 @@ func (c *compiler) log(s *LogFile) plan.Log {
 	if s.Age.IsSet() && s.Age.Value < time.Minute {
 		c.mistake(s.Age.Position, "write 1m or more", "a log file would rotate all the time")
 	}
-	if above := c.host.resolve(path.Dir(log.Path)); above.err != nil {
-		c.mistake(s.File.Position, "make the directory", "the directory %s: %s", path.Dir(log.Path), reason(above.err))
-	} else if found := c.host.resolve(log.Path); found.err == nil && !found.info.Mode().IsRegular() {
-		c.mistake(s.File.Position, "name a file that is not there yet, or an ordinary one", "%s is not an ordinary file", brief(log.Path))
+	if above := c.host.resolve(path.Dir(log.Name)); above.err != nil {
+		c.mistake(s.File.Position, "make the directory", "the directory %s: %s", path.Dir(log.Name), reason(above.err))
+	} else if found := c.host.resolve(log.Name); found.err == nil && !found.info.Mode().IsRegular() {
+		c.mistake(s.File.Position, "name a file that is not there yet, or an ordinary one", "%s is not an ordinary file", brief(log.Name))
 	}
 	return log
 }
@@ -104,13 +110,17 @@ func (c *compiler) log(s *LogFile) plan.Log {
 // log says where the component's output goes.
 func (l *rightList) log() {
 	for _, log := range l.plan.Logs {
-		if log.Path != l.component.Log {
+		if log.Name != l.component.Log {
 			continue
 		}
-		text := fmt.Sprintf("writes its log to %s, with %d older files at most %s on the disk", log.Path, log.Keep, sizeText(log.Rotate*uint64(log.Keep+1)))
+		if log.Kind == plan.LogJournald {
+			l.add("program", "log journald", "writes its log to the host's journald", log.Position)
+			continue
+		}
+		text := fmt.Sprintf("writes its log to %s, with %d older files at most %s on the disk", log.Name, log.Keep, sizeText(log.Rotate*uint64(log.Keep+1)))
 		if log.Drop {
 			text += "; loses lines when it is full"
 		}
-		l.add("program", "log "+log.Path, text, log.Position)
+		l.add("program", "log "+log.Name, text, log.Position)
 	}
 }

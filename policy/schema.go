@@ -170,7 +170,7 @@ func (e *Environment) schema(reflect.StructTag) jsonObject {
 }
 
 func (l *LogSetting) schema(reflect.StructTag) jsonObject {
-	return either(jsonObject{"enum": []string{"terminal"}}, structSchema(reflect.TypeFor[LogFile]()))
+	return either(jsonObject{"enum": []string{"terminal", "journald"}}, structSchema(reflect.TypeFor[LogFile]()))
 }
 
 func (r *PassRule) schema(reflect.StructTag) jsonObject {

@@ -12,6 +12,7 @@ package confine
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -82,10 +83,11 @@ var (
 		return g.Kind == plan.GrantConnect && strings.HasPrefix(g.Network, "unix")
 	})
 	logs condition = func(p *plan.Plan) *Asker {
-		if len(p.Logs) == 0 {
+		i := slices.IndexFunc(p.Logs, func(l plan.Log) bool { return l.Kind == plan.LogFile })
+		if i < 0 {
 			return nil
 		}
-		return &Asker{"log " + p.Logs[0].Path, p.Logs[0].Position}
+		return &Asker{"log " + p.Logs[i].Name, p.Logs[i].Position}
 	}
 	notifies      = component(func(c *plan.Component) bool { return c.Life.Ready.Kind == plan.ReadyNotify || c.Life.Watchdog > 0 })
 	files         = component(func(c *plan.Component) bool { return c.TransparentFiles })

@@ -181,9 +181,9 @@ type Denial struct {
 	Last      time.Time `json:"last"`
 }
 
-// Log is a file that the output of components goes to.
+// Log is a place that the output of components goes to.
 type Log struct {
-	File    string `json:"file"`
+	Name    string `json:"name"`              // a file's path, or journald:COMPONENT
 	Full    bool   `json:"full,omitempty"`    // it cannot be written at the moment
 	Dropped uint64 `json:"dropped,omitempty"` // lines, where the policy drops them
 }

@@ -14,9 +14,9 @@ import (
 // logMode is that of log files: what components write may be secret.
 const logMode = 0o640
 
-// commandOpenLog opens a log file of the plan for the supervisor, who has no
-// file system, after making room for a new one where that is asked for. A
-// disk may be slow, so it does not happen on the loop.
+// commandOpenLog opens a log of the plan for the supervisor, who has no file
+// system: a file, after making room for a new one where that is asked for, or a
+// socket to journald. A disk may be slow, so it does not happen on the loop.
 func (m *Monitor) commandOpenLog(h wire.Header, b *wire.Body) (uint32, error) {
 	index, rotate := b.U32(), b.U32()
 	if err := b.End(); err != nil {
@@ -30,7 +30,7 @@ func (m *Monitor) commandOpenLog(h wire.Header, b *wire.Body) (uint32, error) {
 		fd, err := openLog(l, rotate == 1)
 		m.loop.post(func() {
 			if err == nil {
-				m.tellLog(l.Path, fd)
+				m.tellLog(l.Name, fd)
 				unix.Close(fd)
 			}
 			m.replySupervisor(h, 0, err)
@@ -39,23 +39,51 @@ func (m *Monitor) commandOpenLog(h wire.Header, b *wire.Body) (uint32, error) {
 	return 0, errLater
 }
 
-// tellLog gives a log file to the supervisor, if the plan has it still.
-func (m *Monitor) tellLog(path string, fd int) {
+// tellLog gives a log to the supervisor, if the plan has it still.
+func (m *Monitor) tellLog(name string, fd int) {
 	for i := range m.plan.Logs {
-		if m.plan.Logs[i].Path == path {
+		if m.plan.Logs[i].Name == name {
 			m.tell(wire.LogFile, func(b *wire.Message) { b.U32(uint32(i)) }, fd)
 		}
 	}
 }
 
-// openLog opens a log file to append to. Its directory is resolved once, and
+// openLog opens a log of the plan.
+func openLog(l *plan.Log, rotate bool) (int, error) {
+	if l.Kind == plan.LogJournald {
+		return connectJournald(l)
+	}
+	return openLogFile(l, rotate)
+}
+
+// journaldSocket takes datagrams, one for each entry
+// (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+const journaldSocket = "/run/systemd/journal/socket"
+
+// connectJournald makes a socket on which entries are sent. One for each
+// component, so that each has a send buffer of its own to fill.
+func connectJournald(l *plan.Log) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: journaldSocket}); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("%s:%d: connect to journald at %s: %w (start systemd-journald, or write logs: {file: PATH})",
+			l.Position.File, l.Position.Line, journaldSocket, err)
+	}
+	return fd, nil
+}
+
+// openLogFile opens a log file to append to. Its directory is resolved once, and
 // no symbolic link in it is followed: a log in a directory that somebody else
 // may write to leads nowhere else.
-func openLog(l *plan.Log, rotate bool) (int, error) {
+func openLogFile(l *plan.Log, rotate bool) (int, error) {
 	failed := func(doing string, err error) (int, error) {
-		return -1, fmt.Errorf("%s:%d: %s the log %s: %w", l.Position.File, l.Position.Line, doing, l.Path, err)
+		return -1, fmt.Errorf("%s:%d: %s the log %s: %w", l.Position.File, l.Position.Line, doing, l.Name, err)
 	}
-	directory, name := filepath.Split(l.Path)
+	directory, name := filepath.Split(l.Name)
 	at, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return failed("open the directory of", err)

@@ -42,7 +42,7 @@ type reload struct {
 
 	components []*component   // by number in plan
 	listeners  map[int]int    // by number of grant in plan
-	logs       map[string]int // opened for it, by path
+	logs       map[string]int // opened for it, by name
 }
 
 // reloadAsked takes a plan that sandbox reload has brought, by way of the
@@ -109,9 +109,9 @@ func (m *Monitor) prepare(r *reload) error {
 		return err
 	}
 	for i := range p.Logs {
-		if l := &p.Logs[i]; !hasLog(now, l.Path) {
-			if r.logs[l.Path], err = openLog(l, false); err != nil {
-				delete(r.logs, l.Path)
+		if l := &p.Logs[i]; !hasLog(now, l.Name) {
+			if r.logs[l.Name], err = openLog(l, false); err != nil {
+				delete(r.logs, l.Name)
 				return err
 			}
 		}
@@ -167,9 +167,9 @@ func (m *Monitor) listener(g *plan.Grant) int {
 	return -1
 }
 
-func hasLog(p *plan.Plan, path string) bool {
+func hasLog(p *plan.Plan, name string) bool {
 	for i := range p.Logs {
-		if p.Logs[i].Path == path {
+		if p.Logs[i].Name == name {
 			return true
 		}
 	}

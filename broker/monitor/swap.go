@@ -89,8 +89,8 @@ func (m *Monitor) swap(r *reload) {
 	m.settlePlan(handover.OrderCommit)
 	os.Rename(m.newPlanFile(), filepath.Join(m.handover.Directory, handover.PlanFile))
 	m.tell(wire.Reloaded, func(b *wire.Message) { b.U32(uint32(len(m.components))) })
-	for path, fd := range r.logs {
-		m.tellLog(path, fd)
+	for name, fd := range r.logs {
+		m.tellLog(name, fd)
 		unix.Close(fd)
 	}
 	for _, c := range fresh {

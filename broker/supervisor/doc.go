@@ -82,8 +82,8 @@
 // # Output
 //
 // All lines of components, standard error too, go to descriptor 1 with the
-// component's name in front, or to the log file that their policy names
-// (type logFile), which the monitor opens and renames; what the broker itself has to say goes to
+// component's name in front, or to the log that their policy names
+// (type log), a file that the monitor opens and renames or journald; what the broker itself has to say goes to
 // descriptor 2. So `2>/dev/null` leaves the application's words and
 // `>/dev/null` the broker's. Type output explains how a component that
 // writes without end slows itself only.

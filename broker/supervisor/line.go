@@ -50,6 +50,10 @@ func (o *output) line(s *stream, text []byte, broken bool) {
 	}
 	page := s.sink.page
 	switch {
+	case s.sink.log != nil && s.sink.log.journald():
+		s.sink.page = s.sink.log.entry(page, s, text, broken)
+		s.sink.flush() // an entry is a packet
+		return
 	case s.sink.log != nil:
 		page = append(s.sink.stamp(page, now, s.source.name), text...)
 	case o.terminal:

@@ -16,17 +16,17 @@ import (
 )
 
 // logTo gives component 0 of an output a log file; rotate opens the next one.
-func logTo(t *testing.T, o *output, p *plan.Log, rotate func() (int, error)) *logFile {
+func logTo(t *testing.T, o *output, p *plan.Log, rotate func() (int, error)) *log {
 	t.Helper()
 	over := make(chan struct{})
 	t.Cleanup(func() { close(over) })
-	var l *logFile
+	var l *log
 	ask := func() {
 		fd, err := rotate()
 		l.opened <- opened{fd, err}
 	}
-	l = newLogFile(p, ask, func(text string) { o.say(text, nil) }, over)
-	first, err := unix.Open(p.Path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	l = newLog(p, ask, func(text string) { o.say(text, nil) }, over)
+	first, err := unix.Open(p.Name, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func logTo(t *testing.T, o *output, p *plan.Log, rotate func() (int, error)) *lo
 // in order, each file within its bound, each line with the time before it.
 func TestLogRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "web.log")
-	p := &plan.Log{Path: path, Rotate: 64 << 10, Keep: 100}
+	p := &plan.Log{Kind: plan.LogFile, Name: path, Rotate: 64 << 10, Keep: 100}
 	var out, notes safeBuffer
 	o := newOutput(&out, &notes, []string{"web"})
 	rotated := 0
@@ -108,7 +108,7 @@ func TestFullDiskWaits(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
 	go o.run(stop)
-	l := logTo(t, o, &plan.Log{Path: path, Rotate: 1 << 20, Keep: 1}, nil)
+	l := logTo(t, o, &plan.Log{Kind: plan.LogFile, Name: path, Rotate: 1 << 20, Keep: 1}, nil)
 	ends := written(t, o, 0, 1)
 	const lines = 6000
 	done := make(chan struct{})
@@ -154,7 +154,7 @@ func TestFullDiskDrops(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
 	go o.run(stop)
-	l := logTo(t, o, &plan.Log{Path: path, Rotate: 1 << 20, Keep: 1, Drop: true}, nil)
+	l := logTo(t, o, &plan.Log{Kind: plan.LogFile, Name: path, Rotate: 1 << 20, Keep: 1, Drop: true}, nil)
 	end := written(t, o, 0)[0]
 	const lines = 6000
 	for n := range lines {
@@ -180,7 +180,7 @@ func TestFullDiskDrops(t *testing.T) {
 
 func logged() *plan.Plan {
 	p := application(with("web", func(c *plan.Component) { c.Log = "/var/log/web.log" }))
-	p.Logs = []plan.Log{{Path: "/var/log/web.log", Rotate: 1 << 20}}
+	p.Logs = []plan.Log{{Kind: plan.LogFile, Name: "/var/log/web.log", Rotate: 1 << 20}}
 	return p
 }
 

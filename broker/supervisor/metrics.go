@@ -108,13 +108,13 @@ func metricsText(s *control.Status) string {
 			row("grants_total", application+","+label("component", c.Name)+","+label("grant", g.Name), float64(g.Count))
 		}
 	}
-	head("log_full", "gauge", "Whether a log file cannot be written.")
+	head("log_full", "gauge", "Whether a log cannot be written.")
 	for _, l := range s.Logs {
-		row("log_full", application+","+label("file", l.File), truth(l.Full))
+		row("log_full", application+","+label("log", l.Name), truth(l.Full))
 	}
 	head("log_dropped_lines_total", "counter", "How many lines a full disk cost.")
 	for _, l := range s.Logs {
-		row("log_dropped_lines_total", application+","+label("file", l.File), float64(l.Dropped))
+		row("log_dropped_lines_total", application+","+label("log", l.Name), float64(l.Dropped))
 	}
 	return b.String()
 }

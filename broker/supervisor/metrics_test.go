@@ -16,7 +16,7 @@ func TestMetricsText(t *testing.T) {
 			{Name: "web", State: control.Running, Restarts: 3, Total: 4, Processor: 1500000, Health: "healthy", Grants: []control.Grant{{Name: "db", Count: 7}}},
 			{Name: "base", State: control.Failed},
 		},
-		Logs: []control.Log{{File: `/var/log/a"b\c.log`, Dropped: 9}},
+		Logs: []control.Log{{Name: `/var/log/a"b\c.log`, Dropped: 9}},
 	})
 	for _, line := range []string{
 		`sandbox_application_running{application="app"} 1`,
@@ -27,7 +27,7 @@ func TestMetricsText(t *testing.T) {
 		`sandbox_component_restarts_total{application="app",component="web"} 3`,
 		`sandbox_component_ended_processor_seconds_total{application="app",component="web"} 1.5`,
 		`sandbox_grants_total{application="app",component="web",grant="db"} 7`,
-		`sandbox_log_dropped_lines_total{application="app",file="/var/log/a\"b\\c.log"} 9`,
+		`sandbox_log_dropped_lines_total{application="app",log="/var/log/a\"b\\c.log"} 9`,
 	} {
 		if strings.Count(text, line+"\n") != 1 {
 			t.Errorf("not once: %s", line)

@@ -110,7 +110,7 @@ func (o *output) settleLogs(limit time.Duration) {
 	end := time.NewTimer(limit)
 	defer end.Stop()
 	var waiting []chan struct{}
-	var logs []*logFile
+	var logs []*log
 	for _, from := range o.all() {
 		to, _ := o.now(from)
 		if to.log == nil {
@@ -125,17 +125,22 @@ func (o *output) settleLogs(limit time.Duration) {
 			close(done)
 		}()
 	}
-	late := make(map[*logFile]bool)
+	late := make(map[*log]bool)
 	for i, done := range waiting {
 		if late[logs[i]] {
 			continue
 		}
 		select {
 		case <-done:
+			continue // whatever the time is
+		default:
+		}
+		select {
+		case <-done:
 		case <-end.C:
 			end.Reset(0) // the others have had the same time
 			late[logs[i]] = true
-			o.say("sandbox: log "+logs[i].path+": cannot be written, and what its components wrote last is lost", nil)
+			o.say("sandbox: log "+logs[i].name+": cannot be written, and what its components wrote last is lost", nil)
 		}
 	}
 }

@@ -69,7 +69,7 @@ type source struct {
 type sink struct {
 	turn chan struct{}
 	to   io.Writer
-	log  *logFile // that to is, or nil
+	log  *log // that to is, or nil
 	// named says whether the lines of a log need their component's name.
 	named atomic.Bool
 	// users are the pipes whose lines go there.
@@ -94,6 +94,9 @@ type stream struct {
 	raw     syscall.RawConn
 	partial []byte
 	closed  bool
+	// Of a line that is cut into several entries of journald.
+	cut   bool
+	level byte
 }
 
 func newOutput(lines, notes io.Writer, names []string) *output {
@@ -134,7 +137,7 @@ func (o *output) now(s *source) (*sink, []*stream) {
 }
 
 // toLog sends the lines of some components to a log file.
-func (o *output) toLog(log *logFile, sources ...*source) {
+func (o *output) toLog(log *log, sources ...*source) {
 	if log.sink == nil {
 		log.sink = newSink(log)
 		log.sink.log = log

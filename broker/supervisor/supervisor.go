@@ -29,7 +29,7 @@ type Supervisor struct {
 	journal    journal
 	denials    denials
 	waiters    []*waiter
-	logs       []*logFile
+	logs       []*log
 	unopened   int     // of logs
 	reload     *reload // under way, nil: none
 

@@ -63,7 +63,7 @@ const (
 	Finish          Op = 67 // supervisor: u32 exit status; the application is over
 	Hold            Op = 68 // supervisor: u32 component, u32 held (1: no worker of it starts except by StartWorker, 2: requests for them wait, 0)
 	Probe           Op = 69 // supervisor: u32 component: tries once what shows its readiness (connect, command); status 0 when it is ready
-	OpenLog         Op = 70 // supervisor: u32 log of the plan, u32 rotate (1: it is renamed first, 0): LogFile comes before the Reply
+	OpenLog         Op = 70 // supervisor: u32 log of the plan, u32 again (1: the file is renamed first, 0): LogFile comes before the Reply
 	Check           Op = 71 // supervisor: u32 component: tries once whether it is healthy (connect, command); for http HealthSocket comes before the Reply
 	Watch           Op = 72 // supervisor: u32 component, u32 on (1, 0): Demanded comes, once, when a connection waits at one of its sockets
 	Retire          Op = 73 // supervisor: u32 worker, u32 signal (0: only asks): sent if no connection of its component is open or waits, else EBUSY
@@ -80,7 +80,7 @@ const (
 	StopAsked       Op = 87 // monitor: u32 signal that the broker received
 	CompartmentLost Op = 88 // monitor: u32 component, string why: its init died
 	Queued          Op = 89 // monitor: u32 component, u32 length of its queue of requests
-	LogFile         Op = 90 // monitor: u32 log of the plan, 1 descriptor to append to
+	LogFile         Op = 90 // monitor: u32 log of the plan, 1 descriptor: a file to append to, or a socket to journald
 	HealthSocket    Op = 91 // monitor: u32 component, 1 descriptor connected to the grant of its health check
 	Demanded        Op = 92 // monitor: u32 component
 	Named           Op = 93 // monitor: u32 component (the resolver), u32 resolves (1, 0), string what a name of grants stands for

@@ -109,13 +109,13 @@ func whyText(c *control.Component, now time.Time) string {
 	return strings.Join(parts, "; ")
 }
 
-// logTrouble is what is wrong with a log file.
+// logTrouble is what is wrong with a log.
 func logTrouble(b *strings.Builder, l control.Log, paint inspect.Paint) {
 	if l.Full {
-		fmt.Fprintf(b, "  log %s: %s\n", l.File, paint.Bad("cannot be written"))
+		fmt.Fprintf(b, "  log %s: %s\n", l.Name, paint.Bad("cannot be written"))
 	}
 	if l.Dropped > 0 {
-		fmt.Fprintf(b, "  log %s: %s\n", l.File, paint.Bad(fmt.Sprintf("%d lines were dropped", l.Dropped)))
+		fmt.Fprintf(b, "  log %s: %s\n", l.Name, paint.Bad(fmt.Sprintf("%d lines were dropped", l.Dropped)))
 	}
 }
 

@@ -79,6 +79,19 @@ func TestGoldenText(t *testing.T) {
 	}, "\n")+"\n")
 }
 
+// What the broker keeps no more is where its log is.
+func TestOlderLines(t *testing.T) {
+	s := &control.Status{Application: "app", Logs: []control.Log{{Name: "journald:web"}, {Name: "/var/log/app.log"}, {Name: "journald:store"}}}
+	for component, want := range map[string]string{
+		"":      "journalctl BULKHEAD_APPLICATION=app,/var/log/app.log",
+		"store": "/var/log/app.log,journalctl BULKHEAD_APPLICATION=app BULKHEAD_COMPONENT=store",
+	} {
+		if got := strings.ReplaceAll(strings.Join(olderText(s, component), ","), "older lines: ", ""); got != want {
+			t.Errorf("of %q: %q", component, got)
+		}
+	}
+}
+
 // What a program says reaches a terminal without its control characters.
 func TestTextIsFitForTerminals(t *testing.T) {
 	s := exampleStatus()

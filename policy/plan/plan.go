@@ -54,7 +54,7 @@ type Component struct {
 	Umask       uint32   `json:"umask"`
 	User        User     `json:"user"`
 	Output      Output   `json:"output"`
-	Log         string   `json:"log,omitempty"` // Path of one of Plan.Logs, "": the launcher's output
+	Log         string   `json:"log,omitempty"` // Name of one of Plan.Logs, "": the launcher's output
 
 	// When it runs.
 	Start    Start    `json:"start"`
@@ -155,13 +155,23 @@ const (
 	OutputInherit                   // what the launcher itself has, standard input included
 )
 
-// Log is a file that the output of components goes to.
+// LogKind says what a log is.
+type LogKind uint8
+
+// The kinds.
+const (
+	LogFile     LogKind = iota + 1
+	LogJournald         // lines of one component, to the host's journald
+)
+
+// Log is a place that the output of components goes to.
 type Log struct {
-	Path     string        `json:"path"`
-	Rotate   uint64        `json:"rotate"`         // bytes; then a new one begins
-	Age      time.Duration `json:"age,omitempty"`  // then too; zero: however old
-	Keep     int           `json:"keep"`           // older files beside it
-	Drop     bool          `json:"drop,omitempty"` // on a full disk lines are lost and counted; else their writers wait
+	Kind     LogKind       `json:"kind"`
+	Name     string        `json:"name"`             // a file's path, else journald:COMPONENT
+	Rotate   uint64        `json:"rotate,omitempty"` // bytes; then a new file begins
+	Age      time.Duration `json:"age,omitempty"`    // then too; zero: however old
+	Keep     int           `json:"keep,omitempty"`   // older files beside it
+	Drop     bool          `json:"drop,omitempty"`   // on a full disk lines are lost and counted; else their writers wait
 	Position Position      `json:"position"`
 }
 

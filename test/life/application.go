@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type Application struct {
 	Said *Said
 
 	t       *testing.T
+	within  []string // what runs the programs elsewhere, such as nsenter
 	command *exec.Cmd
 	ended   chan struct{}
 }
@@ -118,7 +120,9 @@ func (a *Application) Start(environment []string, arguments ...string) *Applicat
 // LISTEN_PID says are for it.
 func (a *Application) StartWith(files []*os.File, environment []string, arguments ...string) *Application {
 	a.t.Helper()
-	a.command = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, filepath.Join(*binDirectory, "sandbox")}, arguments...)...)
+	line := append(slices.Clone(a.within), "/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, filepath.Join(*binDirectory, "sandbox"))
+	line = append(line, arguments...)
+	a.command = exec.Command(line[0], line[1:]...)
 	a.command.ExtraFiles = files
 	a.command.Stdout, a.command.Stderr = a.Said, a.Said
 	a.command.Env = append(os.Environ(), environment...)
