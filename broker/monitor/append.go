@@ -108,7 +108,7 @@ func (m *Monitor) appendOnly(w *work, fd int) bool {
 		if g.Kind != plan.GrantFile || g.Access&plan.Append == 0 {
 			continue
 		}
-		root, _, errno := rootOf(g, "")
+		root, _, errno := lookup{}.root(g, "")
 		if errno != 0 {
 			return true
 		}

@@ -80,7 +80,7 @@ func TestSlowPeerDelaysNobodyElse(t *testing.T) {
 		}
 	}
 	w, orders := k.beginner(path)
-	before := countDescriptors(t)
+	before := k.descriptors()
 	if err := k.m.launch(w, nil, nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestSlowPeerDelaysNobodyElse(t *testing.T) {
 		t.Errorf("its connection leads to %v, %v", peer, err)
 	}
 	closeAll(passed)
-	if after := countDescriptors(t); after != before {
+	if after := k.descriptors(); after != before {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
 	}
 }
@@ -126,7 +126,7 @@ func TestSlowPeerDelaysNobodyElse(t *testing.T) {
 func TestMissingPeerFailsTheStart(t *testing.T) {
 	k := newTalker(t)
 	w, _ := k.beginner(filepath.Join(t.TempDir(), "nobody"))
-	before := countDescriptors(t)
+	before := k.descriptors()
 	if err := k.m.launch(w, nil, nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestMissingPeerFailsTheStart(t *testing.T) {
 	if !w.ended || w.state != ending || !strings.HasPrefix(w.why, "policy.yaml:7:3: open grant peer") {
 		t.Errorf("it is at %d, because of %q", w.state, w.why)
 	}
-	if after := countDescriptors(t); after != before {
+	if after := k.descriptors(); after != before {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
 	}
 }

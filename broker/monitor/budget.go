@@ -32,6 +32,9 @@ func (b *budget) take(limit uint32, now time.Time) time.Duration {
 // is then not looked at until the budget has something again: what it sends
 // meanwhile fills its own socket, and its calls stand still.
 func (m *Monitor) spent(w *work, fd int) bool {
+	if w.component.Limits.Requests == 0 {
+		return false
+	}
 	wait := w.component.budget.take(w.component.Limits.Requests, time.Now())
 	if wait <= 0 {
 		return false

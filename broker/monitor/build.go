@@ -155,24 +155,3 @@ func (made *built) receive(socket, most int) error {
 	}
 	return fmt.Errorf("read what the builder made: %w", unix.EPROTO)
 }
-
-// rights are the descriptors in control messages.
-func rights(control []byte) ([]int, error) {
-	if len(control) == 0 {
-		return nil, nil
-	}
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil, err
-	}
-	var fds []int
-	for i := range messages {
-		got, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			closeAll(fds)
-			return nil, err
-		}
-		fds = append(fds, got...)
-	}
-	return fds, nil
-}

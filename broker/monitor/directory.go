@@ -60,7 +60,7 @@ func (m *Monitor) brokeredList(w *work, n *notification) {
 
 // list reads records of a directory from a position on.
 func (l lookup) list(at *spot, position int64, size int) outcome {
-	root, name, errno := l.root(at)
+	root, name, errno := l.root(at.grant, at.path)
 	if errno != 0 {
 		return failed(errno)
 	}
@@ -133,7 +133,7 @@ func (m *Monitor) brokeredSync(w *work, n *notification) {
 		return
 	}
 	m.perform(w, n, false, func(l lookup) outcome {
-		root, name, errno := l.root(at)
+		root, name, errno := l.root(at.grant, at.path)
 		if errno != 0 {
 			return failed(errno)
 		}

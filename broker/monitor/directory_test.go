@@ -13,7 +13,7 @@ import (
 
 func standIns(t *testing.T) (*files, *territory) {
 	t.Helper()
-	return &files{}, &territory{grant: &plan.Grant{Kind: plan.GrantDirectory}, standIn: t.TempDir(), root: -1}
+	return &files{}, &territory{grant: &plan.Grant{Kind: plan.GrantDirectory}, standIn: t.TempDir()}
 }
 
 func (f *files) mustStand(t *testing.T, at *territory, all ...stand) unix.Stat_t {

@@ -17,7 +17,6 @@ type files struct {
 	standIns    int                    // that were made
 	lastUse     map[standInName]uint64 // when they were asked for, counted in uses
 	uses        uint64
-	fresh       bool // what the loop has open of them is to be closed soon
 	as          identity
 	hands       int            // threads that work for it
 	busy        int            // works that they have

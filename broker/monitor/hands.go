@@ -28,11 +28,7 @@ type handwork struct {
 func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) outcome) (begun bool) {
 	f := w.component.files
 	if soon {
-		o := do(lookup{cached: true})
-		if !f.fresh {
-			f.fresh = true
-			m.loop.after(rootAge, f.forget)
-		}
+		o := do(m.soon())
 		if o.errno != unix.EAGAIN {
 			m.finishCall(w, n, o)
 			return true

@@ -15,7 +15,9 @@
 //	queue.go       requests that wait for a free worker
 //	connection.go  connections that each get a worker
 //	request.go     the table of what a worker may ask, and in which state
+//	packet.go      the packets of the loop, in memory of their own
 //	open.go        files and directories
+//	lookup.go      … looked up beneath their grants
 //	accept.go      connections of listening sockets
 //	socket.go      listening and outgoing sockets
 //	start.go       workers started by workers
@@ -94,16 +96,17 @@ type Monitor struct {
 	link       int         // the monitor's end of the supervisor's socket, -1
 	null       int         // /dev/null
 	status     int         // what the process ends with
-	message    wire.Message
-	news       [][]byte                   // events for the supervisor that wait a moment
-	told       time.Time                  // when the last ones were sent
-	bytes      [wire.MaximumSize + 1]byte // one more than allowed, to see what is too large
-	names      map[string]*name           // of grants, by the resolver
-	named      func()                     // the rest of the start, until the names are known
-	brokers    map[uint64]bool            // inodes of live broker sockets
-	watching   *timer                     // looks for stubs that were stopped, nil while there are none
-	stopping   bool                       // somebody asked for the end: nothing new is accepted
-	stops      int                        // how often
+	packets    packets
+	message    wire.Message     // to the supervisor
+	news       [][]byte         // events for the supervisor that wait a moment
+	told       time.Time        // when the last ones were sent
+	roots      roots            // of grants, for lookups on the loop
+	names      map[string]*name // of grants, by the resolver
+	named      func()           // the rest of the start, until the names are known
+	brokers    map[uint64]bool  // inodes of live broker sockets
+	watching   *timer           // looks for stubs that were stopped, nil while there are none
+	stopping   bool             // somebody asked for the end: nothing new is accepted
+	stops      int              // how often
 
 	sweeperAsked bool // the keeper is to start one
 }
@@ -200,6 +203,7 @@ func (m *Monitor) start() error {
 	if m.loop, err = newLoop(); err != nil {
 		return err
 	}
+	m.roots.loop = m.loop
 	for _, l := range m.handover.Listeners {
 		m.listeners[l.Grant] = l.FD
 	}
@@ -469,18 +473,5 @@ func (m *Monitor) deliver(b []byte, fds []int) {
 	}
 	if err != nil && !errors.Is(err, unix.EPIPE) && m.supervisor != nil {
 		m.kill(m.supervisor, "it does not read what the monitor tells it")
-	}
-}
-
-func send(socket int, b []byte, fds []int) error {
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
-	}
-	for {
-		err := unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		if err != unix.EINTR {
-			return err
-		}
 	}
 }

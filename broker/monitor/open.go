@@ -16,60 +16,112 @@ const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_TRUNC | u
 	unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_SYNC | unix.O_DSYNC | unix.O_LARGEFILE | unix.O_NOFOLLOW
 
 func (m *Monitor) answerOpen(w *work, h wire.Header, b *wire.Body, _ []int) answer {
-	flags, mode, name, path := int(b.U32()), b.U32(), b.Bytes(), b.Bytes()
+	flags, mode, name, rest := int(b.U32()), b.U32(), b.Bytes(), b.Bytes()
 	if b.End() != nil {
 		return refused(errMalformed)
 	}
 	index, g, errno := m.granted(w, name, plan.GrantFile, plan.GrantDirectory, plan.GrantDevice)
-	if errno == 0 {
-		if g.Create && flags&unix.O_ACCMODE != unix.O_RDONLY {
-			// "Made when it is not there", with the grant's mode, whether it
-			// is delivered at start or on request.
-			flags, mode = flags|unix.O_CREAT, g.Mode
-		}
-		var fd int
-		if fd, errno = m.open(g, string(path), flags, mode); errno == 0 {
-			m.record(w, index, string(path))
-			return answer{fd: fd}
-		}
+	if errno != 0 {
+		m.denyGrant(w, h.Op, errno, "open "+string(name)+"/"+string(rest))
+		return refused(errno)
 	}
-	m.denyGrant(w, h.Op, errno, "open "+string(name)+"/"+string(path))
-	return refused(errno)
+	if g.Create && flags&unix.O_ACCMODE != unix.O_RDONLY {
+		// "Made when it is not there", with the grant's mode, whether it
+		// is delivered at start or on request.
+		flags, mode = flags|unix.O_CREAT, g.Mode
+	}
+	o := asked{grant: g, path: string(rest), flags: flags, mode: mode}
+	fd, errno := o.open(m.soon())
+	if errno == unix.EAGAIN {
+		return m.openElsewhere(w, h, index, o)
+	}
+	return m.opened(w, h, index, o, fd, errno)
 }
 
-// open opens what a grant allows, never more. The type is looked at before
+// openElsewhere is for an open that may wait: for a disk, for another machine, for
+// the holder of a lease.
+func (m *Monitor) openElsewhere(w *work, h wire.Header, index int, o asked) answer {
+	fd := -1
+	if !m.elsewhere(w.component, func() (errno syscall.Errno) {
+		fd, errno = o.open(lookup{})
+		return errno
+	}, func(errno syscall.Errno) {
+		m.answer(w, h, m.opened(w, h, index, o, fd, errno))
+	}) {
+		return refused(unix.EAGAIN)
+	}
+	return later()
+}
+
+// opened is the answer to an open, written down.
+func (m *Monitor) opened(w *work, h wire.Header, grant int, o asked, fd int, errno syscall.Errno) answer {
+	if errno != 0 {
+		m.denyGrant(w, h.Op, errno, "open "+o.grant.Name+"/"+o.path)
+		return refused(errno)
+	}
+	m.record(w, grant, o.path)
+	return answer{fd: fd}
+}
+
+// asked is an open of what a grant gives, by a worker that asks for it or at its
+// start.
+type asked struct {
+	grant *plan.Grant
+	path  string // beneath the grant's directory
+	flags int
+	mode  uint32
+}
+
+// open opens what the grant allows, never more. The type is looked at before
 // anything is opened for real: an open of a FIFO may block, one of a device
 // may act, and a descriptor of a directory is a ladder out of the compartment.
-func (m *Monitor) open(g *plan.Grant, path string, flags int, mode uint32) (int, syscall.Errno) {
-	if flags&^openFlags != 0 {
+func (o asked) open(l lookup) (int, syscall.Errno) {
+	g := o.grant
+	if o.flags&^openFlags != 0 {
 		return -1, unix.EINVAL
 	}
-	if errno := accessible(g, flags); errno != 0 {
+	if errno := accessible(g, o.flags); errno != 0 {
 		return -1, errno
 	}
-	root, name, errno := rootOf(g, path)
+	switch {
+	case g.Kind != plan.GrantDirectory && o.path != "":
+		return -1, unix.ENOTDIR
+	case g.Kind == plan.GrantDirectory && o.path == "":
+		return -1, unix.EISDIR
+	case l.held != nil && (g.Kind == plan.GrantDevice || o.flags&unix.O_TRUNC != 0):
+		return -1, unix.EAGAIN // a driver, and what is written down, take their time
+	}
+	root, name, errno := l.root(g, o.path)
 	if errno != 0 {
 		return -1, errno
 	}
-	defer unix.Close(root)
+	defer l.leave(root)
+	if g.Kind == plan.GrantFile {
+		if fd := l.openFile(root, name, o.flags); fd >= 0 {
+			return fd, 0
+		}
+	}
 	// Each of the two steps can lose a race against whoever else writes in
 	// the directory; neither can be tricked by it, only made to start over.
 	for range 8 {
-		seen, err := openat2(root, name, unix.O_PATH, 0)
-		if err == nil {
-			fd, errno := reopen(seen, g, flags)
+		seen, errno := l.open(root, name, unix.O_PATH, 0)
+		if errno == 0 {
+			fd, errno := o.reopen(l, seen)
 			unix.Close(seen)
 			return fd, errno
 		}
-		if err != unix.ENOENT || flags&unix.O_CREAT == 0 {
-			return -1, err.(syscall.Errno)
+		if errno != unix.ENOENT || o.flags&unix.O_CREAT == 0 {
+			return -1, errno
 		}
-		fd, err := openat2(root, name, flags&^unix.O_TRUNC|unix.O_CREAT|unix.O_EXCL, uint64(mode&0o777))
-		if err == nil {
+		if l.held != nil {
+			return -1, unix.EAGAIN
+		}
+		fd, errno := l.open(root, name, o.flags&^unix.O_TRUNC|unix.O_CREAT|unix.O_EXCL, uint64(o.mode&0o777))
+		if errno == 0 {
 			return fd, giveAway(fd, root)
 		}
-		if err != unix.EEXIST {
-			return -1, err.(syscall.Errno)
+		if errno != unix.EEXIST {
+			return -1, errno
 		}
 	}
 	return -1, unix.EAGAIN
@@ -103,30 +155,6 @@ func accessible(g *plan.Grant, flags int) syscall.Errno {
 	return 0
 }
 
-// rootOf opens what the path is resolved beneath, and the name there. For a
-// file grant that is the file's directory, so that a file which is replaced,
-// as a log by its rotation, is found.
-func rootOf(g *plan.Grant, path string) (root int, name string, errno syscall.Errno) {
-	directory, name := g.Path, path
-	if g.Kind != plan.GrantDirectory {
-		if path != "" {
-			return -1, "", unix.ENOTDIR
-		}
-		slash := len(g.Path) - 1
-		for slash > 0 && g.Path[slash] != '/' {
-			slash--
-		}
-		directory, name = g.Path[:max(slash, 1)], g.Path[slash+1:]
-	} else if path == "" {
-		return -1, "", unix.EISDIR
-	}
-	root, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, "", err.(syscall.Errno)
-	}
-	return root, name, 0
-}
-
 // openat2 opens a path that stays beneath root, whatever symbolic links say
 // (openat2(2), Linux 5.6).
 func openat2(root int, path string, flags int, mode uint64) (int, error) {
@@ -146,31 +174,26 @@ func openat2(root int, path string, flags int, mode uint64) (int, error) {
 }
 
 // reopen opens for real what an O_PATH descriptor has found.
-func reopen(seen int, g *plan.Grant, flags int) (int, syscall.Errno) {
+func (o asked) reopen(l lookup, seen int) (int, syscall.Errno) {
 	var st unix.Stat_t
 	if err := unix.Fstat(seen, &st); err != nil {
-		return -1, err.(syscall.Errno)
+		return -1, errnoOf(err)
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 	case unix.S_IFDIR:
 		return -1, unix.EISDIR
 	case unix.S_IFCHR, unix.S_IFBLK:
-		if g.Kind != plan.GrantDevice {
+		if o.grant.Kind != plan.GrantDevice {
 			return -1, unix.EACCES
 		}
 	default:
 		return -1, unix.EACCES
 	}
-	if flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL {
+	if o.flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL {
 		return -1, unix.EEXIST
 	}
-	// Through /proc: the very inode that was looked at, under no name.
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(seen), flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW)|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	if err != nil {
-		return -1, err.(syscall.Errno)
-	}
-	return fd, 0
+	return l.reopen(seen, o.flags&^(unix.O_CREAT|unix.O_EXCL))
 }
 
 // giveAway lets a new file belong to whom its directory belongs to: the
@@ -197,7 +220,7 @@ func (m *Monitor) openAtStart(c *component) ([]worker.Passed, error) {
 		if b.Number < 0 || g.Kind == plan.GrantListen || g.Kind == plan.GrantConnect {
 			continue
 		}
-		fd, errno := m.openGrant(g)
+		fd, errno := openGrant(g)
 		if errno != 0 {
 			return passed, &grantError{g, errno}
 		}
@@ -206,7 +229,8 @@ func (m *Monitor) openAtStart(c *component) ([]worker.Passed, error) {
 	return passed, nil
 }
 
-func (m *Monitor) openGrant(g *plan.Grant) (int, syscall.Errno) {
+// openGrant opens a grant that is a file or a device, with all its access.
+func openGrant(g *plan.Grant) (int, syscall.Errno) {
 	flags := unix.O_RDONLY
 	switch {
 	case g.Access&plan.Write != 0 && g.Access&plan.Read != 0:
@@ -219,7 +243,7 @@ func (m *Monitor) openGrant(g *plan.Grant) (int, syscall.Errno) {
 	if g.Create {
 		flags |= unix.O_CREAT
 	}
-	return m.open(g, "", flags, g.Mode)
+	return asked{grant: g, flags: flags, mode: g.Mode}.open(lookup{})
 }
 
 // grantError is a grant that could not be opened when a worker started.

@@ -3,6 +3,7 @@ package monitor
 import (
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
 )
 
@@ -79,7 +81,7 @@ func TestOpenDirectoryGrant(t *testing.T) {
 		{"the fourth access mode", rw, "file", 3, unix.EINVAL},
 	} {
 		g := &plan.Grant{Kind: plan.GrantDirectory, Path: granted, Access: c.access}
-		fd, errno := new(Monitor).open(g, c.path, c.flags, 0o600)
+		fd, errno := asked{g, c.path, c.flags, 0o600}.open(lookup{})
 		if errno != c.want {
 			t.Errorf("%s: %v, want %v", c.name, errno, c.want)
 		}
@@ -101,7 +103,7 @@ func TestNewFilesBelongToTheDirectorysOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := &plan.Grant{Kind: plan.GrantDirectory, Path: granted, Access: plan.Read | plan.Write}
-	fd, errno := new(Monitor).open(g, "mine", unix.O_WRONLY|unix.O_CREAT, 0o640)
+	fd, errno := asked{g, "mine", unix.O_WRONLY | unix.O_CREAT, 0o640}.open(lookup{})
 	if errno != 0 {
 		t.Fatal(errno)
 	}
@@ -134,7 +136,7 @@ func TestOpenRace(t *testing.T) {
 	g := &plan.Grant{Kind: plan.GrantDirectory, Path: granted, Access: plan.Read | plan.Write}
 	opened := 0
 	for range 20000 {
-		fd, errno := new(Monitor).open(g, "swapped", unix.O_RDONLY, 0)
+		fd, errno := asked{g, "swapped", unix.O_RDONLY, 0}.open(lookup{})
 		if errno != 0 {
 			continue
 		}
@@ -150,5 +152,100 @@ func TestOpenRace(t *testing.T) {
 	<-done
 	if opened == 0 {
 		t.Error("it was never opened: the race was not run")
+	}
+}
+
+// What stands at the name that an administrator has granted as a file may be
+// something else by now: it is not handed out, and looking does not wait for it.
+func TestOpenFileGrant(t *testing.T) {
+	granted, secret := place(t)
+	name := filepath.Join(granted, "granted")
+	m := newTalker(t).m
+	for _, c := range []struct {
+		name  string
+		place func() error
+		want  syscall.Errno
+	}{
+		{"a file", func() error { return os.WriteFile(name, nil, 0o644) }, 0},
+		{"a link to a file beside it", func() error { return os.Symlink("file", name) }, 0},
+		{"a link that leaves its directory", func() error { return os.Symlink(secret, name) }, unix.EXDEV},
+		{"a directory", func() error { return os.Mkdir(name, 0o755) }, unix.EISDIR},
+		{"a FIFO that nobody writes to", func() error { return unix.Mkfifo(name, 0o644) }, unix.EACCES},
+		{"nothing", func() error { return nil }, unix.ENOENT},
+	} {
+		if err := c.place(); err != nil {
+			t.Fatal(err)
+		}
+		for kind, l := range map[string]lookup{"on the loop": m.soon(), "elsewhere": {}} {
+			g := &plan.Grant{Kind: plan.GrantFile, Path: name, Access: plan.Read}
+			fd, errno := asked{grant: g}.open(l)
+			if errno == unix.EAGAIN && l.held != nil {
+				continue // the kernel had to go elsewhere for it
+			}
+			if errno != c.want {
+				t.Errorf("%s, %s: %v, want %v", c.name, kind, errno, c.want)
+			}
+			if errno == 0 {
+				if flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); flags&^0o100000 != unix.O_RDONLY {
+					t.Errorf("%s, %s: its flags are %#o, and only the kernel's own O_LARGEFILE was to be there", c.name, kind, flags)
+				}
+				unix.Close(fd)
+			}
+		}
+		os.Remove(name)
+	}
+	m.roots.forget()
+}
+
+// The holder of a lease on a file holds up whoever opens it, for as long as
+// /proc/sys/fs/lease-break-time says: the worker that asks, and nobody else.
+func TestLeaseHoldsUpNobodyElse(t *testing.T) {
+	k := newTalker(t)
+	g := &k.m.plan.Grants[0]
+	if err := os.WriteFile(filepath.Join(g.Path, "leased"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, unix.SIGIO)
+	defer signal.Stop(broken)
+	holder, err := unix.Open(filepath.Join(g.Path, "leased"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(holder)
+	if _, err := unix.FcntlInt(uintptr(holder), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	var m wire.Message
+	m.Begin(wire.Header{Kind: wire.Request, Op: wire.Open, ID: 7})
+	open("store", "leased")(&m)
+	packet, err := m.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.send(packet) // comes back although the lease stands
+	<-broken
+	if n := k.w.component.waiting; n != 1 {
+		t.Fatalf("%d opens wait elsewhere", n)
+	}
+	if errno, got := k.ask(wire.Ready, nothing); errno != 0 {
+		t.Errorf("the next request: %v, %v", errno, got)
+	}
+	if _, err := unix.FcntlInt(uintptr(holder), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+		t.Fatal(err)
+	}
+	k.posted()
+	b, control := make([]byte, wire.MaximumSize), make([]byte, 64)
+	n, cn, _, _, err := unix.Recvmsg(k.socket, b, control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := rights(control[:cn])
+	if err != nil || len(fds) != 1 {
+		t.Fatalf("the answer has %d descriptors, %v", len(fds), err)
+	}
+	closeAll(fds)
+	if h, _, err := wire.Parse(b[:n], 1); err != nil || h.Status != 0 {
+		t.Errorf("the answer is %+v, %v", h, err)
 	}
 }

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"encoding/binary"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -88,11 +87,16 @@ func (o *opening) open(l lookup) outcome {
 	if o.flags&temporary != 0 {
 		return o.openTemporary(l)
 	}
-	root, name, errno := l.root(o.at)
+	root, name, errno := l.root(o.at.grant, o.at.path)
 	if errno != 0 {
 		return failed(errno)
 	}
 	defer l.leave(root)
+	if o.at.grant.Kind == plan.GrantFile && o.beyond(o.flags) == "" {
+		if fd := l.openFile(root, name, o.kept()|o.flags&(unix.O_CREAT|unix.O_PATH|unix.O_DIRECTORY)); fd >= 0 {
+			return outcome{fd: fd}
+		}
+	}
 	look := unix.O_PATH
 	if o.flags&unix.O_NOFOLLOW != 0 || o.flags&unix.O_CREAT != 0 && o.flags&unix.O_EXCL != 0 {
 		look |= unix.O_NOFOLLOW
@@ -165,24 +169,8 @@ func (o *opening) openSeen(l lookup, seen int) outcome {
 	if what := o.beyond(o.flags &^ unix.O_CREAT); what != "" {
 		return o.refuse(what)
 	}
-	flags := o.kept() | unix.O_NOCTTY
-	if l.cached {
-		// A lease on the file (fcntl(2)) would let its holder, who may be a
-		// worker, stop the loop.
-		flags |= unix.O_NONBLOCK
-	}
-	// Through /proc: the very inode that was looked at, under no name.
-	fd, err := unix.Openat(ownDescriptors(), itoa(seen), flags&^unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return failed(errnoOf(err))
-	}
-	if l.cached && o.flags&unix.O_NONBLOCK == 0 {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags&^unix.O_NONBLOCK); err != nil {
-			unix.Close(fd)
-			return failed(errnoOf(err))
-		}
-	}
-	return outcome{fd: fd}
+	fd, errno := l.reopen(seen, o.kept())
+	return outcome{fd: fd, errno: errno}
 }
 
 // openTemporary is O_TMPFILE: a file without a name, in a directory.
@@ -193,7 +181,7 @@ func (o *opening) openTemporary(l lookup) outcome {
 	if o.flags&unix.O_ACCMODE == unix.O_RDONLY {
 		return failed(unix.EINVAL)
 	}
-	root, name, errno := l.root(o.at)
+	root, name, errno := l.root(o.at.grant, o.at.path)
 	if errno != 0 {
 		return failed(errno)
 	}
@@ -256,12 +244,3 @@ func (m *Monitor) readMemory(w *work, n *notification, pointer uint64, b []byte)
 	}
 	return 0
 }
-
-// ownDescriptors is a descriptor of /proc/self/fd: a lookup there takes one step.
-var ownDescriptors = sync.OnceValue(func() int {
-	fd, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1
-	}
-	return fd
-})

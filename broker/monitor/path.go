@@ -6,8 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,14 +23,7 @@ type territory struct {
 	// for the granted one, as the host sees it; "" where files: shows the
 	// granted one itself.
 	standIn string
-
-	root int // what the loop looks beneath, for as long as rootAge says; -1
 }
-
-// rootAge is how long the loop keeps a granted directory open that it has used.
-// Another one that somebody puts in its place is found after that, and a file
-// system that it is on can be taken away.
-const rootAge = time.Second
 
 // spot is what a path names that lies beneath a grant.
 type spot struct {
@@ -57,7 +48,7 @@ func (m *Monitor) territories(c *component) []territory {
 			names = append(names, real)
 		}
 		for _, name := range names {
-			t := territory{index: b.Grant, grant: g, name: name, root: -1}
+			t := territory{index: b.Grant, grant: g, name: name}
 			// Where links lead to the directory, the compartment has the
 			// links too, and one directory at their end.
 			t.standIn = m.rootOf(c) + names[len(names)-1]
@@ -255,126 +246,4 @@ func beneath(name, root string) (rest string, ok bool) {
 
 func elements(name string) []string {
 	return strings.FieldsFunc(name, func(r rune) bool { return r == '/' })
-}
-
-// lookup is how places are looked up.
-type lookup struct {
-	// cached looks only as far as the kernel need not wait for a disk or
-	// another machine: on the loop. EAGAIN says that it would have to.
-	cached bool
-}
-
-const resolveCached = 0x20 // RESOLVE_CACHED, openat2(2), Linux 5.12
-
-// local are file systems of this machine, by the numbers of statfs(2), which
-// answer from memory what they have there. Others may ask someone first.
-var local = map[int64]bool{
-	0xef53: true, 0x58465342: true, 0x9123683e: true, 0xf2f52010: true, // ext2 to ext4, XFS, Btrfs, F2FS
-	0x01021994: true, 0x858458f6: true, // tmpfs, ramfs
-}
-
-// root opens what a place's path is resolved beneath, and says the name there.
-// The descriptor is given back with leave.
-func (l lookup) root(at *spot) (fd int, name string, errno syscall.Errno) {
-	directory, name := at.grant.Path, at.path
-	if at.grant.Kind != plan.GrantDirectory {
-		directory, name = path.Split(path.Clean(at.grant.Path))
-	}
-	if name == "" {
-		name = "."
-	}
-	if !l.cached {
-		fd, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		return fd, name, errnoOrZero(err)
-	}
-	t := at.territory
-	if t.root >= 0 {
-		return t.root, name, 0
-	}
-	fd, err := unix.Openat2(unix.AT_FDCWD, directory, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: resolveCached,
-	})
-	if err != nil {
-		return -1, "", errnoOf(err)
-	}
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(fd, &st); err != nil || !local[int64(st.Type)] {
-		unix.Close(fd)
-		return -1, "", unix.EAGAIN
-	}
-	t.root = fd
-	return fd, name, 0
-}
-
-// leave gives back what root returned.
-func (l lookup) leave(root int) {
-	if !l.cached {
-		unix.Close(root)
-	}
-}
-
-// forget closes the granted directories that the loop has open.
-func (f *files) forget() {
-	f.fresh = false
-	for i := range f.territories {
-		if t := &f.territories[i]; t.root >= 0 {
-			unix.Close(t.root)
-			t.root = -1
-		}
-	}
-}
-
-// open opens beneath root, as openat2 does.
-func (l lookup) open(root int, name string, flags int, mode uint64) (int, syscall.Errno) {
-	if !l.cached {
-		fd, err := openat2(root, name, flags, mode)
-		return fd, errnoOrZero(err)
-	}
-	fd, err := unix.Openat2(root, name, &unix.OpenHow{
-		Flags: uint64(flags | unix.O_CLOEXEC), Mode: mode,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV | resolveCached,
-	})
-	return fd, errnoOrZero(err)
-}
-
-// find opens a place with O_PATH, and returns what the kernel says it is.
-func (l lookup) find(at *spot, flags int) (fd int, st unix.Stat_t, errno syscall.Errno) {
-	root, name, errno := l.root(at)
-	if errno != 0 {
-		return -1, st, errno
-	}
-	defer l.leave(root)
-	if fd, errno = l.open(root, name, unix.O_PATH|flags, 0); errno != 0 {
-		return -1, st, errno
-	}
-	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
-		return -1, st, errnoOf(err)
-	}
-	return fd, st, 0
-}
-
-// parent opens the directory that a place's last name stands in, for calls
-// that change the name and not what it leads to.
-func (l lookup) parent(at *spot) (fd int, last string, errno syscall.Errno) {
-	clean := strings.TrimRight(at.path, "/")
-	directory, last := path.Split(clean)
-	switch {
-	case at.grant.Kind != plan.GrantDirectory:
-		return -1, "", unix.EACCES // the right to a file is none to its name
-	case last == "":
-		return -1, "", unix.EBUSY // the granted directory itself
-	case last == "..":
-		return -1, "", unix.ENOTEMPTY
-	}
-	root, _, errno := l.root(at)
-	if errno != 0 {
-		return -1, "", errno
-	}
-	if directory == "" {
-		return root, last, 0
-	}
-	defer unix.Close(root)
-	fd, errno = l.open(root, directory, unix.O_PATH|unix.O_DIRECTORY, 0)
-	return fd, last, errno
 }

@@ -65,16 +65,16 @@ func (m *Monitor) workerAsks(w *work) {
 	if m.spent(w, w.broker) {
 		return
 	}
-	n, fds, err := m.receive(w.broker)
+	packet, fds, err := m.packets.receive(w.broker)
 	if err == unix.EAGAIN {
 		return
 	}
-	if err == nil && n == 0 {
+	if err == nil && len(packet) == 0 {
 		m.loop.close(w.broker) // it closed its end: it asks no more
 		w.broker = -1
 		return
 	}
-	m.answerPacket(w, m.bytes[:max(n, 0)], fds, err)
+	m.answerPacket(w, packet, fds, err)
 }
 
 // answerPacket answers what stands in one packet, if it could be received. The
@@ -100,7 +100,11 @@ func (m *Monitor) answerPacket(w *work, packet []byte, fds []int, err error) {
 		m.deny(w, denial{request: h.Op, errno: unix.EPERM, object: "request " + opName(h.Op)})
 		return
 	}
-	a := row.answer(m, w, h, &body, fds)
+	m.answer(w, h, row.answer(m, w, h, &body, fds))
+}
+
+// answer ends a request.
+func (m *Monitor) answer(w *work, h wire.Header, a answer) {
 	switch {
 	case a.errno == errMalformed:
 		m.kill(w, "it sent the monitor a malformed message")
@@ -114,78 +118,6 @@ func (m *Monitor) answerPacket(w *work, packet []byte, fds []int, err error) {
 		}
 	default:
 		m.reply(w, h.Op, h.ID, 0, nil)
-	}
-}
-
-// receive reads one packet into m.bytes. A packet with more descriptors than
-// the format allows loses them all and is an error.
-func (m *Monitor) receive(socket int) (int, []int, error) {
-	var control [512]byte // room for more than MaximumFDs, to see what is too many
-	n, cn, flags, _, err := unix.Recvmsg(socket, m.bytes[:], control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-	if err == unix.EINTR {
-		err = unix.EAGAIN
-	}
-	if err == unix.ECONNRESET {
-		return 0, nil, nil
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	var fds []int
-	if cn > 0 {
-		messages, err := unix.ParseSocketControlMessage(control[:cn])
-		if err != nil {
-			return 0, nil, err
-		}
-		for _, c := range messages {
-			if got, err := unix.ParseUnixRights(&c); err == nil {
-				fds = append(fds, got...)
-			}
-		}
-	}
-	if flags&unix.MSG_CTRUNC != 0 || len(fds) > wire.MaximumFDs {
-		closeAll(fds)
-		return 0, nil, wire.ErrFDs
-	}
-	if flags&unix.MSG_TRUNC != 0 {
-		closeAll(fds)
-		return 0, nil, wire.ErrTooLarge
-	}
-	return n, fds, nil
-}
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
-	}
-}
-
-// reply answers a worker's request. A worker whose socket is full does not
-// read its answers; nothing waits for it.
-func (m *Monitor) reply(w *work, op wire.Op, id uint32, errno syscall.Errno, body func(*wire.Message), fds ...int) {
-	m.say(w, wire.Header{Kind: wire.Reply, Op: op, ID: id, Status: uint32(errno), FDs: len(fds)}, body, fds)
-}
-
-// event tells a worker something that belongs to an earlier request of its.
-func (m *Monitor) event(w *work, op wire.Op, id uint32, body func(*wire.Message)) {
-	m.say(w, wire.Header{Kind: wire.Event, Op: op, ID: id}, body, nil)
-}
-
-func (m *Monitor) say(w *work, h wire.Header, body func(*wire.Message), fds []int) {
-	if w.broker < 0 {
-		return
-	}
-	var message wire.Message
-	message.Begin(h)
-	if body != nil {
-		body(&message)
-	}
-	b, err := message.Bytes()
-	if err == nil {
-		err = send(w.broker, b, fds)
-	}
-	if err == unix.EAGAIN {
-		m.kill(w, "it does not read the monitor's answers")
 	}
 }
 

@@ -41,7 +41,7 @@ type stand struct {
 // stands lists what has to stand in the compartment so that the kernel finds
 // the stand-in by the name that the program used. found is what it leads to.
 func (l lookup) stands(at *spot, found int) ([]stand, syscall.Errno) {
-	root, _, errno := l.root(at)
+	root, _, errno := l.root(at.grant, at.path)
 	if errno != 0 {
 		return nil, errno
 	}
@@ -296,7 +296,6 @@ func standInParent(root int, at *spot) (fd int, last string, errno syscall.Errno
 
 // rebuilt forgets the stand-ins of a compartment that was built again.
 func (f *files) rebuilt() {
-	f.forget()
 	f.standIns, f.lastUse = 0, nil
 }
 

@@ -132,19 +132,19 @@ func init() {
 // supervisorAsks reads and performs one command. A supervisor that says what
 // none says is not ours any more: the application ends.
 func (m *Monitor) supervisorAsks() {
-	n, fds, err := m.receive(m.link)
+	packet, fds, err := m.packets.receive(m.link)
 	if err == unix.EAGAIN {
 		return
 	}
 	closeAll(fds)
-	if err == nil && n == 0 {
+	if err == nil && len(packet) == 0 {
 		m.dropSupervisor("the supervisor ended; the application ends with it")
 		return
 	}
 	var h wire.Header
 	var body wire.Body
 	if err == nil {
-		h, body, err = wire.Parse(m.bytes[:n], len(fds))
+		h, body, err = wire.Parse(packet, len(fds))
 	}
 	command := commands[h.Op]
 	switch {

@@ -37,6 +37,12 @@ func (l *loop) sourceOf(e unix.EpollEvent) (source, bool) {
 
 // serve serves the events of one round.
 func (l *loop) serve(events []unix.EpollEvent) {
+	if len(events) == 1 {
+		if s, ok := l.sourceOf(events[0]); ok {
+			s.f(events[0].Events)
+		}
+		return
+	}
 	clear(l.counts)
 	for _, e := range events {
 		s, ok := l.sourceOf(e)
