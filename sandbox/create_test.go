@@ -141,7 +141,7 @@ func (b *built) run(script string) (string, worker.Message) {
 		}
 		b.Error("the worker's cgroup stays busy")
 	}()
-	defer leaf.CloseProcs()
+	defer leaf.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		b.Fatal(err)

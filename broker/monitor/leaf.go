@@ -60,10 +60,19 @@ func (m *Monitor) returnLeaf(c *component, leaf *cgroup.Leaf) {
 	m.removeLeaf(leaf, 0)
 }
 
+// maximumKept bounds the workers of a component whose leaves stay open, with
+// some six descriptors each.
+const maximumKept = 32
+
+// keepsOpen says whether the leaf of one more worker stays open for the next
+// one: where workers come and go.
+func (c *component) keepsOpen() bool {
+	return c.Start != plan.WithApplication && c.workers < maximumKept
+}
+
 // dropSpares is called when the compartment is lost: its group goes.
 func (m *Monitor) dropSpares(c *component) {
 	for _, s := range c.spares {
-		s.leaf.CloseProcs()
 		m.removeLeaf(s.leaf, 0)
 	}
 	c.spares = nil
@@ -72,6 +81,7 @@ func (m *Monitor) dropSpares(c *component) {
 // removeLeaf removes the worker's cgroup. The kernel may need a moment after
 // the last process is gone; what is still busy after that is the sweeper's.
 func (m *Monitor) removeLeaf(l *cgroup.Leaf, tried int) {
+	l.Close()
 	if l.Remove() == nil || tried == 20 {
 		return
 	}

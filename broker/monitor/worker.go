@@ -114,17 +114,19 @@ func (m *Monitor) spawn(c *component) (*work, error) {
 		id: spare.id, component: c, state: preparing, leaf: leaf,
 		socket: -1, init: -1, program: -1, listener: -1, broker: -1,
 	}
-	defer leaf.CloseProcs()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		leaf.Remove()
+		m.removeLeaf(leaf, 0)
 		return nil, fmt.Errorf("make its socket: %w", err)
 	}
 	defer unix.Close(pair[1])
 	if err = worker.Spawn(c.control, w.id, c.Start == plan.OnExec, pair[1], leaf.Procs); err != nil {
 		unix.Close(pair[0])
-		leaf.Remove()
+		m.removeLeaf(leaf, 0)
 		return nil, fmt.Errorf("ask the compartment's init for it: %w", err)
+	}
+	if !c.keepsOpen() {
+		leaf.Close()
 	}
 	w.socket = pair[0]
 	m.workers[w.id] = w

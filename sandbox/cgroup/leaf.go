@@ -81,6 +81,32 @@ type Leaf struct {
 	// opened with the monitor's rights: whoever holds one can enter by
 	// writing "0".
 	Procs []int
+	// counters are the files that say what is left in the leaf, open from
+	// when they are first read until Close; zero is not open.
+	counters [counters]int
+}
+
+// What is read of a leaf.
+const (
+	kills = iota // how many of its processes the kernel killed for their memory
+	tasks
+	peak
+	counters
+)
+
+// counter says where a counter is.
+func (l *Leaf) counter(which int) (controller int, file string) {
+	switch {
+	case which == tasks:
+		return pids, "pids.current"
+	case which == peak && l.group.unified:
+		return memory, "memory.peak"
+	case which == peak:
+		return memory, "memory.max_usage_in_bytes"
+	case l.group.unified:
+		return memory, "memory.events"
+	}
+	return memory, "memory.oom_control"
 }
 
 // NewLeaf makes a leaf with its limits set.
@@ -137,11 +163,14 @@ const leftover = 1 << 20
 // a process, memory, a kill. Nor on cgroup v2, which can rename no group and
 // reset no peak.
 func (l *Leaf) Recycle(name string) bool {
-	if l.group.unified || l.OutOfMemory() || l.number(pids, "pids.current") != 0 {
+	if l.group.unified || l.OutOfMemory() || l.number(tasks) != 0 {
 		return false
 	}
-	const peak = "memory.max_usage_in_bytes"
-	if write(l.group.controllers[memory].directory, l.name+"/"+peak, "0") != nil || l.number(memory, peak) > leftover {
+	fd, err := l.open(peak)
+	if err != nil {
+		return false
+	}
+	if _, err := unix.Write(fd, []byte{'0'}); err != nil || l.number(peak) > leftover {
 		return false
 	}
 	for _, c := range l.group.controllers {
@@ -154,20 +183,28 @@ func (l *Leaf) Recycle(name string) bool {
 		}
 	}
 	l.name = name
-	return l.openProcs() == nil
+	return len(l.Procs) > 0 || l.openProcs() == nil
 }
 
 func (l *Leaf) abandon() {
-	l.CloseProcs()
+	l.Close()
 	l.Remove()
 }
 
-// CloseProcs closes Procs.
-func (l *Leaf) CloseProcs() {
+// Close closes the descriptors, none of which a name has to do with: they stay
+// good when the leaf is used again. One that is not closed in between saves the
+// next worker a dozen calls.
+func (l *Leaf) Close() {
 	for _, fd := range l.Procs {
 		unix.Close(fd)
 	}
 	l.Procs = nil
+	for i, fd := range l.counters {
+		if fd > 0 {
+			unix.Close(fd)
+		}
+		l.counters[i] = 0
+	}
 }
 
 // Remove removes the leaf. EBUSY means that its last process has not quite
@@ -185,12 +222,8 @@ func (l *Leaf) Remove() error {
 // OutOfMemory says whether the kernel killed a process of the leaf because
 // the leaf's memory limit was reached.
 func (l *Leaf) OutOfMemory() bool {
-	file := "memory.oom_control"
-	if l.group.unified {
-		file = "memory.events"
-	}
 	var b [512]byte
-	n := l.read(memory, file, b[:])
+	n := l.read(kills, b[:])
 	for line := range bytes.Lines(b[:n]) {
 		if count, ok := bytes.CutPrefix(line, []byte("oom_kill ")); ok {
 			return !bytes.Equal(bytes.TrimSpace(count), []byte("0"))
@@ -201,22 +234,20 @@ func (l *Leaf) OutOfMemory() bool {
 
 // Peak is the most memory that the leaf used, in bytes; zero where the kernel
 // does not tell (cgroup v2 before Linux 5.19).
-func (l *Leaf) Peak() uint64 {
-	file := "memory.max_usage_in_bytes"
-	if l.group.unified {
-		file = "memory.peak"
-	}
-	return l.number(memory, file)
-}
+func (l *Leaf) Peak() uint64 { return l.number(peak) }
 
-// number reads a file that holds one number; zero when there is none.
 // Processes returns the processes of the leaf, by the caller's pids: a moment
 // later there may be others.
 func (l *Leaf) Processes() []int {
+	fd, err := unix.Openat(l.group.controllers[memory].directory, l.name+"/cgroup.procs", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
 	var b [16 << 10]byte
-	n := l.read(memory, "cgroup.procs", b[:])
+	n, _ := unix.Read(fd, b[:])
 	var all []int
-	for line := range bytes.Lines(b[:n]) {
+	for line := range bytes.Lines(b[:max(n, 0)]) {
 		if pid, err := strconv.Atoi(string(bytes.TrimSpace(line))); err == nil {
 			all = append(all, pid)
 		}
@@ -224,24 +255,42 @@ func (l *Leaf) Processes() []int {
 	return all
 }
 
-func (l *Leaf) number(controller int, file string) uint64 {
+// number reads a counter that is one number; zero when there is none.
+func (l *Leaf) number(which int) uint64 {
 	var b [64]byte
-	n := l.read(controller, file, b[:])
+	n := l.read(which, b[:])
 	v, _ := strconv.ParseUint(string(bytes.TrimSpace(b[:n])), 10, 64)
 	return v
 }
 
-func (l *Leaf) read(controller int, file string, b []byte) int {
-	fd, err := unix.Openat(l.group.controllers[controller].directory, l.name+"/"+file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func (l *Leaf) read(which int, b []byte) int {
+	fd, err := l.open(which)
 	if err != nil {
 		return 0
 	}
-	defer unix.Close(fd)
-	n, err := unix.Read(fd, b)
+	n, err := unix.Pread(fd, b, 0)
 	if err != nil {
 		return 0
 	}
 	return n
+}
+
+// open opens the file of a counter, once.
+func (l *Leaf) open(which int) (int, error) {
+	if l.counters[which] > 0 {
+		return l.counters[which], nil
+	}
+	access := unix.O_RDONLY
+	if which == peak && !l.group.unified {
+		access = unix.O_RDWR // on v1 writing resets it
+	}
+	controller, file := l.counter(which)
+	fd, err := unix.Openat(l.group.controllers[controller].directory, l.name+"/"+file, access|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	l.counters[which] = fd
+	return fd, nil
 }
 
 func write(directory int, file, value string) error {

@@ -56,12 +56,12 @@ func TestRecycledLeafIsLikeNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.CloseProcs()
+	l.Close()
 	if !l.Recycle("w2") {
 		t.Fatal("an empty leaf was not recycled")
 	}
 	defer l.Remove()
-	defer l.CloseProcs()
+	defer l.Close()
 	if got := read("w2", "pids.max"); got != "4\n" {
 		t.Errorf("pids.max of the recycled leaf is %q, want 4", got)
 	}
@@ -91,7 +91,7 @@ func TestLeafInUseIsNotRecycled(t *testing.T) {
 	defer func() {
 		sleep.Process.Kill()
 		sleep.Wait()
-		l.CloseProcs()
+		l.Close()
 		if err := l.Remove(); err != nil {
 			t.Error(err)
 		}
@@ -103,5 +103,48 @@ func TestLeafInUseIsNotRecycled(t *testing.T) {
 	}
 	if l.Recycle("w2") {
 		t.Error("a leaf with a process in it was recycled")
+	}
+}
+
+// What stays open leads into the leaf by whatever name it has, and counts
+// what the next worker does.
+func TestOpenLeafIsUsedAgain(t *testing.T) {
+	limits := plan.Limits{Memory: 64 << 20, Processes: 3}
+	g, read := testGroup(t, limits)
+	if g.unified {
+		t.Skip("cgroup v2 can rename no group, so its leaves are not used again")
+	}
+	l, err := g.NewLeaf("w1", limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.abandon()
+	for _, name := range []string{"w2", "w3"} {
+		if !l.Recycle(name) {
+			t.Fatalf("the leaf was not recycled as %s", name)
+		}
+		run := exec.Command("sh", "-c", "read go; exec head -c 8M /dev/zero | tail -c 8M >/dev/null")
+		begin, err := run.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range l.Procs {
+			if _, err := unix.Write(fd, []byte(strconv.Itoa(run.Process.Pid))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := read(name, "cgroup.procs"); got != strconv.Itoa(run.Process.Pid)+"\n" {
+			t.Errorf("%s has the processes %q, want %d alone", name, got, run.Process.Pid)
+		}
+		begin.Write([]byte("\n"))
+		if err := run.Wait(); err != nil {
+			t.Error(err)
+		}
+		if l.Peak() < 8<<20 {
+			t.Errorf("%s: a worker that used 8 MiB left a peak of %d", name, l.Peak())
+		}
 	}
 }
