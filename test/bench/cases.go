@@ -65,6 +65,7 @@ type benchCase struct {
 	isolation string // what stands between the program and the machine, and what does not
 	needs     []need // Debian packages
 	ours      bool   // measures Bulkhead: -check guards these
+	network   bool   // makes network namespaces, which the kernel takes apart late
 	// command returns a program and its arguments. The runner puts the number of samples before the
 	// arguments, and the program prints that many, in nanoseconds, one a line. An unable error skips the case.
 	command func(*workshop) ([]string, error)
@@ -107,44 +108,44 @@ var table = []*benchCase{
 		command: cold("true"),
 	},
 	{
-		group: coldEnd, name: "raw: namespaces, network, filter",
+		group: coldEnd, name: "raw: namespaces, network, filter", network: true,
 		isolation: coldWalls + "; own network namespace; " + coldLacks, needs: []need{busybox},
 		command: cold("true", "-net"),
 	},
 	{
-		group: coldEnd, name: "unshare",
+		group: coldEnd, name: "unshare", network: true,
 		isolation: "all namespaces; own /proc; root of the host, no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, unshare},
 		command: unshareAll("true"),
 	},
 	{
-		group: coldEnd, name: "bwrap --unshare-all",
+		group: coldEnd, name: "bwrap --unshare-all", network: true,
 		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, bubblewrap},
 		command: bwrap("true"),
 	},
 	{
-		group: coldEnd, name: "bwrap, filter, no capabilities",
+		group: coldEnd, name: "bwrap, filter, no capabilities", network: true,
 		isolation: bwrapWalls + "; 60-rule filter, compiled before; no capabilities; no cgroup, no Landlock",
 		needs:     []need{busybox, bubblewrap},
 		command:   bwrapFilter("true"),
 	},
 	{
-		group: coldEnd, name: "crun run",
+		group: coldEnd, name: "crun run", network: true,
 		isolation: ociWalls, needs: []need{busybox, crun},
 		command: crunRun("true"),
 	},
 	{
-		group: coldEnd, name: "runc run",
+		group: coldEnd, name: "runc run", network: true,
 		isolation: ociWalls, needs: []need{busybox, runc},
 		command: oci("runc", "true"),
 	},
 	{
-		group: coldEnd, name: "firejail --net=none --noprofile",
+		group: coldEnd, name: "firejail --net=none --noprofile", network: true,
 		isolation: "pid, mount, ipc, uts, network namespaces; root of the host, some of it masked; no user namespace, no filter, no cgroup, no Landlock, capabilities kept",
 		needs:     []need{busybox, firejail},
 		command:   firejailAlone("true"),
 	},
 	{
-		group: coldEnd, name: "sandbox wrap", ours: true,
+		group: coldEnd, name: "sandbox wrap", ours: true, network: true,
 		isolation: oursCold, needs: []need{busybox},
 		command: sandboxWrap("true"),
 	},
@@ -155,27 +156,27 @@ var table = []*benchCase{
 		command:   start("stamp", "-first"),
 	},
 	{
-		group: coldFirst, name: "raw: namespaces, network, filter",
+		group: coldFirst, name: "raw: namespaces, network, filter", network: true,
 		isolation: coldWalls + "; own network namespace; " + coldLacks,
 		command:   cold("stamp", "-net", "-first"),
 	},
 	{
-		group: coldFirst, name: "bwrap --unshare-all",
+		group: coldFirst, name: "bwrap --unshare-all", network: true,
 		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{bubblewrap},
 		command: bwrap("stamp", "-first"),
 	},
 	{
-		group: coldFirst, name: "crun run",
+		group: coldFirst, name: "crun run", network: true,
 		isolation: ociWalls, needs: []need{crun},
 		command: crunRun("stamp", "-first"),
 	},
 	{
-		group: coldFirst, name: "runc run",
+		group: coldFirst, name: "runc run", network: true,
 		isolation: ociWalls, needs: []need{runc},
 		command: oci("runc", "stamp", "-first"),
 	},
 	{
-		group: coldFirst, name: "sandbox wrap", ours: true,
+		group: coldFirst, name: "sandbox wrap", ours: true, network: true,
 		isolation: oursCold,
 		command:   sandboxWrap("stamp", "-first"),
 	},
@@ -191,7 +192,7 @@ var table = []*benchCase{
 		command: worker("true", "-tree"),
 	},
 	{
-		group: workerEnd, name: "raw: worker, own network",
+		group: workerEnd, name: "raw: worker, own network", network: true,
 		isolation: workerWalls + ", but for a fresh network namespace" + noLeaf + "; asked for by the compartment's init", needs: []need{busybox},
 		command: worker("true", "-net"),
 	},
@@ -217,7 +218,7 @@ var table = []*benchCase{
 		command: start("true", "-flight", "4"),
 	},
 	{
-		group: throughput, name: "bwrap --unshare-all",
+		group: throughput, name: "bwrap --unshare-all", network: true,
 		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, bubblewrap},
 		command: bwrap("true", "-flight", "4"),
 	},

@@ -33,9 +33,10 @@ func planFor(quick bool) plan {
 const (
 	smallestBatch = 3    // samples; the slowest peers take some 40 ms each
 	largestBatch  = 2000 // samples; enough for what takes microseconds
-	// The kernel takes network namespaces and cgroups apart after the program has ended. Without a pause the
-	// next case would pay for the one before it.
-	settle = 15 * time.Millisecond
+	// The kernel takes mount namespaces and cgroups apart after the program has ended, and network namespaces
+	// much later, many at once. Without a pause the next case would pay for the one before it.
+	settle         = 15 * time.Millisecond
+	settleNetworks = 100 * time.Millisecond
 )
 
 // A runner is a case that can run here, with what it has measured so far.
@@ -73,11 +74,19 @@ func measure(ctx context.Context, w *workshop, chosen []*benchCase, p plan, prog
 			if ctx.Err() != nil {
 				return nil, errors.New("interrupted")
 			}
-			time.Sleep(settle)
+			time.Sleep(r.settle())
 		}
 	}
 	fmt.Fprintf(progress, "%d rounds in %s\n", rounds, time.Since(begun).Round(time.Second))
 	return newReport(runners, w.cgroups.mode, rounds), nil
+}
+
+// settle is how long the kernel is left alone after a batch.
+func (r *runner) settle() time.Duration {
+	if r.network {
+		return settleNetworks
+	}
+	return settle
 }
 
 // prepare finds the command, warms up, and sizes the batches.
