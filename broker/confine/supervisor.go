@@ -19,6 +19,7 @@ func Supervisor() plan.Syscalls {
 		{"its start", concat(each("execve", "openat", "prlimit64", "fstat", "newfstatat"),
 			with("arch_prctl", 0, 0x1002 /* ARCH_SET_FS */), with("prctl", 0, unix.PR_SET_DUMPABLE))},
 		{"whether its output is a terminal", with("ioctl", 1, unix.TCGETS)},
+		{"how old a log is", with("statx", 2, unix.AT_EMPTY_PATH)},
 		{"waiting", each("epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "ppoll")},
 		{"the monitor, clients, output", each("read", "write", "readv", "writev", "close", "fcntl", "pread64", "lseek", "pipe2",
 			"sendmsg", "sendto", "recvmsg", "recvfrom", "accept4", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername")},

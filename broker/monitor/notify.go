@@ -123,7 +123,7 @@ func (m *Monitor) notifiedBy(w *work, text []byte, fds []int) {
 			b.U32(w.id).U32(uint32(w.component.index)).U32(uint32(op)).String(bounded(text))
 		})
 	}
-	store, name := false, "stored"
+	store, forget, name := false, false, "stored"
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
 		key, value, _ := bytes.Cut(line, []byte("="))
 		switch string(key) {
@@ -137,11 +137,16 @@ func (m *Monitor) notifiedBy(w *work, text []byte, fds []int) {
 			say(wire.Status, strings.ToLower(string(key)))
 		case "FDSTORE":
 			store = true
+		case "FDSTOREREMOVE":
+			forget = string(value) == "1"
 		case "FDNAME":
-			name = string(value)
+			name = storeName(string(value))
 		}
 	}
 	c := w.component
+	if forget {
+		c.forget(name)
+	}
 	for _, fd := range fds {
 		if !store || len(c.stored) >= maximumStored || m.passable(fd) != 0 {
 			unix.Close(fd)

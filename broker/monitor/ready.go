@@ -146,6 +146,20 @@ func (m *Monitor) runPrivate(c *component, command []string, limit time.Duration
 	return nil
 }
 
+// endPrivate ends the commands that look at a component's worker when that has
+// ended: what they find out is for nobody, and one that hangs would be in the
+// way of the next worker's.
+func (m *Monitor) endPrivate(c *component) {
+	if !c.probing && !c.checking {
+		return
+	}
+	for _, w := range m.workersOf(c) {
+		if w.private != nil {
+			m.kill(w, "whom it was to look at has ended")
+		}
+	}
+}
+
 // makeReadyPipe makes the pipe on which a program says by a newline that it is
 // ready (s6's notification-fd).
 func (c *component) makeReadyPipe() error {

@@ -1,9 +1,14 @@
 package monitor
 
 import (
+	"slices"
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox/worker"
 )
 
 // stored is a descriptor that a worker left for the next worker of its
@@ -15,6 +20,77 @@ type stored struct {
 
 // maximumStored bounds the descriptors that one component may leave.
 const maximumStored = 128
+
+// forget closes what was stored under a name.
+func (c *component) forget(name string) {
+	c.stored = slices.DeleteFunc(c.stored, func(s stored) bool {
+		if s.name == name {
+			unix.Close(s.fd)
+		}
+		return s.name == name
+	})
+}
+
+// What of the store a worker inherits: all environment strings that are not
+// the plan's have to fit into one packet. The rest is there for the asking.
+const (
+	maximumInherited      = 64
+	maximumInheritedNames = 2048
+)
+
+// inherit is what a worker gets of the store when it starts, as
+// sd_listen_fds_with_names(3) describes it: behind the component's sockets,
+// without a gap. A number in between that the plan uses for something else
+// counts among them under that one's name, as OpenFile= of systemd.exec(5) does.
+func (c *component) inherit(p *plan.Plan) (passed []worker.Passed, environment []string) {
+	if len(c.stored) == 0 || c.Start != plan.WithApplication && c.Start != plan.OnDemand {
+		return nil, nil
+	}
+	taken := map[int]string{}
+	for _, b := range c.Grants {
+		taken[b.Number] = p.Grants[b.Grant].Name
+	}
+	if c.Life.Ready.Kind == plan.ReadyFD {
+		taken[c.Life.Ready.Number] = "ready"
+	}
+	names, number := "", first
+	add := func(name string) {
+		names += ":" + name
+		number++
+	}
+	for _, s := range c.stored[:min(len(c.stored), maximumInherited)] {
+		for taken[number] != "" {
+			add(taken[number])
+		}
+		if len(names)+len(s.name) > maximumInheritedNames {
+			break
+		}
+		passed = append(passed, worker.Passed{FD: s.fd, Number: number})
+		add(s.name)
+	}
+	for taken[number] != "" { // sockets behind them are still listening
+		add(taken[number])
+	}
+	return passed, []string{"LISTEN_FDS=" + itoa(number-first), "LISTEN_FDNAMES=" + names[1:], "LISTEN_PID=2"}
+}
+
+// older leaves out the variables that others have a newer value of.
+func older(environment, newer []string) []string {
+	return slices.DeleteFunc(slices.Clone(environment), func(old string) bool {
+		key, _, _ := strings.Cut(old, "=")
+		return slices.ContainsFunc(newer, func(s string) bool { return strings.HasPrefix(s, key+"=") })
+	})
+}
+
+// storeName is the name under which a descriptor is stored: one that stands in
+// LISTEN_FDNAMES, or "stored" (sd_pid_notify_with_fds(3) has the rule).
+func storeName(wish string) string {
+	unfit := func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }
+	if wish == "" || len(wish) > 255 || strings.ContainsFunc(wish, unfit) {
+		return "stored"
+	}
+	return wish
+}
 
 func (m *Monitor) answerStore(w *work, h wire.Header, b *wire.Body, fds []int) answer {
 	name := b.String()

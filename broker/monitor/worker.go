@@ -151,9 +151,15 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []
 		}
 	}
 	passed = append(passed, extra...)
+	var inherited []worker.Passed
+	if command == nil && process == nil {
+		var said []string
+		inherited, said = c.inherit(m.plan)
+		passed, environment = append(passed, inherited...), append(environment, said...)
+	}
 	if brokerFD := c.brokerFD; brokerFD >= 0 {
-		if process != nil {
-			// Behind whatever the caller passed, so nothing is in its place.
+		if process != nil || len(inherited) > 0 {
+			// Behind whatever is passed beside the plan's, so nothing is in its place.
 			for _, p := range passed {
 				brokerFD = max(brokerFD, p.Number+1)
 			}
@@ -185,7 +191,7 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []
 		})
 	}
 	order := func(passed []worker.Passed) error {
-		if err := worker.Go(w.socket, passed, append(environment, c.environment...), command, process); err != nil {
+		if err := worker.Go(w.socket, passed, append(environment, older(c.environment, environment)...), command, process); err != nil {
 			return fmt.Errorf("pass its descriptors: %w", err)
 		}
 		return nil
@@ -470,6 +476,7 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 		lastWords("the supervisor ended: " + reason)
 		return
 	}
+	m.endPrivate(w.component)
 	m.tell(wire.WorkerEnded, func(b *wire.Message) {
 		b.U32(w.id).U32(uint32(w.component.index)).U32(how).U32(code).U64(processor).U64(peak).String(reason)
 	})

@@ -119,7 +119,7 @@ func TestJournaldSlow(t *testing.T) {
 			fmt.Fprintf(ends[0], "line %d\n", n)
 		}
 	}()
-	eventually(t, "full queue", func() bool { return l.full.Load() != 0 })
+	eventually(t, "full queue", func() bool { return l.full.Load() != nil })
 	io.WriteString(ends[1], "meanwhile\n")
 	eventually(t, "the other's line", func() bool { return strings.Contains(out.String(), "meanwhile") })
 	select {
@@ -162,7 +162,7 @@ func TestJournaldAnew(t *testing.T) {
 		}
 	}
 	eventually(t, "news", func() bool { return strings.Contains(notes.String(), "is written again") })
-	if l.full.Load() != 0 || strings.Count(notes.String(), "its component waits") != 1 {
+	if l.full.Load() != nil || strings.Count(notes.String(), "its component waits") != 1 {
 		t.Errorf("the broker says\n%s", notes.String())
 	}
 }

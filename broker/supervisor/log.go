@@ -43,12 +43,13 @@ type log struct {
 	size    int64
 	since   time.Time // when its first line was written
 	failing time.Time // when a rotation failed
+	torn    bool      // its last line has no end
 	// Of journald.
 	socket *os.File
 	fields []byte // the same in each entry
 
 	// For the status.
-	full    atomic.Int64 // since when it cannot be written, nanoseconds since 1970, or 0
+	full    atomic.Pointer[time.Time] // since when it cannot be written, nil: it can
 	dropped atomic.Uint64
 }
 
@@ -116,17 +117,17 @@ func (l *log) close() {
 }
 
 func (l *log) blocked(err error, so string) {
-	if l.full.CompareAndSwap(0, time.Now().UnixNano()) {
+	if now := time.Now(); l.full.CompareAndSwap(nil, &now) {
 		l.say(err.Error() + "; " + so)
 	}
 }
 
 func (l *log) unblocked() {
-	since := l.full.Swap(0)
-	if since == 0 {
+	since := l.full.Swap(nil)
+	if since == nil {
 		return
 	}
-	text := "is written again after " + round(time.Since(time.Unix(0, since))).String()
+	text := "is written again after " + round(time.Since(*since)).String()
 	if n := l.dropped.Load(); n > 0 {
 		text += "; " + strconv.FormatUint(n, 10) + " lines were dropped so far"
 	}
@@ -225,7 +226,7 @@ func (s *Supervisor) logOpened(e logOpened) {
 func (s *Supervisor) reportLogs() []control.Log {
 	var all []control.Log
 	for _, l := range s.logs {
-		all = append(all, control.Log{Name: l.name, Full: l.full.Load() != 0, Dropped: l.dropped.Load()})
+		all = append(all, control.Log{Name: l.name, Full: l.full.Load() != nil, Dropped: l.dropped.Load()})
 	}
 	return all
 }

@@ -10,28 +10,31 @@ import (
 // rotateAgain is how long a log file that cannot be rotated is left alone.
 const rotateAgain = time.Minute
 
-// writeFile writes whole lines, all of them or, where the policy drops them,
-// none.
+// writeFile writes whole lines: all of them or, where the policy drops them, as
+// many as there is room for.
 func (l *log) writeFile(b []byte) (int, error) {
 	if l.due(len(b)) {
 		l.ask()
 		l.take()
 	}
-	wait, before := fullFirst, l.size
+	wait, given := fullFirst, len(b)
+	if l.torn {
+		b = append([]byte{'\n'}, b...)
+	}
 	for written := 0; written < len(b); {
 		n, err := unix.Write(int(l.file), b[written:])
 		switch {
 		case err == nil:
 			written += n
 			l.size += int64(n)
+			l.torn = false
 		case err == unix.EINTR:
 		case l.plan.Load().Drop:
 			l.blocked(err, "its lines are dropped")
-			// What follows must not begin in the middle of a line.
-			if unix.Ftruncate(int(l.file), before) == nil {
-				l.size = before
-			}
-			l.dropped.Add(uint64(bytes.Count(b, []byte{'\n'})))
+			// What follows must not begin in the middle of a line; but nothing
+			// that is in a log is taken out of it, so no right to do so is here.
+			l.torn = l.torn || written > 0
+			l.dropped.Add(uint64(bytes.Count(b[max(written, len(b)-given):], []byte{'\n'})))
 			return 0, err
 		default:
 			l.blocked(err, "its components wait")
@@ -44,7 +47,7 @@ func (l *log) writeFile(b []byte) (int, error) {
 		}
 	}
 	l.unblocked()
-	return len(b), nil
+	return given, nil
 }
 
 // due says whether the next lines belong into a new file.
@@ -58,6 +61,7 @@ func (l *log) due(next int) bool {
 
 // measure finds out how large and how old a file is.
 func (l *log) measure() {
+	l.torn = false
 	var st unix.Stat_t
 	if unix.Fstat(int(l.file), &st) == nil {
 		l.size = st.Size

@@ -277,7 +277,7 @@ func TestRandomFaults(t *testing.T) {
 			own := lane(t)
 			random := rand.New(rand.NewPCG(*faultSeed, uint64(number)))
 			kinds := map[Role]int{}
-			a := New(t, "random-"+itoa(number))
+			a := New(t, fmt.Sprintf("random-%d-%d", *faultSeed, number))
 			a.site = own
 			a.Write(loaded)
 			for i := range n / lanes {

@@ -197,3 +197,16 @@ func (a *Application) Kill(pid string) {
 		a.t.Fatal(err)
 	}
 }
+
+// pidOf is the process of a component's one worker.
+func (a *Application) pidOf(component string) (pid string) {
+	a.t.Helper()
+	a.Until("a worker of "+component, func() bool {
+		pids := a.pids()[component]
+		if len(pids) == 1 {
+			pid = strconv.Itoa(int(pids[0]))
+		}
+		return pid != ""
+	})
+	return pid
+}

@@ -2,59 +2,153 @@ package life
 
 import (
 	"flag"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"bulkhead/broker/control"
 )
 
 var restartCount = flag.Int("restarts", 100, "how many restarts TestRestartsLeaveNothing makes")
 
-// size is what restarts must not let grow. The monitor's memory is only
-// printed: a collector's heap goes up and down.
-type size struct{ descriptors, groups int }
+// size is what restarts must not let grow: of all processes of an application
+// together, the broker's and the compartments', and of the machine.
+type size struct{ processes, descriptors, mounts, groups, state int }
 
 func (a *Application) size() (s size) {
 	a.t.Helper()
-	fds, err := os.ReadDir("/proc/" + strconv.Itoa(a.command.Process.Pid) + "/fd")
-	if err != nil {
-		a.t.Fatal(err)
+	for _, pid := range a.processes() {
+		fds, err := os.ReadDir("/proc/" + pid + "/fd")
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		s.processes++
+		s.descriptors += len(fds)
+		s.mounts += lines("/proc/" + pid + "/mountinfo")
 	}
-	s.descriptors = len(fds)
-	filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(path, a.Name) {
-			s.groups++
+	s.mounts += lines("/proc/self/mountinfo")
+	s.groups = len(a.groups())
+	filepath.WalkDir("/run/sandbox/"+a.Name, func(_ string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			s.state++
 		}
 		return nil
 	})
 	return s
 }
 
-func (a *Application) memory() string {
-	a.t.Helper()
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(a.command.Process.Pid) + "/status")
-	if err != nil {
-		a.t.Fatal(err)
+func lines(path string) int {
+	text, _ := os.ReadFile(path)
+	return strings.Count(string(text), "\n")
+}
+
+// groups are the application's cgroups in all hierarchies.
+func (a *Application) groups() (all []string) {
+	filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.Contains(path+"/", "/"+a.Name+"/") {
+			all = append(all, path)
+		}
+		return nil
+	})
+	return all
+}
+
+// processes are the monitor, what it has started itself, and everybody in the
+// application's cgroups.
+func (a *Application) processes() (all []string) {
+	monitor := strconv.Itoa(a.command.Process.Pid)
+	directories, _ := filepath.Glob("/proc/[0-9]*")
+	for _, directory := range directories {
+		pid := filepath.Base(directory)
+		groups, _ := os.ReadFile(directory + "/cgroup")
+		if pid == monitor || strings.Contains(string(groups), "/"+a.Name+"/") || field(directory, "PPid:") == monitor {
+			all = append(all, pid)
+		}
 	}
-	_, after, _ := strings.Cut(string(text), "VmRSS:")
+	return all
+}
+
+// field is a line of a process's status.
+func field(directory, key string) string {
+	text, _ := os.ReadFile(directory + "/status")
+	_, after, _ := strings.Cut(string(text), "\n"+key)
 	line, _, _ := strings.Cut(after, "\n")
 	return strings.TrimSpace(line)
 }
 
-// Restarts without end, and the monitor has no more than at the beginning.
+// memory is the proportional set size of the whole application, in kilobytes.
+func (a *Application) memory() (total int) {
+	a.t.Helper()
+	for _, pid := range a.processes() {
+		text, _ := os.ReadFile("/proc/" + pid + "/smaps_rollup")
+		_, after, _ := strings.Cut(string(text), "\nPss:")
+		if fields := strings.Fields(after); len(fields) > 0 {
+			n, _ := strconv.Atoi(fields[0])
+			total += n
+		}
+	}
+	return total
+}
+
+// mayGrow is how much more memory the application may have after the last
+// nine tenths of the restarts than after the first, in kilobytes: the
+// collectors' heaps go up and down.
+const mayGrow = 4 << 10
+
+// Restarts without end, by an operator and by crashes in turn, and nobody has
+// more than at the beginning.
 func TestRestartsLeaveNothing(t *testing.T) {
 	a := New(t, "restarts").Run(`application: {{NAME}}
 components:
-  one: {command: [/bin/busybox, sleep, "1000"], files: {execute: [/bin/busybox]}}
+  one:
+    {command: [/bin/busybox, sleep, "100000"], files: {execute: [/bin/busybox]}, restart: always, restart-delay: 1ms, restart-delay-maximum: 1ms}
+supervision: {restarts: 1000000, within: 1s}
 `)
 	a.Expect("up after")
-	a.Sandbox("ctl", "restart", a.Name, "one")
-	before, memory := a.size(), a.memory()
-	for range *restartCount {
-		a.Sandbox("ctl", "restart", a.Name, "one")
+	client, err := control.Dial("/run/sandbox/" + a.Name + "/control")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	// worker is the one that runs, 0 when none does.
+	worker := func() (pid uint32) {
+		reply, err := client.Do(control.Request{Verb: control.AskPS, Component: "one"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range reply.Workers {
+			pid = w.PID
+		}
+		return pid
+	}
+	again := func(number int) {
+		old := worker()
+		if number%2 == 0 {
+			if _, err := client.Do(control.Request{Verb: control.Restart, Component: "one", Wait: true}, nil); err != nil {
+				t.Fatalf("restart %d: %v", number, err)
+			}
+		} else {
+			a.Kill(strconv.Itoa(int(old)))
+		}
+		a.Until(fmt.Sprintf("another worker than %d, restart %d", old, number), func() bool { now := worker(); return now != 0 && now != old })
+	}
+	again(0)
+	again(1)
+	before, first, tenth := a.size(), a.memory(), 0
+	for number := range *restartCount {
+		again(number)
+		if number == *restartCount/10 {
+			tenth = a.memory()
+		}
 	}
 	a.Until("it has what it had", func() bool { return a.size() == before })
-	a.Until("each restart has been said", func() bool { return strings.Count(a.Said.String(), "ready after") >= *restartCount })
-	t.Logf("%d restarts: %+v; the monitor's VmRSS was %s and is %s", *restartCount, before, memory, a.memory())
+	last := a.memory()
+	t.Logf("%d restarts: %+v; PSS of all %d kB, after a tenth %d kB, at the end %d kB", *restartCount, before, first, tenth, last)
+	if last > tenth+mayGrow {
+		t.Errorf("its memory has grown from %d kB to %d kB", tenth, last)
+	}
 }
