@@ -89,19 +89,20 @@ func Defaults() []Default {
 func (c *componentCompiler) limits() plan.Limits {
 	l := c.source.Limits
 	return plan.Limits{
-		Memory:    uint64(l.Memory.Or(defaultMemory)),
-		Swap:      uint64(l.Swap.Value),
-		Processes: uint32(l.Processes.Or(defaultProcesses)),
-		CPUShare:  uint32(l.CPUShare.Value),
-		CPUQuota:  uint32(l.CPUQuota.Value),
-		CPUTime:   l.CPUTime.Value,
-		WallTime:  l.WallTime.Value,
-		Requests:  uint32(l.Requests.Value),
-		OpenFiles: uint32(l.OpenFiles.Or(defaultOpenFiles)),
-		FileSize:  uint64(l.FileSize.Value),
-		IOWeight:  uint32(l.IOWeight.Value),
-		CoreSize:  uint64(l.CoreSize.Value),
-		Locked:    uint64(l.Locked.Value),
+		Memory:       uint64(l.Memory.Or(defaultMemory)),
+		Swap:         uint64(l.Swap.Value),
+		Processes:    uint32(l.Processes.Or(defaultProcesses)),
+		CPUShare:     uint32(l.CPUShare.Value),
+		CPUQuota:     uint32(l.CPUQuota.Value),
+		CPUTime:      l.CPUTime.Value,
+		WallTime:     l.WallTime.Value,
+		Requests:     uint32(l.Requests.Value),
+		RequestBytes: uint64(l.RequestBytes.Value),
+		OpenFiles:    uint32(l.OpenFiles.Or(defaultOpenFiles)),
+		FileSize:     uint64(l.FileSize.Value),
+		IOWeight:     uint32(l.IOWeight.Value),
+		CoreSize:     uint64(l.CoreSize.Value),
+		Locked:       uint64(l.Locked.Value),
 	}
 }
 

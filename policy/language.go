@@ -107,20 +107,21 @@ type Files struct {
 
 // LimitSettings bound one worker.
 type LimitSettings struct {
-	Position  plan.Position
-	Memory    Size     `key:"memory" doc:"Memory, as 64M."`
-	Swap      Size     `key:"swap" doc:"Swap beside memory."`
-	Processes Number   `key:"processes" min:"1" max:"4000000" doc:"Processes and threads; more than 1 brings @process and @threads."`
-	CPUShare  Number   `key:"cpu-share" min:"1" max:"10000" doc:"Weight against other components; 100 is normal."`
-	CPUQuota  Percent  `key:"cpu-quota" doc:"Percent of one processor, as 50%."`
-	CPUTime   Duration `key:"cpu-time" doc:"Processor time, in whole seconds; then it is killed."`
-	WallTime  Duration `key:"wall-time" doc:"Time; then it is killed."`
-	IOWeight  Number   `key:"io-weight" min:"1" max:"10000" doc:"Weight of its disk access; 100 is normal."`
-	Requests  Number   `key:"requests" min:"1" max:"1000000" doc:"Requests to the monitor and calls that it answers, a second, of all workers together; more of them wait."`
-	OpenFiles Number   `key:"open-files" min:"4" max:"1048576" doc:"Open descriptors."`
-	FileSize  Size     `key:"file-size" doc:"The largest file that it may write."`
-	CoreSize  Size     `key:"core-size" doc:"The largest core dump; the default is none."`
-	Locked    Size     `key:"locked-memory" doc:"Memory that it may lock; the default is none."`
+	Position     plan.Position
+	Memory       Size     `key:"memory" doc:"Memory, as 64M."`
+	Swap         Size     `key:"swap" doc:"Swap beside memory."`
+	Processes    Number   `key:"processes" min:"1" max:"4000000" doc:"Processes and threads; more than 1 brings @process and @threads."`
+	CPUShare     Number   `key:"cpu-share" min:"1" max:"10000" doc:"Weight against other components; 100 is normal."`
+	CPUQuota     Percent  `key:"cpu-quota" doc:"Percent of one processor, as 50%."`
+	CPUTime      Duration `key:"cpu-time" doc:"Processor time, in whole seconds; then it is killed."`
+	WallTime     Duration `key:"wall-time" doc:"Time; then it is killed."`
+	IOWeight     Number   `key:"io-weight" min:"1" max:"10000" doc:"Weight of its disk access; 100 is normal."`
+	Requests     Number   `key:"requests" min:"1" max:"1000000" doc:"Requests to the monitor and calls that it answers, a second, of all workers together; more of them wait."`
+	RequestBytes Size     `key:"request-bytes" doc:"Bytes of those requests, of paths and addresses in those calls, and of their results, a second; more of them wait."`
+	OpenFiles    Number   `key:"open-files" min:"4" max:"1048576" doc:"Open descriptors."`
+	FileSize     Size     `key:"file-size" doc:"The largest file that it may write."`
+	CoreSize     Size     `key:"core-size" doc:"The largest core dump; the default is none."`
+	Locked       Size     `key:"locked-memory" doc:"Memory that it may lock; the default is none."`
 }
 
 // WorkerSettings bound the number of workers.

@@ -345,6 +345,7 @@ func (l *rightList) limits() {
 	amount("cpu-time", "at most "+durationText(limits.CPUTime)+" of processor time", uint64(limits.CPUTime), s.CPUTime.Position, true)
 	amount("wall-time", "at most "+durationText(limits.WallTime)+" of time", uint64(limits.WallTime), s.WallTime.Position, true)
 	amount("requests", fmt.Sprintf("at most %d requests a second", limits.Requests), uint64(limits.Requests), s.Requests.Position, true)
+	amount("request-bytes", "requests of at most "+sizeText(limits.RequestBytes)+" a second", limits.RequestBytes, s.RequestBytes.Position, true)
 	amount("open-files", fmt.Sprintf("at most %d open descriptors", limits.OpenFiles), uint64(limits.OpenFiles), s.OpenFiles.Position, true)
 	amount("file-size", "writes files of at most "+sizeText(limits.FileSize), limits.FileSize, s.FileSize.Position, true)
 	amount("core-size", "core dumps of at most "+sizeText(limits.CoreSize), limits.CoreSize, s.CoreSize.Position, false)

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
 )
 
 func TestBudget(t *testing.T) {
@@ -12,7 +15,8 @@ func TestBudget(t *testing.T) {
 	now := time.Unix(1000, 0)
 	taken := func(d time.Duration) (n int) {
 		now = now.Add(d)
-		for b.take(50, now) == 0 {
+		for b.wait(50, now) == 0 {
+			b.take(1)
 			n++
 		}
 		return n
@@ -25,11 +29,16 @@ func TestBudget(t *testing.T) {
 			t.Errorf("after %v it takes %d, want %d", step.after, got, step.want)
 		}
 	}
-	if wait := b.take(50, now); wait <= 0 || wait > 20*time.Millisecond {
+	if wait := b.wait(50, now); wait <= 0 || wait > 20*time.Millisecond {
 		t.Errorf("the next in %v", wait)
 	}
+	b.take(500) // much at once is waited for by the next
+	if wait := b.wait(50, now); wait < 10*time.Second || wait > 11*time.Second {
+		t.Errorf("after ten seconds' worth, the next in %v", wait)
+	}
 	for range 1000 {
-		if b.take(0, now) != 0 {
+		b.take(1)
+		if b.wait(0, now) != 0 {
 			t.Fatal("without a limit there is nothing to wait for")
 		}
 	}
@@ -66,4 +75,44 @@ func TestPausedSource(t *testing.T) {
 	if _, ok := l.sources[fd]; ok {
 		t.Error("resume brings a removed source back")
 	}
+}
+
+// Who has used a budget up is not read any more: its next request stays in its
+// own socket, whole, until there is something again.
+func TestSpentBudgetLeavesRequestsUnread(t *testing.T) {
+	for name, limits := range map[string]plan.Limits{
+		"requests": {Requests: 3},
+		"bytes":    {RequestBytes: 3 * wire.HeaderSize},
+	} {
+		k := newTalker(t)
+		k.w.component.Limits = limits
+		if err := k.m.loop.addFor(k.w.component, k.w.broker, unix.EPOLLIN, func(uint32) { k.m.workerAsks(k.w) }); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if errno, _ := k.ask(wire.Ready, nothing); errno != 0 {
+				t.Fatal(errno)
+			}
+		}
+		var m wire.Message
+		packet, _ := m.Begin(wire.Header{Kind: wire.Request, Op: wire.Ready, ID: 8}).Bytes()
+		k.send(packet)
+		unread, err := unix.IoctlGetInt(k.w.broker, unix.SIOCINQ)
+		if err != nil || unread != len(packet) {
+			t.Errorf("%s: %d bytes are left unread, %v", name, unread, err)
+		}
+		for !k.answered() {
+			k.m.loop.after(time.Millisecond, func() { k.m.loop.done = true })
+			k.m.loop.done = false
+			if err := k.m.loop.run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// answered says whether an answer waits for the worker.
+func (t *talker) answered() bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(t.socket), Events: unix.POLLIN}}, 0)
+	return err == nil && n == 1
 }

@@ -183,6 +183,7 @@ func (m *Monitor) finishCall(w *work, n *notification, o outcome) {
 		}
 	}
 	if o.errno == 0 && len(o.output) > 0 {
+		w.component.bytes.take(len(o.output))
 		o.errno = m.writeMemory(w, n, o.address, o.output)
 	}
 	switch {

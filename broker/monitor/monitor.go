@@ -132,7 +132,8 @@ type component struct {
 	environment []string
 	listens     bool    // LISTEN_FDS is among it
 	silence     silence // of denials
-	budget      budget  // of requests
+	requests    budget  // of limits.requests
+	bytes       budget  // of limits.request-bytes
 	records     records // of descriptors that were handed out
 	stored      []stored
 	doors       []*door

@@ -204,6 +204,7 @@ func (m *Monitor) readAddress(w *work, n *notification) (address, syscall.Errno)
 	if int32(length) < 0 || length > maximumAddress {
 		return address{}, unix.EINVAL
 	}
+	w.component.bytes.take(int(length))
 	var memory [maximumAddress]byte
 	b := memory[:length]
 	if len(b) == 0 {

@@ -117,6 +117,7 @@ func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uin
 	if name == "" {
 		return nil // the kernel says what is wrong
 	}
+	w.component.bytes.take(len(name))
 	return w.component.files.find(name, w.dropped)
 }
 

@@ -74,6 +74,7 @@ func (m *Monitor) workerAsks(w *work) {
 		w.broker = -1
 		return
 	}
+	w.component.bytes.take(len(packet))
 	m.answerPacket(w, packet, fds, err)
 }
 

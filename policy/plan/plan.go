@@ -290,19 +290,20 @@ type Condition struct {
 // Limits bound one worker. Zero means that the policy sets no limit, except
 // where a comment says otherwise.
 type Limits struct {
-	Memory    uint64        `json:"memory,omitempty"`     // bytes, cgroup
-	Swap      uint64        `json:"swap,omitempty"`       // bytes beside Memory; zero is none
-	Processes uint32        `json:"processes,omitempty"`  // tasks, cgroup
-	CPUShare  uint32        `json:"cpu-share,omitempty"`  // weight 1..10000 (100 is normal), cgroup
-	CPUQuota  uint32        `json:"cpu-quota,omitempty"`  // percent of one processor, cgroup
-	CPUTime   time.Duration `json:"cpu-time,omitempty"`   // RLIMIT_CPU, whole seconds
-	WallTime  time.Duration `json:"wall-time,omitempty"`  // then SIGKILL by the monitor
-	Requests  uint32        `json:"requests,omitempty"`   // a second, of all workers together; the monitor's
-	OpenFiles uint32        `json:"open-files,omitempty"` // RLIMIT_NOFILE
-	FileSize  uint64        `json:"file-size,omitempty"`  // bytes, RLIMIT_FSIZE
-	IOWeight  uint32        `json:"io-weight,omitempty"`  // 1..10000, cgroup v2
-	CoreSize  uint64        `json:"core-size,omitempty"`  // bytes, RLIMIT_CORE; zero is none at all
-	Locked    uint64        `json:"locked,omitempty"`     // bytes, RLIMIT_MEMLOCK; zero is none at all
+	Memory       uint64        `json:"memory,omitempty"`       // bytes, cgroup
+	Swap         uint64        `json:"swap,omitempty"`         // bytes beside Memory; zero is none
+	Processes    uint32        `json:"processes,omitempty"`    // tasks, cgroup
+	CPUShare     uint32        `json:"cpu-share,omitempty"`    // weight 1..10000 (100 is normal), cgroup
+	CPUQuota     uint32        `json:"cpu-quota,omitempty"`    // percent of one processor, cgroup
+	CPUTime      time.Duration `json:"cpu-time,omitempty"`     // RLIMIT_CPU, whole seconds
+	WallTime     time.Duration `json:"wall-time,omitempty"`    // then SIGKILL by the monitor
+	Requests     uint32        `json:"requests,omitempty"`     // a second, of all workers together; the monitor's
+	RequestBytes uint64        `json:"requestBytes,omitempty"` // a second, likewise
+	OpenFiles    uint32        `json:"open-files,omitempty"`   // RLIMIT_NOFILE
+	FileSize     uint64        `json:"file-size,omitempty"`    // bytes, RLIMIT_FSIZE
+	IOWeight     uint32        `json:"io-weight,omitempty"`    // 1..10000, cgroup v2
+	CoreSize     uint64        `json:"core-size,omitempty"`    // bytes, RLIMIT_CORE; zero is none at all
+	Locked       uint64        `json:"locked,omitempty"`       // bytes, RLIMIT_MEMLOCK; zero is none at all
 }
 
 // GrantKind is a kind of descriptor.

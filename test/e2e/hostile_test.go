@@ -109,11 +109,13 @@ grants:
   books: {directory: "{{DIR}}/books"}
 components:
   hasty: {command: [{{PROGRAM}}, program, ask, opens books moby 150, opens books nothing 3], grants: [books], restart: never, limits: {requests: 100}}
+  wordy: {command: [{{PROGRAM}}, program, ask, opens books moby 150], grants: [books], restart: never, limits: {request-bytes: 4K}}
   villain: {command: [{{PROGRAM}}, hostile, flood, fair], grants: [books], restart: never, limits: {requests: 20}}
   calm: {command: [{{PROGRAM}}, hostile, calm, "300"], grants: [books], restart: never, after: villain}
 `).Run()
 	a.Expect(a.Out, "served 300")
-	a.Expect(a.Out, "opens books moby 150: 150 ok")
+	a.Expect(a.Out, "hasty      | opens books moby 150: 150 ok")
+	a.Expect(a.Out, "wordy      | opens books moby 150: 150 ok")
 	end()
 	a.Stop()
 	a.ExpectNothingLeft(0)
@@ -437,9 +439,9 @@ func TestRewrittenWhileStopped(t *testing.T) {
 	expectLines(t, lines, "connected some: true refused some: true wrong: 0")
 }
 
-// Twenty thousand requests leave the monitor as it was.
+// A hundred thousand requests leave the monitor as it was.
 func TestNothingLeaks(t *testing.T) {
-	opens, starts := 18000, 2000
+	opens, starts := 100_000, 2000
 	if testing.Short() {
 		opens, starts = 1800, 200
 	}
