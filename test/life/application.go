@@ -5,6 +5,7 @@ package life
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"os"
 	"os/exec"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/control"
 )
 
 var binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
@@ -196,6 +199,22 @@ func (a *Application) Kill(pid string) {
 	if err := unix.Kill(n, unix.SIGKILL); err != nil {
 		a.t.Fatal(err)
 	}
+}
+
+// pids are the processes of each component's workers.
+func (a *Application) pids() map[string][]uint32 {
+	a.t.Helper()
+	var status control.Status
+	if err := json.Unmarshal([]byte(a.Sandbox("status", "--json", a.Name)), &status); err != nil {
+		a.t.Fatal(err)
+	}
+	all := map[string][]uint32{}
+	for _, c := range status.Components {
+		for _, w := range c.Workers {
+			all[c.Name] = append(all[c.Name], w.PID)
+		}
+	}
+	return all
 }
 
 // pidOf is the process of a component's one worker.

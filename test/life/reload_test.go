@@ -18,22 +18,6 @@ import (
 	"bulkhead/broker/wire"
 )
 
-// pids are the processes of each component's workers.
-func (a *Application) pids() map[string][]uint32 {
-	a.t.Helper()
-	var status control.Status
-	if err := json.Unmarshal([]byte(a.Sandbox("status", "--json", a.Name)), &status); err != nil {
-		a.t.Fatal(err)
-	}
-	all := map[string][]uint32{}
-	for _, c := range status.Components {
-		for _, w := range c.Workers {
-			all[c.Name] = append(all[c.Name], w.PID)
-		}
-	}
-	return all
-}
-
 // component is what the status says of one component.
 func (a *Application) component(name string) control.Component {
 	a.t.Helper()
