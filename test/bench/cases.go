@@ -296,6 +296,26 @@ var table = []*benchCase{
 		command:   onOneFile("handout"),
 	},
 	{
+		group: granted, name: "raw: hand-out, one core",
+		isolation: "the same on one core",
+		command:   onOneFile("handout", "-one-core"),
+	},
+	{
+		group: granted, name: "raw: hand-out with the same checks",
+		isolation: "it waits for many, opens beneath a directory, and looks at what it is",
+		command:   onOneFile("handout", "-checked"),
+	},
+	{
+		group: granted, name: "raw: hand-out with the same checks, one core",
+		isolation: "the same on one core",
+		command:   onOneFile("handout", "-checked", "-one-core"),
+	},
+	{
+		group: granted, name: "open of a grant, one core", ours: true,
+		isolation: "asker, monitor and supervisor on one core",
+		command:   oursGrant("-one-core"),
+	},
+	{
 		group: granted, name: "open of a grant", ours: true,
 		isolation: "the asker is a worker; the monitor looks the grant up, opens it beneath its root, looks at what it is, and tells the supervisor",
 		command:   oursGrant(),
@@ -310,6 +330,16 @@ var table = []*benchCase{
 		group: opened, name: "raw: transparent open",
 		isolation: "user notification and ADDFD|SEND; two processes on cores of the scheduler's choice; the path is compared with the only one",
 		command:   onOneFile("notify"),
+	},
+	{
+		group: opened, name: "raw: transparent open, one core",
+		isolation: "the same on one core",
+		command:   onOneFile("notify", "-one-core"),
+	},
+	{
+		group: opened, name: "transparent open, one core", ours: true,
+		isolation: "opener, monitor and supervisor on one core",
+		command:   oursGrant("-transparent", "-one-core"),
 	},
 	{
 		group: opened, name: "transparent open", ours: true,

@@ -1,11 +1,11 @@
 // Command grant measures how long a worker waits for a descriptor that it asks the monitor for. It runs an application
 // whose components ask, in C, for one granted file.
 //
-//	grant N FILE -sandbox FILE -asker FILE [-clients K] [-transparent]
+//	grant N FILE -sandbox FILE -asker FILE [-clients K] [-transparent] [-one-core]
 //
 // It prints N samples in nanoseconds, one a line, each from the request until the descriptor is there and closed. With
 // -clients K, as many components ask at once, N times together, and a sample is the whole time divided by N. With
-// -transparent they open the file by its path instead of asking for it.
+// -transparent they open the file by its path instead of asking for it. With -one-core everything stays on one core.
 package main
 
 import (
@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/test/bench/core"
 )
 
 type settings struct {
@@ -34,6 +36,7 @@ type settings struct {
 	Sandbox, Asker string
 	Clients        int
 	Transparent    bool
+	OneCore        bool
 }
 
 func main() {
@@ -66,6 +69,11 @@ func run() error {
 	// Whoever ends this program must not leave an application behind. The signal comes when the thread ends, not
 	// the process.
 	runtime.LockOSThread()
+	if s.OneCore {
+		if err := core.Stay(); err != nil {
+			return err
+		}
+	}
 	command.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
 	if err := command.Run(); err != nil || s.Clients == 1 {
 		return err
@@ -87,6 +95,7 @@ func parse(arguments []string) (*settings, error) {
 	f.StringVar(&s.Asker, "asker", "", "the compiled asker/asker.c")
 	f.IntVar(&s.Clients, "clients", 1, "components that ask at once")
 	f.BoolVar(&s.Transparent, "transparent", false, "open the file by its path")
+	f.BoolVar(&s.OneCore, "one-core", false, "everything on one core")
 	if err := f.Parse(arguments[3:]); err != nil {
 		return nil, err
 	}

@@ -1,16 +1,23 @@
-/* handout N FILE [-direct | -one-core]
+/* handout N FILE [-direct | [-checked] [-one-core]]
 
    The price of one descriptor handed out: the asker sends a request, the giver opens FILE, passes the
    descriptor over SOCK_SEQPACKET and closes its own, the asker closes what it got. -direct is the same open
-   and close without a giver; -one-core pins both ends to one core, so that no wake-up crosses cores. */
+   and close without a giver; -one-core pins both ends to one core, so that no wake-up crosses cores. With
+   -checked the giver makes the calls that one needs who serves many askers, waits for nobody and opens beneath a
+   directory: epoll_wait, openat2 without a way out and without waiting, a look at what it is, fcntl. */
 #define _GNU_SOURCE
 #include "measure.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int open_file(const char *path) {
@@ -30,6 +37,33 @@ static void give(int asker, const char *path) {
     }
 }
 
+static int open_checked(int root, const char *name) {
+    struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    struct stat it;
+    int fd = syscall(SYS_openat2, root, name, &how, sizeof how);
+    if (fd < 0 || fstat(fd, &it) || !S_ISREG(it.st_mode) || fcntl(fd, F_SETFL, O_RDONLY))
+        die(name);
+    return fd;
+}
+
+static void give_checked(int asker, const char *path) {
+    char directory[256] = "/", request;
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash - path >= (ptrdiff_t)sizeof directory)
+        die("an absolute path is needed");
+    memcpy(directory, path, slash - path + 1);
+    int root = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC), loop = epoll_create1(EPOLL_CLOEXEC), none;
+    struct epoll_event event = {.events = EPOLLIN};
+    if (root < 0 || loop < 0 || epoll_ctl(loop, EPOLL_CTL_ADD, asker, &event))
+        die(directory);
+    while (epoll_wait(loop, &event, 1, -1) == 1 && receive_packet(asker, &request, 1, NULL, &none) > 0) {
+        int fd = open_checked(root, slash + 1);
+        send_packet(asker, &request, 1, &fd, 1);
+        close(fd);
+    }
+}
+
 static int ask(int giver) {
     char answer;
     int fd, count;
@@ -43,10 +77,19 @@ static int ask(int giver) {
 
 int main(int argc, char **argv) {
     long n = iterations(argc, argv);
-    bool direct = argc == 4 && !strcmp(argv[3], "-direct");
-    bool one_core = argc == 4 && !strcmp(argv[3], "-one-core");
-    if (argc < 3 || argc > 4 || (argc == 4 && !direct && !one_core)) {
-        fprintf(stderr, "usage: handout N FILE [-direct | -one-core]\n");
+    bool direct = false, checked = false, one_core = false, understood = argc >= 3;
+    for (int i = 3; i < argc; i++) {
+        if (!strcmp(argv[i], "-direct"))
+            direct = true;
+        else if (!strcmp(argv[i], "-checked"))
+            checked = true;
+        else if (!strcmp(argv[i], "-one-core"))
+            one_core = true;
+        else
+            understood = false;
+    }
+    if (!understood || (direct && (checked || one_core))) {
+        fprintf(stderr, "usage: handout N FILE [-direct | [-checked] [-one-core]]\n");
         return 125;
     }
     const char *path = argv[2];
@@ -59,7 +102,7 @@ int main(int argc, char **argv) {
     pid_t giver = clone_process(0);
     if (giver == 0) {
         close(ends[0]);
-        give(ends[1], path);
+        (checked ? give_checked : give)(ends[1], path);
         _exit(0);
     }
     close(ends[1]);

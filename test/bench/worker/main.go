@@ -20,9 +20,10 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/test/bench/core"
 )
 
 type settings struct {
@@ -47,7 +48,7 @@ func run() error {
 		return err
 	}
 	if s.OneCore {
-		if err := stayOnOneCore(); err != nil {
+		if err := core.Stay(); err != nil {
 			return err
 		}
 	}
@@ -133,16 +134,4 @@ func (s *settings) writePolicy(path string) error {
 		return err
 	}
 	return os.WriteFile(path, []byte(text.String()), 0o644)
-}
-
-// stayOnOneCore pins this thread, and with it everything that it starts.
-func stayOnOneCore() error {
-	runtime.LockOSThread()
-	var core uint32
-	if _, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&core)), 0, 0); errno != 0 {
-		return errno
-	}
-	var one unix.CPUSet
-	one.Set(int(core))
-	return unix.SchedSetaffinity(0, &one)
 }
