@@ -73,6 +73,10 @@ func (c *compiler) compile() *plan.Plan {
 		if !known {
 			c.mistake(name.Position, "", "the host has no group %q", brief(name.Value))
 		}
+		if uid, _ := c.host.EffectiveIDs(); uid != 0 {
+			// Its state is beneath $XDG_RUNTIME_DIR, where nobody else may go.
+			c.mistake(name.Position, "start the application as root, or leave read-group: out", "an ordinary user's application can be asked by nobody else")
+		}
 		p.Control.ReadGroup = group
 	}
 	return p

@@ -82,6 +82,10 @@ func TestAnOrdinaryUserIsOnlyItself(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "policy.yaml:2:54") || !strings.Contains(err.Error(), `"adm"`) {
 		t.Errorf("got %v", err)
 	}
+	_, err = parsed(t, "application: a\ncontrol: {read-group: alice}\ncomponents: {web: {command: [/usr/bin/static]}}\n", host)
+	if err == nil || !strings.Contains(err.Error(), "policy.yaml:2:23") {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestScriptsRunTheirInterpreters(t *testing.T) {

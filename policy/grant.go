@@ -141,6 +141,8 @@ func (c *compiler) grantPath(s *Grant, g *plan.Grant) {
 		c.mistake(at, "write file: instead of device:", "%s is not a device", brief(g.Path))
 	case g.Kind == plan.GrantFile && g.Create && g.Access == plan.Read:
 		c.warn(s.Create.Position, "write access: write, append or read-write", "a file that is only read need not be made")
+	default:
+		c.ownToGrant(g, found, at)
 	}
 }
 

@@ -50,6 +50,27 @@ func (t *rootTree) permitted(name string, access plan.Access, at plan.Position) 
 		brief(name), found.info.Mode(), t.name, verb, t.hosts.UID, t.hosts.GID)
 }
 
+// ownToGrant warns when an ordinary user grants what the permission bits keep
+// from that user too: the monitor opens it with no more rights.
+func (c *compiler) ownToGrant(g *plan.Grant, found resolved, at plan.Position) {
+	uid, gid := c.host.EffectiveIDs()
+	if _, _, known := owner(found.info); !known || uid == 0 {
+		return
+	}
+	have := modeFor(found.info, uid, []uint32{gid})
+	verb := ""
+	switch {
+	case have&4 == 0 && g.Access&plan.Read != 0, found.info.IsDir() && have&1 == 0:
+		verb = "read"
+	case have&2 == 0 && g.Access&(plan.Write|plan.Append) != 0:
+		verb = "write"
+	default:
+		return
+	}
+	c.warn(at, "start the application as root, or grant what is the user's own",
+		"the permission bits of %s (%s) do not let user %d, who grants it, %s it", brief(g.Path), found.info.Mode(), uid, verb)
+}
+
 // permission returns the three bits of a file's mode that count for the
 // component's user, or for any of those whom it may become.
 func (t *rootTree) permission(info fs.FileInfo) (bits fs.FileMode, known bool) {

@@ -8,25 +8,41 @@ import (
 	"bulkhead/policy/plan"
 )
 
-// raiseLimits makes sure that every component can have as many descriptors as
-// its policy says: a limit can be lowered by anybody, but raised only with
+// raiseLimits makes sure that every component can have as much as its policy
+// says: a limit can be lowered by anybody, but raised only with
 // CAP_SYS_RESOURCE, which compartments do not have. Without a service manager
-// the kernel's own hard limit is 4096, less than the supervisor's.
+// the kernel's own hard limit of open files is 4096, less than the supervisor's,
+// and that of locked memory 8 MiB.
 func raiseLimits(p *plan.Plan) error {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("look at the limit of open files: %w", err)
-	}
-	for _, c := range p.Components {
-		if uint64(c.Limits.OpenFiles) <= limit.Max {
-			continue
+	for _, l := range []struct {
+		resource     int
+		what, option string
+		of           func(plan.Limits) uint64
+	}{
+		{unix.RLIMIT_NOFILE, "open files", "n", func(l plan.Limits) uint64 { return uint64(l.OpenFiles) }},
+		{unix.RLIMIT_MEMLOCK, "bytes of locked memory", "l", func(l plan.Limits) uint64 { return l.Locked }},
+		{unix.RLIMIT_FSIZE, "bytes in a file", "f", func(l plan.Limits) uint64 { return l.FileSize }},
+		{unix.RLIMIT_CORE, "bytes in a core dump", "c", func(l plan.Limits) uint64 { return l.CoreSize }},
+	} {
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(l.resource, &limit); err != nil {
+			return fmt.Errorf("look at the limit of %s: %w", l.what, err)
 		}
-		higher := unix.Rlimit{Cur: uint64(c.Limits.OpenFiles), Max: uint64(c.Limits.OpenFiles)}
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &higher); err != nil {
-			return fmt.Errorf("%s:%d:%d: component %q may have %d open files, but this process at most %d (ulimit -Hn): %w",
-				c.Position.File, c.Position.Line, c.Position.Column, c.Name, c.Limits.OpenFiles, limit.Max, err)
+		for _, c := range p.Components {
+			want := l.of(c.Limits)
+			if want <= limit.Max {
+				continue
+			}
+			higher := unix.Rlimit{Cur: limit.Cur, Max: want}
+			if l.resource == unix.RLIMIT_NOFILE {
+				higher.Cur = want
+			}
+			if err := unix.Setrlimit(l.resource, &higher); err != nil {
+				return fmt.Errorf("%s:%d:%d: component %q may have %d %s, but this process at most %d (ulimit -H%s): %w",
+					c.Position.File, c.Position.Line, c.Position.Column, c.Name, want, l.what, limit.Max, l.option, err)
+			}
+			limit = higher
 		}
-		limit = higher
 	}
 	return nil
 }
