@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -36,6 +37,15 @@ static void shed(void)
 	/* No core dump of, and no ptrace at, what forks workers. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		die("become undumpable");
+}
+
+/* The compartment's /proc shows this process. Where workers have none it goes
+ * here, once: in a worker the kernel would wait until all processors had
+ * noticed. */
+static void hide_proc(void)
+{
+	if (spec.proc == 1 && umount2("/proc", MNT_DETACH) < 0)
+		die("unmount /proc");
 }
 
 static void spawn(uint32_t id, int executed, const int *fds, int fd_count)
@@ -73,6 +83,7 @@ int main(void)
 		die("find the control socket");
 	if (spec_read(&spec, &what) < 0)
 		die(what);
+	hide_proc();
 	shed();
 
 	uint32_t hello[2] = { MSG_HELLO, 0 };

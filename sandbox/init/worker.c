@@ -194,14 +194,10 @@ static void mount_proc(struct spec *s, int socket)
 {
 	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
-	/* The compartment's /proc shows the compartment's init: it goes first,
-	 * or the new one would only lie on top of it. It has to have been there,
-	 * unmasked: the kernel lets a user namespace mount a new one only then. */
-	if (s->proc == 1) {
-		if (umount2("/proc", MNT_DETACH) < 0)
-			give_up(socket, "unmount /proc", errno);
-		return;
-	}
+	if (s->proc == 1)
+		return; /* the init of the compartment has none either */
+	/* The compartment's own has to be there, unmasked: the kernel lets a
+	 * user namespace mount a new one only then. */
 	if (mount("proc", "/proc", "proc", flags, s->proc == 2 ? "subset=pid" : NULL) < 0)
 		give_up(socket, "mount /proc", errno);
 	if (s->proc == 2)
