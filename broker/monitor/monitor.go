@@ -35,7 +35,8 @@
 //	pass.go        what of that reaches the program
 //	stub.go        what stands for the program there
 //	supervisor.go  the table of what the supervisor may ask
-//	denial.go      what is told of refusals and of descriptors handed out
+//	news.go        what the supervisor is told, and when
+//	denial.go      … of refusals and of descriptors handed out
 //	ready.go       how the supervisor finds out whether a component is ready
 //	health.go      … and whether it still works
 //	demand.go      the first connection that starts a component, the last that stops it
@@ -58,7 +59,6 @@
 package monitor
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -100,6 +100,8 @@ type Monitor struct {
 	message    wire.Message     // to the supervisor
 	news       [][]byte         // events for the supervisor that wait a moment
 	told       time.Time        // when the last ones were sent
+	due        time.Time        // when those that wait go; zero when none wait
+	flush      *timer           // which sends them then
 	roots      roots            // of grants, for lookups on the loop
 	names      map[string]*name // of grants, by the resolver
 	named      func()           // the rest of the start, until the names are known
@@ -402,50 +404,6 @@ func (m *Monitor) stopAsked(s unix.Signal) {
 func (m *Monitor) finish(status int) {
 	m.status = status
 	m.loop.done = true
-}
-
-// tell sends an event to the supervisor, after this round's answers: workers
-// wait for those, and nobody waits for news. Events with descriptors go at
-// once. The order is always that of the calls.
-func (m *Monitor) tell(op wire.Op, body func(*wire.Message), fds ...int) {
-	if m.link < 0 {
-		return
-	}
-	m.message.Begin(wire.Header{Kind: wire.Event, Op: op, FDs: len(fds)})
-	body(&m.message)
-	if len(fds) > 0 {
-		m.sendToSupervisor(fds)
-		return
-	}
-	b, err := m.message.Bytes()
-	if err != nil {
-		return // a text that does not fit is not worth more than its absence
-	}
-	m.news = append(m.news, bytes.Clone(b))
-	if len(m.news) == 1 {
-		m.scheduleNews()
-	}
-}
-
-// newsInterval is how often the supervisor is woken at most. Workers that live
-// for a millisecond would cost it three rounds each.
-const newsInterval = 2 * time.Millisecond
-
-func (m *Monitor) scheduleNews() {
-	if wait := newsInterval - time.Since(m.told); wait > 0 {
-		m.loop.after(wait, m.flushNews)
-	} else {
-		m.loop.later(m.flushNews)
-	}
-}
-
-func (m *Monitor) flushNews() {
-	news := m.news
-	m.news = nil
-	for _, b := range news {
-		m.deliver(b, nil)
-	}
-	m.told = time.Now()
 }
 
 // sendToSupervisor sends m.message, behind all news.

@@ -362,7 +362,7 @@ func (m *Monitor) started(w *work, said worker.Message) {
 		return
 	}
 	pid := pidOf(w.program)
-	m.tell(wire.WorkerStarted, func(b *wire.Message) {
+	m.mention(w, wire.WorkerStarted, func(b *wire.Message) {
 		b.U32(w.id).U32(uint32(w.component.index)).U32(uint32(pid)).U32(requesterID(w))
 	})
 }
@@ -477,7 +477,7 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 		return
 	}
 	m.endPrivate(w.component)
-	m.tell(wire.WorkerEnded, func(b *wire.Message) {
+	m.mention(w, wire.WorkerEnded, func(b *wire.Message) {
 		b.U32(w.id).U32(uint32(w.component.index)).U32(how).U32(code).U64(processor).U64(peak).String(reason)
 	})
 }
