@@ -80,7 +80,7 @@ func table(pid int) []group {
 		},
 		{"workers", concat(
 			each("pidfd_open", "pidfd_send_signal", "pidfd_getfd", "process_vm_readv", "wait4", "waitid"),
-			with("ioctl", 1, unix.SECCOMP_IOCTL_NOTIF_RECV, unix.SECCOMP_IOCTL_NOTIF_SEND, notifIDValid, notifAddFD, notifFlags)),
+			with("ioctl", 1, unix.SECCOMP_IOCTL_NOTIF_RECV, unix.SECCOMP_IOCTL_NOTIF_SEND, notifIDValid, notifAddFD, notifFlags, unix.PIDFD_GET_INFO)),
 		},
 		{"what an exec brings along", eachWhen(splits, "prlimit64", "getpriority", "memfd_create", "pwrite64")},
 		{"another user's name", concat(

@@ -295,6 +295,13 @@ func closesOnExec(n *notification) bool {
 // pidOf is the pid that a pidfd stands for, as the monitor sees it; 0 when it
 // is gone.
 func pidOf(pidfd int) int {
+	// One call, since Linux 6.13, for what are three.
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_PID}
+	if err := unix.IoctlPidfdInfo(pidfd, &info); err == nil {
+		return int(info.Pid)
+	} else if err == unix.ESRCH {
+		return 0
+	}
 	pid, _ := strconv.Atoi(procField("/proc/self/fdinfo/"+itoa(pidfd), "Pid:"))
 	return max(pid, 0)
 }
