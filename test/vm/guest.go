@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// guestMain is pid 1. It never returns: the host ends the machine after the last frame, and until
-// there is a port to speak through, ending panics the kernel, which the host reports with the log.
+// guestMain is pid 1, or, with --systemd, first that and then its service. It never returns: the
+// host ends the machine after the last frame, and until there is a port to speak through, the end
+// of pid 1 panics the kernel, which the host reports with the log.
 func guestMain() {
 	j, port, err := openPort()
 	if err != nil {
@@ -41,15 +42,15 @@ func openPort() (*job, *os.File, error) {
 	if err := json.Unmarshal(text, j); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", guestJob, err)
 	}
-	// Pid 1 holds /dev/console, which is not to lie below a mount: hence before all others.
-	if err := makeRootMovable(); err != nil {
-		return nil, nil, err
-	}
-	if err := mountAll(); err != nil {
-		return nil, nil, err
-	}
-	for _, name := range j.Modules {
-		if err := loadModule(filepath.Join(guestModules, name)); err != nil {
+	switch {
+	case j.Systemd && os.Getpid() == 1:
+		return nil, nil, j.becomeSystemd()
+	case !j.Systemd:
+		// Pid 1 holds /dev/console, which is not to lie below a mount: hence before all others.
+		if err := errors.Join(makeRootMovable(), mountAll()); err != nil {
+			return nil, nil, err
+		}
+		if err := j.loadModules(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -75,11 +76,10 @@ func (j *job) run(host *frameWriter) error {
 		return err
 	}
 	os.Remove(guestInit)
-	cgroup, err := prepare(j.User)
+	attributes, err := j.place()
 	if err != nil {
 		return err
 	}
-	defer cgroup.Close()
 
 	env := j.environment()
 	program, err := findProgram(j.Command[0], j.directory(), env)
@@ -111,7 +111,7 @@ func (j *job) run(host *frameWriter) error {
 		Dir:   j.directory(),
 		Env:   env,
 		Files: []*os.File{nothing, toStdout, toStderr},
-		Sys:   j.process(cgroup),
+		Sys:   attributes,
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: its interpreter is not in the machine (--elf brings it)", err)
@@ -129,8 +129,8 @@ func (j *job) run(host *frameWriter) error {
 	if err != nil {
 		return err
 	}
-	// What the command left behind may hold the pipes open for ever. From pid 1 this reaches
-	// every process but pid 1.
+	// What the command left behind may hold the pipes open for ever. This reaches every process
+	// but this one and pid 1.
 	syscall.Kill(-1, syscall.SIGKILL)
 	streams.Wait()
 	return host.write(frameExit, binary.BigEndian.AppendUint32(nil, uint32(status)))
@@ -155,12 +155,36 @@ func (j *job) environment() []string {
 	return append(env, j.Env...)
 }
 
-func (j *job) process(cgroup *os.File) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+// place makes the place where the command starts; systemd has made one already.
+func (j *job) place() (*syscall.SysProcAttr, error) {
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if j.Systemd {
+		return attr, nil
+	}
+	cgroup, err := prepare(j.User)
+	if err != nil {
+		return nil, err
+	}
+	// Open as long as the machine is there: the garbage collector would close an *os.File.
+	attr.UseCgroupFD = true
+	if attr.CgroupFD, err = syscall.Dup(int(cgroup.Fd())); err != nil {
+		return nil, err
+	}
+	syscall.CloseOnExec(attr.CgroupFD)
+	cgroup.Close()
 	if j.User {
 		attr.Credential = &syscall.Credential{Uid: testerID, Gid: testerID, Groups: []uint32{testerID}}
 	}
-	return attr
+	return attr, nil
+}
+
+func (j *job) loadModules() error {
+	for _, name := range j.Modules {
+		if err := loadModule(filepath.Join(guestModules, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pipe makes a pipe that belongs to the command's user, who could otherwise not open /dev/stdout.

@@ -33,6 +33,7 @@ func packInitramfs(ctx context.Context, o *options, k *kernel) (*os.File, error)
 	steps := []func() error{
 		func() error { return addBase(a) },
 		func() error { return addBusybox(ctx, a) },
+		func() error { return addSystemd(ctx, a, o) },
 		func() error { return addHandIns(ctx, a, o.files) },
 		func() error { return addModules(ctx, a, o, k) },
 		func() error { return addInit(a, o) },

@@ -34,7 +34,7 @@ func init() {
 }
 
 func main() {
-	if os.Getpid() == 1 && os.Args[0] == guestInit {
+	if os.Args[0] == guestInit {
 		guestMain()
 		return
 	}

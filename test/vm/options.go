@@ -21,6 +21,7 @@ Boots a virtual machine, runs COMMAND in it and ends with its exit status.
   --cpus N                 default 2
   --timeout DURATION       boot and command together, e.g. 90 or 2m (default 120 s)
   --user                   run as uid 1000 with a delegated cgroup instead of as root
+  --systemd                boot the host's systemd as pid 1 and run as a service of it
   --file HOST=VM           put a file in the machine (repeatable, as the next three)
   --elf HOST=VM            the same with its interpreter and libraries
   --tree HOST=VM           put a directory in the machine
@@ -63,6 +64,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.StringVar(&o.log, "log", o.log, "")
 	flags.StringVar(&o.job.Dir, "dir", "", "")
 	flags.BoolVar(&o.job.User, "user", false, "")
+	flags.BoolVar(&o.job.Systemd, "systemd", false, "")
 	flags.Func("memory", "", func(v string) (err error) { o.memory, err = parseMemory(v); return })
 	flags.Func("timeout", "", func(v string) (err error) { o.timeout, err = parseTimeout(v); return })
 	for _, kind := range []string{"file", "elf", "tree"} {
@@ -91,6 +93,9 @@ func parseOptions(args []string) (*options, error) {
 			os.Exit(0)
 		}
 		return nil, errors.New("wrong command line, see above")
+	}
+	if o.job.User && o.job.Systemd {
+		return nil, errors.New("--systemd is for root: there is no user's systemd in the machine")
 	}
 	o.job.Command = flags.Args()
 	// Without the -- a misspelt flag after the command's name would silently become its argument.

@@ -26,6 +26,7 @@ type job struct {
 	Env     []string
 	Dir     string   // empty: the home directory
 	User    bool     // as tester with a delegated cgroup, not as root
+	Systemd bool     // as a service of systemd, which is pid 1
 	Modules []string // files in guestModules, in the order in which they must be loaded
 }
 
