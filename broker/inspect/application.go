@@ -28,6 +28,7 @@ type Application struct {
 
 	plan   *plan.Plan // nil when the inspector may not read it
 	broker int
+	group  string // of cgroups, with a / before it and none behind
 }
 
 // Component is a component of a running application.
@@ -98,6 +99,9 @@ func (i *Inspector) application(name string, depth Depth) (*Application, error) 
 	a := &Application{Name: name, State: "unknown"}
 	if a.broker, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 		return nil, fmt.Errorf("inspect application %q: its pid file is not understood: %w", name, err)
+	}
+	if a.group, err = i.groupOf(name); err != nil {
+		a.Problems = append(a.Problems, err.Error())
 	}
 	// A large plan takes longer to decode than the supervisor to answer.
 	var planError, statusError error
@@ -257,11 +261,7 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 		i.lookAtMonitor(a, c, depth)
 		return
 	}
-	compartment := c.Name
-	if c.plan != nil {
-		compartment = c.plan.Compartment()
-	}
-	group := filepath.Join(cgroup.Root, a.Name, compartment)
+	group := a.groupOf(c)
 	c.Memory = i.groupMemory(group)
 	leaves, err := i.processes(group)
 	if err != nil {
@@ -294,6 +294,35 @@ func (i *Inspector) lookAtComponent(a *Application, c *Component, depth Depth) {
 	if c.Name == "supervisor" && c.Running == 0 {
 		c.Running = len(c.Workers)
 	}
+}
+
+// groupOf is the cgroup of an application that runs, where its broker put it:
+// beneath the group that a service manager delegated, or at the root.
+func (i *Inspector) groupOf(application string) (string, error) {
+	if known, ok := i.groups.Load(application); ok {
+		return known.(string), nil
+	}
+	pid, err := os.ReadFile(filepath.Join(i.base, application, "pid"))
+	if err != nil {
+		return "", fmt.Errorf("find the cgroup of application %q: %w", application, err)
+	}
+	base, err := i.hierarchy.BaseOf(strings.TrimSpace(string(pid)))
+	if err != nil {
+		return "", fmt.Errorf("of application %q: %w", application, err)
+	}
+	group := cgroup.Application(base, application)
+	i.groups.Store(application, group)
+	return group, nil
+}
+
+// groupOf is the cgroup of a component's compartment, of the one that the plan
+// names now.
+func (a *Application) groupOf(c *Component) string {
+	compartment := c.Name
+	if c.plan != nil {
+		compartment = c.plan.Compartment()
+	}
+	return filepath.Join(a.group, compartment)
 }
 
 // compartmentInit is the init among the processes of its group, where workers

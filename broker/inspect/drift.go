@@ -25,7 +25,7 @@ type Drift struct {
 func (i *Inspector) drift(a *Application, c *Component, depth Depth) []Drift {
 	d := &drifts{inspector: i, application: a, component: c, plan: c.plan, depth: depth}
 	if c.State == "running" && c.Running > 0 && len(c.Workers) == 0 {
-		d.add(nil, "processes", "workers in cgroup sandbox/"+a.Name+"/"+c.Name, "none there", plan.Position{})
+		d.add(nil, "processes", "workers in cgroup "+a.groupOf(c), "none there", plan.Position{})
 	}
 	for p := range c.processes() {
 		if p.Role == "starting" {
@@ -218,7 +218,7 @@ func (d *drifts) cgroup(p *Process) {
 	optional := func(name string) bool {
 		return slices.Contains(d.plan.Optional, name) || slices.Contains(d.plan.Optional, "cgroup")
 	}
-	if group := "/sandbox/" + d.application.Name + "/" + d.component.Name + "/"; !strings.HasPrefix(p.Cgroup.Path, group) {
+	if group := d.application.groupOf(d.component) + "/"; !strings.HasPrefix(p.Cgroup.Path, group) {
 		d.add(p, "cgroup", "below "+group, p.Cgroup.Path, plan.Position{})
 	}
 	l := d.plan.Limits
@@ -266,7 +266,7 @@ func (d *drifts) told() {
 		}
 		// One that ended since the supervisor was asked is no drift.
 		if p, err := d.inspector.process(pid, Glance); err == nil {
-			d.add(p, "cgroup", fmt.Sprintf("sandbox/%s/%s/w%d", d.application.Name, d.component.Name, w.Worker), p.Cgroup.Path, plan.Position{})
+			d.add(p, "cgroup", fmt.Sprintf("%s/w%d", d.application.groupOf(d.component), w.Worker), p.Cgroup.Path, plan.Position{})
 		}
 	}
 }

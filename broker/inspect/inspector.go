@@ -40,6 +40,7 @@ type Inspector struct {
 	ticks     time.Duration
 
 	limits limitFiles
+	groups sync.Map // application -> its group
 	inits  sync.Map // component's group -> object, what its init executes
 
 	pipesOnce sync.Once

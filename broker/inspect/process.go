@@ -226,19 +226,20 @@ func binaryOf(pid int) object {
 // not say which ones are Bulkhead's inits: a program may make pid namespaces
 // of its own. The file that it executes does, which no compartment has.
 func (i *Inspector) place(p *Process, binary object) {
-	after, ok := strings.CutPrefix(p.Cgroup.Path, "/"+cgroup.Root+"/")
-	parts := strings.Split(after, "/")
-	if !ok || len(parts) < 3 {
+	application, group := i.applicationAt(p.Cgroup.Path)
+	below, ok := strings.CutPrefix(p.Cgroup.Path, group+"/")
+	parts := strings.Split(below, "/")
+	if application == "" || !ok || len(parts) < 2 {
 		return
 	}
-	p.Of = parts[0] + "/" + plan.ComponentOf(parts[1]) + "/" + parts[2]
-	switch init := i.initBinary(parts[0], parts[1]); {
+	p.Of = application + "/" + plan.ComponentOf(parts[0]) + "/" + parts[1]
+	switch init := i.initBinary(group + "/" + parts[0]); {
 	case binary != init || init == object{}:
 		p.Role = "child"
 		if p.InnerPID == 2 {
 			p.Role = "program"
 		}
-	case parts[2] == "init" && p.InnerPID == 1:
+	case parts[1] == "init" && p.InnerPID == 1:
 		p.Role = "compartment-init"
 	case p.InnerPID == 1:
 		p.Role = "worker-init"
@@ -247,9 +248,31 @@ func (i *Inspector) place(p *Process, binary object) {
 	}
 }
 
-// initBinary is what the init of a component's compartment executes.
-func (i *Inspector) initBinary(application, component string) object {
-	group := cgroup.Root + "/" + application + "/" + component
+// applicationAt finds the application that a cgroup is of, and its group. Others
+// may call groups of theirs as Bulkhead does, so beneath another group than the
+// root that counts only where the application's broker has its groups.
+func (i *Inspector) applicationAt(at string) (application, group string) {
+	const mark = "/" + cgroup.Root + "/"
+	for from := 0; ; {
+		k := strings.Index(at[from:], mark)
+		if k < 0 {
+			return "", ""
+		}
+		k += from
+		name, _, _ := strings.Cut(at[k+len(mark):], "/")
+		group = at[:k] + mark + name
+		if k == 0 {
+			return name, group
+		}
+		if its, err := i.groupOf(name); err == nil && its == group {
+			return name, group
+		}
+		from = k + 1
+	}
+}
+
+// initBinary is what the init of the compartment with a group executes.
+func (i *Inspector) initBinary(group string) object {
 	if known, ok := i.inits.Load(group); ok {
 		return known.(object)
 	}

@@ -23,10 +23,14 @@ var ErrNone = errors.New("this user may make no cgroups")
 // can write, of cgroup v2 only: v1 cannot be delegated safely.
 func (h Hierarchy) Base() (string, error) { return h.BaseOf("self") }
 
-// BaseOf is what Base is, or was, to another process of the same user: to a
-// broker that runs. process is its pid.
+// BaseOf is what Base is, or was, to another process, whoever asks: to a broker
+// that runs. process is its pid.
 func (h Hierarchy) BaseOf(process string) (string, error) {
-	root := os.Geteuid() == 0
+	user, err := userOf(process)
+	if err != nil {
+		return "", err
+	}
+	root := user == 0
 	if h.Unified == "" {
 		if root {
 			return "", nil
@@ -40,10 +44,10 @@ func (h Hierarchy) BaseOf(process string) (string, error) {
 	writable := ""
 	for at := own; at != "/"; at = path.Dir(at) {
 		directory := h.Unified + at
-		if delegated(directory) {
+		if delegated(directory, user) {
 			return at, nil
 		}
-		if mayMake(directory) {
+		if mayMake(directory, user) {
 			writable = at
 		}
 	}
@@ -70,25 +74,52 @@ func groupOf(process string) (string, error) {
 	return "", errors.New("find the cgroup: /proc/" + process + "/cgroup does not name one of cgroup v2")
 }
 
-func delegated(directory string) bool {
+func delegated(directory string, user int) bool {
 	for _, name := range []string{"trusted.delegate", "user.delegate"} {
 		var value [2]byte
 		if n, err := unix.Getxattr(directory, name, value[:]); err == nil && n == 1 && value[0] == '1' {
-			return mayMake(directory)
+			return mayMake(directory, user)
 		}
 	}
 	return false
 }
 
-// mayMake says whether groups can be made in a directory and controllers
-// enabled for them.
-func mayMake(directory string) bool {
+// mayMake says whether a user can make groups in a directory and enable
+// controllers for them.
+func mayMake(directory string, user int) bool {
 	for _, file := range []string{"", "/cgroup.procs", "/cgroup.subtree_control"} {
-		if unix.Access(directory+file, unix.W_OK) != nil {
+		if !mayWrite(directory+file, user) {
 			return false
 		}
 	}
 	return true
+}
+
+// mayWrite asks the kernel about this process's user; others have what is
+// theirs, as managers delegate it.
+func mayWrite(file string, user int) bool {
+	if user == os.Geteuid() {
+		return unix.Access(file, unix.W_OK) == nil
+	}
+	var st unix.Stat_t
+	return unix.Stat(file, &st) == nil && (user == 0 || int(st.Uid) == user && st.Mode&0o200 != 0)
+}
+
+// userOf is the effective user of a process. The owner of its directory in
+// /proc is another one's where the process is not dumpable (proc(5)).
+func userOf(process string) (int, error) {
+	b, err := os.ReadFile("/proc/" + process + "/status")
+	if err != nil {
+		return 0, fmt.Errorf("find the user: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			if fields := strings.Fields(ids); len(fields) > 1 {
+				return strconv.Atoi(fields[1])
+			}
+		}
+	}
+	return 0, errors.New("find the user: /proc/" + process + "/status names none")
 }
 
 // Leave moves this process out of base, into a leaf beside the groups that
