@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,19 +39,20 @@ type Handover struct {
 	Resolver     int    // index of the resolver, -1 where no grant has a name
 	Compartments []Compartment
 	Listeners    []Listener
-	Lock         int    // the application's lock, held as long as it is open
-	Sweeper      int    // a pipe; the sweeper acts when its last copy closes
-	SweeperPid   int    // a child of the monitor
-	Keeper       int    // socket of the keeper, who executes what the monitor may not
-	KeeperPid    int    // a child of the monitor
-	Filter       []byte // of the monitor's own calls, as plan.Syscalls.Program
-	Control      int    // listening socket for control
-	Status       int    // listening socket for those who may only look
-	Notify       int    // socket of the service manager (sd_notify(3)), -1 without one
-	Ready        int    // a newline there says that the application is up, -1: nobody wants it
-	Allowed      int    // map of the addresses that components may use, -1 without the programs that look at it
-	Refusals     int    // ring of addresses that the programs refused, -1 without
-	Outside      int    // cgroup.procs of the group that the launcher was in before the monitor's, -1 where it stays there
+	Lock         int           // the application's lock, held as long as it is open
+	Sweeper      int           // a pipe; the sweeper acts when its last copy closes
+	SweeperPid   int           // a child of the monitor
+	Keeper       int           // socket of the keeper, who executes what the monitor may not
+	KeeperPid    int           // a child of the monitor
+	Filter       []byte        // of the monitor's own calls, as plan.Syscalls.Program
+	Control      int           // listening socket for control
+	Status       int           // listening socket for those who may only look
+	Notify       int           // socket of the service manager (sd_notify(3)), -1 without one
+	Watchdog     time.Duration // the manager wants to hear that often that the broker lives, 0: never
+	Ready        int           // a newline there says that the application is up, -1: nobody wants it
+	Allowed      int           // map of the addresses that components may use, -1 without the programs that look at it
+	Refusals     int           // ring of addresses that the programs refused, -1 without
+	Outside      int           // cgroup.procs of the group that the launcher was in before the monitor's, -1 where it stays there
 }
 
 // Compartment is a compartment that the launcher built.

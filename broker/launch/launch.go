@@ -172,7 +172,7 @@ func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *direct
 	h := &handover.Handover{
 		Directory: d.path, Group: d.group, Supervisor: own.Supervisor, Resolver: own.Resolver,
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
-		Notify: manager.notify, Ready: manager.ready, Allowed: -1, Refusals: -1, Outside: -1,
+		Notify: manager.notify, Watchdog: manager.watchdog, Ready: manager.ready, Allowed: -1, Refusals: -1, Outside: -1,
 	}
 	for i := range p.Components {
 		p.Components[i].Number = i

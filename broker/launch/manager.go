@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,7 @@ import (
 // systemd by its environment, s6 by a descriptor.
 type Manager struct {
 	notify    int            // connected to NOTIFY_SOCKET, or -1
+	watchdog  time.Duration  // it wants to hear that often that the broker lives, or 0
 	ready     int            // gets a newline when the application is up, or -1
 	listeners map[string]int // sockets that it made, by grant
 }
@@ -54,7 +56,21 @@ func FindManager(ready int) (*Manager, error) {
 		return nil, fmt.Errorf("connect to the service manager's NOTIFY_SOCKET %s: %w", path, err)
 	}
 	m.notify = fd
-	return m, nil
+	m.watchdog, err = watchdogTime()
+	return m, err
+}
+
+// watchdogTime is sd_watchdog_enabled(3).
+func watchdogTime() (time.Duration, error) {
+	text := os.Getenv("WATCHDOG_USEC")
+	if pid := os.Getenv("WATCHDOG_PID"); text == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < int64(time.Millisecond/time.Microsecond) || n > int64(24*time.Hour/time.Microsecond) {
+		return 0, fmt.Errorf("take over the service manager's watchdog: WATCHDOG_USEC=%s is no time from a millisecond to a day", text)
+	}
+	return time.Duration(n) * time.Microsecond, nil
 }
 
 // firstListener is SD_LISTEN_FDS_START.

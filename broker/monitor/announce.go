@@ -10,11 +10,14 @@ import (
 const (
 	announceUp    = 1
 	announceStops = 2
+	announceLives = 3
 )
 
 // commandAnnounce tells the service manager that started the broker how the
 // application is. The monitor does it, because managers listen to a service's
-// main process only.
+// main process only. It answers how soon the supervisor is to say that it lives,
+// in milliseconds, 0 for never: what a watchdog hears has come through the
+// loops of both.
 func (m *Monitor) commandAnnounce(h wire.Header, b *wire.Body) (uint32, error) {
 	what := b.U32()
 	if err := b.End(); err != nil {
@@ -31,12 +34,16 @@ func (m *Monitor) commandAnnounce(h wire.Header, b *wire.Body) (uint32, error) {
 		}
 	case announceStops:
 		text = "STOPPING=1\nSTATUS=application " + m.plan.Application + " stops"
+	case announceLives:
+		text = "WATCHDOG=1"
 	default:
 		return 0, unix.EINVAL
 	}
 	if m.handover.Notify < 0 {
 		return 0, nil
 	}
+	// Half of the time, as sd_watchdog_enabled(3) wants it.
+	soon := uint32(m.handover.Watchdog.Milliseconds() / 2)
 	// A manager that does not read must not hold the application up.
-	return 0, unix.Send(m.handover.Notify, []byte(text), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	return soon, unix.Send(m.handover.Notify, []byte(text), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }

@@ -156,14 +156,34 @@ func (s *Supervisor) force(cause string) {
 const (
 	announceUp    = 1
 	announceStops = 2
+	announceLives = 3
 )
+
+// lifeTick is the tick of the service manager's watchdog on the broker.
+type lifeTick struct{ every time.Duration }
+
+// tellUp tells the service manager that the application is up, and from then
+// on, where it has a watchdog, that the broker lives.
+func (s *Supervisor) tellUp() {
+	s.call(wire.Announce, func(r reply) {
+		if r.value > 0 {
+			every := time.Duration(r.value) * time.Millisecond
+			s.later(every, lifeTick{every})
+		}
+	}, announceUp)
+}
+
+func (s *Supervisor) tellLife(e lifeTick) {
+	s.call(wire.Announce, nil, announceLives)
+	s.later(e.every, e)
+}
 
 func (s *Supervisor) moveApplication(to control.State, cause string) {
 	s.journal.add(control.Event{Kind: control.EventApplication, From: s.state, To: to, Text: cause})
 	s.state, s.cause = to, cause
 	switch to {
 	case control.Running:
-		s.call(wire.Announce, nil, announceUp)
+		s.tellUp()
 	case control.Stopping:
 		s.call(wire.Announce, nil, announceStops)
 	}

@@ -13,6 +13,7 @@ type (
 	reply struct {
 		id     uint32
 		status syscall.Errno
+		value  uint32 // of a success: what wire says of the request
 		reason string // why it was refused, in the monitor's words
 	}
 	outputPipe struct {
@@ -94,7 +95,7 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 	case h.Kind == wire.Reply:
 		r := reply{id: h.ID, status: syscall.Errno(h.Status)}
 		if r.status == 0 {
-			b.U32() // StartWorker's worker, which WorkerStarted names again
+			r.value = b.U32()
 		} else {
 			r.reason = b.String()
 		}

@@ -44,6 +44,7 @@ type script struct {
 	checks     map[string]int  // how often Check fails
 	announced  []uint32
 	refuseLogs syscall.Errno // the answer to OpenLog
+	watchdog   uint32        // the answer to Announce
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -91,7 +92,7 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.id++
-	id, status := m.id, syscall.Errno(0)
+	id, status, value := m.id, syscall.Errno(0), uint32(0)
 	var then any
 	switch op {
 	case wire.StartWorker:
@@ -128,6 +129,7 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		}
 	case wire.Announce:
 		m.announced = append(m.announced, fields[0])
+		value = m.watchdog
 	case wire.Watch:
 		m.log = append(m.log, fmt.Sprintf("watch %s", m.app.plan.Components[fields[0]].Name))
 	case wire.Retire:
@@ -153,7 +155,7 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		m.log = append(m.log, fmt.Sprintf("%d %s", op, m.app.plan.Components[fields[0]].Name))
 	}
 	go func() {
-		r := reply{id: id, status: status}
+		r := reply{id: id, status: status, value: value}
 		if status != 0 {
 			r.reason = status.Error()
 		}

@@ -214,6 +214,9 @@ func (s *Supervisor) handle(event any) bool {
 		}
 	case componentTick:
 		return s.tick(e)
+	case lifeTick:
+		s.tellLife(e)
+		return false
 	case watchdogTick:
 		s.watchdogMissed(e)
 	case workerTimeout:

@@ -67,7 +67,7 @@ const (
 	Check           Op = 71 // supervisor: u32 component: tries once whether it is healthy (connect, command); for http HealthSocket comes before the Reply
 	Watch           Op = 72 // supervisor: u32 component, u32 on (1, 0): Demanded comes, once, when a connection waits at one of its sockets
 	Retire          Op = 73 // supervisor: u32 worker, u32 signal (0: only asks): sent if no connection of its component is open or waits, else EBUSY
-	Announce        Op = 74 // supervisor: u32 what (1: the application is up, 2: it stops), for the service manager that started the broker
+	Announce        Op = 74 // supervisor: u32 what (1: the application is up, 2: it stops, 3: the supervisor lives), for the service manager that started the broker -> u32 milliseconds until the next 3, 0: none
 	Reload          Op = 75 // supervisor: u32 go (1: what changes is down, 0: it cannot be now): answers Reloading
 	Adopted         Op = 76 // supervisor: nothing; from here on its numbers are those of the new plan
 	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from

@@ -97,6 +97,7 @@ After=network.target
 Type=notify
 NotifyAccess=main
 ExecStart=` + unitWord(program) + " run " + unitWord(file) + `
+ExecReload=` + unitWord(program) + " reload " + unitWord(file) + `
 Delegate=yes
 KillMode=mixed
 TimeoutStartSec=infinity
