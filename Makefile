@@ -141,8 +141,8 @@ vet: build ## gofmt and go vet
 	$(GO) vet ./...
 
 VM_TESTS    := .cache/vm/tests
-# Those that need nothing but the kernel: what they test differs with it.
-VM_PACKAGES := sandbox sandbox/cgroup sandbox/worker broker/wire broker/monitor
+# Those that need nothing but the kernel, and whole applications: what they test differs with it.
+VM_PACKAGES := sandbox sandbox/cgroup sandbox/worker broker/wire broker/monitor test/guest
 test-vm: build ## run the tests in virtual machines with cgroup v2
 	rm -rf $(VM_TESTS)
 	set -e; for package in $(VM_PACKAGES); do \

@@ -70,6 +70,9 @@ func (l *log) measure() {
 	// counts on over the ends of brokers.
 	var born unix.Statx_t
 	if l.size > 0 && unix.Statx(int(l.file), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &born) == nil && born.Mask&unix.STATX_BTIME != 0 {
-		l.since = time.Unix(born.Btime.Sec, int64(born.Btime.Nsec))
+		// From here on time passes as the monotonic clock says: whoever sets
+		// the other one rotates no log.
+		age := time.Since(time.Unix(born.Btime.Sec, int64(born.Btime.Nsec)))
+		l.since = time.Now().Add(-max(0, age))
 	}
 }

@@ -52,6 +52,14 @@ var (
 		title:    "Connections to an echo service with a program for each, eight clients at once: time for each connection",
 		baseline: "raw: accept, clone3, exec",
 	}
+	ready = &group{
+		title:    "A small component whose compartment is there, until it was ready",
+		baseline: "start, asked by ctl",
+	}
+	parallel = &group{
+		title:    "200 components in Python from nothing until all are ready: processor time of everybody",
+		baseline: "bare: the programs alone",
+	}
 	connection = &group{
 		title:    "One connection to an echo service with a program for each connection, on loopback",
 		baseline: "raw: accept, clone3, exec",
@@ -66,6 +74,7 @@ type benchCase struct {
 	needs     []need // Debian packages
 	ours      bool   // measures Bulkhead: -check guards these
 	network   bool   // makes network namespaces, which the kernel takes apart late
+	seldom    bool   // takes seconds: one sample in a few rounds
 	// command returns a program and its arguments. The runner puts the number of samples before the
 	// arguments, and the program prints that many, in nanoseconds, one a line. An unable error skips the case.
 	command func(*workshop) ([]string, error)
@@ -414,6 +423,28 @@ var table = []*benchCase{
 		isolation: "the same, prepared before the connection",
 		command:   perConnection("echo", 4, "-flight", "8"),
 	},
+
+	{
+		group: ready, name: "start, asked by ctl", ours: true,
+		isolation: connectionWalls,
+		command:   componentLife("start"),
+	},
+	{
+		group: ready, name: "again after a kill -9", ours: true,
+		isolation: "the same, from the signal on",
+		command:   componentLife("crash"),
+	},
+
+	{
+		group: parallel, name: "bare: the programs alone", seldom: true,
+		isolation: "none", needs: []need{python},
+		command: componentLife("bare"),
+	},
+	{
+		group: parallel, name: "components", ours: true, seldom: true, network: true,
+		isolation: "a full compartment for each; launcher, builders, monitor and supervisor are in the time", needs: []need{python},
+		command: componentLife("parallel"),
+	},
 }
 
 // Every function below returns the command of a case. Programs under test live in the root that the workshop
@@ -511,6 +542,19 @@ func oursWorker(program string, flags ...string) func(*workshop) ([]string, erro
 			return nil, err
 		}
 		return join(driver, flags, []string{"--", w.outside(program)}), nil
+	}
+}
+
+func componentLife(what string) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		if w.cgroups.mode == "v2" {
+			return nil, unable("skipped, because processor time is read from cgroup v1's cpuacct")
+		}
+		driver, err := w.driver("life", "pause")
+		if err != nil {
+			return nil, err
+		}
+		return append(driver, "-what", what), nil
 	}
 }
 

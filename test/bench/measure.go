@@ -33,6 +33,7 @@ func planFor(quick bool) plan {
 const (
 	smallestBatch = 3    // samples; the slowest peers take some 40 ms each
 	largestBatch  = 2000 // samples; enough for what takes microseconds
+	seldomRounds  = 12   // of so many rounds, one takes what is seldom
 	// The kernel takes mount namespaces and cgroups apart after the program has ended, and network namespaces
 	// much later, many at once. Without a pause the next case would pay for the one before it.
 	settle         = 15 * time.Millisecond
@@ -65,7 +66,7 @@ func measure(ctx context.Context, w *workshop, chosen []*benchCase, p plan, prog
 	rounds := 0
 	for ; rounds < p.rounds && time.Since(begun) < p.budget; rounds++ {
 		for _, r := range runners {
-			if r.skipped != "" || r.failed != nil {
+			if r.skipped != "" || r.failed != nil || r.seldom && rounds%seldomRounds != 0 {
 				continue
 			}
 			if err := r.round(ctx); err != nil {
@@ -105,6 +106,10 @@ func (r *runner) prepare(ctx context.Context, w *workshop, p plan) {
 		return
 	}
 	r.argv = argv
+	if r.seldom {
+		r.count = 1
+		return
+	}
 	warm, err := r.run(ctx, smallestBatch)
 	if err != nil {
 		r.failed = err

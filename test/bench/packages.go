@@ -24,6 +24,7 @@ var (
 	runc       = need{"runc", "runc"}
 	firejail   = need{"firejail", "firejail"}
 	xinetd     = need{"xinetd", "xinetd"}
+	python     = need{"python3", "python3"}
 
 	// The raw programs need these, whatever cases are chosen. musl's start-up is short enough not to count.
 	gcc  = need{"gcc", "gcc"}

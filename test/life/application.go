@@ -24,8 +24,9 @@ import (
 
 var binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
 
-// patience bounds everything that must come about by itself.
-const patience = 20 * time.Second
+// Patience bounds everything that must come about by itself; in an emulated machine
+// that takes longer.
+var Patience = 20 * time.Second
 
 // Application is one run of bin/sandbox.
 type Application struct {
@@ -64,6 +65,12 @@ func New(t *testing.T, name string) *Application {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, which builds compartments")
 	}
+	return NewHere(t, name)
+}
+
+// NewHere prepares an application of whoever runs the test.
+func NewHere(t *testing.T, name string) *Application {
+	t.Helper()
 	if _, err := os.Stat(filepath.Join(*binDirectory, "sandbox")); err != nil {
 		t.Skipf("needs make build: %v", err)
 	}
@@ -149,8 +156,8 @@ func (a *Application) Wait() int {
 	a.t.Helper()
 	select {
 	case <-a.ended:
-	case <-time.After(patience):
-		a.t.Errorf("%s did not end within %v", a.Name, patience)
+	case <-time.After(Patience):
+		a.t.Errorf("%s did not end within %v", a.Name, Patience)
 		a.Signal(unix.SIGKILL)
 		<-a.ended
 	}
@@ -166,9 +173,9 @@ func (a *Application) Expect(text string) {
 // Until waits for a condition.
 func (a *Application) Until(what string, is func() bool) {
 	a.t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(Patience); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			a.t.Fatalf("not so within %v: %s", patience, what)
+			a.t.Fatalf("not so within %v: %s", Patience, what)
 		}
 	}
 }

@@ -46,13 +46,13 @@ components:
 
 func speak(t *testing.T, network, address, text string) (answer string) {
 	t.Helper()
-	c, err := net.DialTimeout(network, address, patience)
+	c, err := net.DialTimeout(network, address, Patience)
 	if err != nil {
 		t.Error(err)
 		return ""
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(Patience))
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Error(err)
 	}

@@ -25,7 +25,7 @@ func TestNotifiesManager(t *testing.T) {
 	defer manager.Close()
 	hear := func() string {
 		b := make([]byte, 512)
-		manager.SetReadDeadline(time.Now().Add(patience))
+		manager.SetReadDeadline(time.Now().Add(Patience))
 		n, err := manager.Read(b)
 		if err != nil {
 			t.Fatal(err)

@@ -130,7 +130,7 @@ components:
 	}
 	defer group.Wait()
 	lost := map[*exec.Cmd]bool{}
-	for deadline := time.After(3 * patience); len(lost) < n-1; {
+	for deadline := time.After(3 * Patience); len(lost) < n-1; {
 		select {
 		case c := <-ended:
 			if lost[c] = true; !c.ProcessState.Success() {

@@ -269,7 +269,7 @@ func TestReloadLosesNothing(t *testing.T) {
 				failed <- err
 				return
 			}
-			c.SetDeadline(time.Now().Add(patience))
+			c.SetDeadline(time.Now().Add(Patience))
 			line, err := bufio.NewReader(c).ReadString('\n')
 			c.Close()
 			if line != "hello\n" {
