@@ -1,10 +1,11 @@
 // Package confine says which walls stand round the monitor itself: the
-// capabilities and the system calls that a plan makes it need, each with its
+// capabilities, the system calls and the places of the host's files that a plan makes it need, each with its
 // reason. The launcher builds them, the monitor makes sure of them, and
 // sandbox inspect compares them with what the kernel says.
 //
 //	capability.go  the table of capabilities
 //	call.go        the table of system calls
+//	reach.go       the places
 //
 // A monitor that makes a call which is not in the table is killed by the
 // keeper, who says which call it was. To let it make one more is one line here.

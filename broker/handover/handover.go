@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/sandbox/cgroup"
 )
 
 // Descriptors that the monitor finds at fixed numbers.
@@ -18,6 +19,10 @@ const (
 	HandoverFD = 3 // the encoded Handover
 	PlanFD     = 4 // the encoded plan
 )
+
+// PresentFD is where a builder finds the plan that the application has now,
+// behind the plan to build from and the sweeper's pipe.
+const PresentFD = PlanFD + 2
 
 // BuildCommand is the hidden command of the launcher's program that builds
 // compartments again.
@@ -52,7 +57,35 @@ type Handover struct {
 	Ready        int           // a newline there says that the application is up, -1: nobody wants it
 	Allowed      int           // map of the addresses that components may use, -1 without the programs that look at it
 	Refusals     int           // ring of addresses that the programs refused, -1 without
+	Mounts       []Mount       // of cgroups: the monitor's own would mislead it
+	Enclosed     bool          // the monitor has a root of its own
+	Capabilities uint64        // what the plan makes the monitor keep of them
 	Outside      int           // cgroup.procs of the group that the launcher was in before the monitor's, -1 where it stays there
+}
+
+// Mount is where a controller of cgroups is; "" is cgroup v2 with all of them.
+type Mount struct{ Controller, At string }
+
+// MountsOf are the mounts of a hierarchy that the monitor uses.
+func MountsOf(h cgroup.Hierarchy) []Mount {
+	all := []Mount{{"", h.Unified}}
+	for name, at := range h.Controllers {
+		all = append(all, Mount{name, at})
+	}
+	return all
+}
+
+// Hierarchy is what MountsOf was told, as far as the monitor uses it.
+func (h *Handover) Hierarchy() cgroup.Hierarchy {
+	found := cgroup.Hierarchy{Controllers: map[string]string{}}
+	for _, m := range h.Mounts {
+		if m.Controller == "" {
+			found.Unified = m.At
+		} else {
+			found.Controllers[m.Controller] = m.At
+		}
+	}
+	return found
 }
 
 // Compartment is a compartment that the launcher built.

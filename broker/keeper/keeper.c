@@ -110,7 +110,7 @@ static struct order next_order(int fds[FDS_IN_ORDER])
 static _Noreturn void run(char **command, const int *fds, int count)
 {
 	static char *const environment[] = { NULL };
-	int high[3];
+	int high[4];
 	sigset_t none;
 
 	/* Out of the way first: one may stand at another's number. */
@@ -185,7 +185,7 @@ static void obey(struct order o, const int *fds, char **builder, char **sweeper)
 	if (pid == 0 && o.what == ORDER_SWEEP)
 		run(sweeper, fds, 2);
 	if (pid == 0)
-		run(builder, (int[]){ fds[0], o.what == ORDER_NEXT ? next_plan : PLAN_FD, fds[1] }, 3);
+		run(builder, (int[]){ fds[0], o.what == ORDER_NEXT ? next_plan : PLAN_FD, fds[1], PLAN_FD }, 4);
 	if (pid < 0)
 		tell((struct answer){ o.what, o.id, errno, 0 }, NULL, 0);
 	else

@@ -18,11 +18,13 @@ import (
 // Build is the builder, which the keeper starts when the init of a compartment
 // has died, and when a reload of the policy changes some. What to build comes
 // as one packet on descriptor 3, and what was built goes back there; the plan
-// is on descriptor 4. All is handed over, or nothing is left of it.
-func Build(directory, group, libexec string) error {
+// is on descriptor 4, and that which the application has now behind the copy of
+// the sweeper's pipe. All is handed over, or nothing is left of it.
+func Build(directory, group, libexec string, monitor int) error {
 	// The monitor's copy of the sweeper's pipe, behind the socket and the plan:
 	// what is built must not keep it.
 	unix.CloseOnExec(handover.PlanFD + 1)
+	unix.CloseOnExec(handover.PresentFD)
 	order, err := readOrder()
 	if err != nil {
 		return fmt.Errorf("read what to build: %w", err)
@@ -31,11 +33,19 @@ func Build(directory, group, libexec string) error {
 	if err != nil {
 		return err
 	}
+	present, err := handover.ReadPlan(handover.PresentFD)
+	if err != nil {
+		return err
+	}
 	site := sandbox.Site{
 		Application: p.Application, Directory: directory, Group: group,
 		Init: filepath.Join(libexec, "init"), Stub: filepath.Join(libexec, "stub"), Messages: os.Stderr,
 	}
 	made, err := order.carryOut(p, site)
+	if err == nil {
+		// What is granted now and what will be: a reload may be given up.
+		err = encloseAgain(monitor, directory, group, present, p)
+	}
 	if err != nil {
 		made.undo()
 		return tellMonitor(wire.Header{Kind: wire.Reply, Op: wire.BuildOver, Status: uint32(unix.EIO)}, func(m *wire.Message) {

@@ -6,6 +6,7 @@
 //	keeper.go     who executes for the monitor, which may not
 //	listen.go     granted listening sockets
 //	shed.go       what the monitor does not keep
+//	enclose.go    what of the host's files the monitor can reach
 //	launch.go     the order of it all
 package launch
 
@@ -264,6 +265,15 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 		return err
 	}
 	h.Keeper, h.KeeperPid = d.keeper, d.keeperPid
+	root, err := enclose(d, p, programs.Monitor)
+	if err != nil {
+		return err
+	}
+	if root != nil {
+		defer root.Close()
+		h.Enclosed = true
+	}
+	h.Mounts, h.Capabilities = handover.MountsOf(d.hierarchy), confine.Mask(confine.Capabilities(p))
 	if h.Filter, err = sandbox.CompileFilter(confine.Filter(p, os.Getpid())); err != nil {
 		return fmt.Errorf("compile the monitor's own filter: %w", err)
 	}
@@ -327,7 +337,12 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 	}
 	unix.CloseOnExec(planFD)
 	unix.CloseOnExec(handoverFD)
-	if err := shed(confine.Capabilities(p)); err != nil {
+	if root != nil {
+		if err := root.Enter(); err != nil {
+			return err
+		}
+	}
+	if err := shed(h.Capabilities); err != nil {
 		return fmt.Errorf("take from the monitor what it does not need: %w", err)
 	}
 	err = unix.Exec(programs.Monitor, []string{"sandbox: " + p.Application}, nil)

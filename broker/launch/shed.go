@@ -6,14 +6,12 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
-
-	"bulkhead/broker/confine"
 )
 
 // shed takes every capability from this thread that the monitor will not have,
 // for good, and the way to new ones; the exec that follows makes it the
 // monitor's only thread. Before that there is nobody who could lend one back.
-func shed(keep []confine.Capability) error {
+func shed(mask uint64) error {
 	// Not unlocked: from here on this thread is good for the exec only.
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
@@ -22,7 +20,6 @@ func shed(keep []confine.Capability) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("clear the ambient capabilities: %w", err)
 	}
-	mask := confine.Mask(keep)
 	if os.Geteuid() != 0 {
 		mask = 0 // an ordinary user's exec gives none, and the bounding set is not his to change
 	}

@@ -100,7 +100,7 @@ func (m *Monitor) appendOnly(w *work, fd int) bool {
 		return false
 	}
 	mine, ok := mountOf(fd, "")
-	if !ok {
+	if !ok || m.renewal.mounts[mine] {
 		return true
 	}
 	for _, b := range w.component.Grants {

@@ -51,7 +51,7 @@ func (m *Monitor) connectFirst(w *work, wanted []connection, passed []worker.Pas
 	var refusedBy *plan.Grant
 	if !m.elsewhere(w.component, func() syscall.Errno {
 		for _, c := range wanted {
-			fd, errno := connectAny(as, c.targets)
+			fd, errno := m.connectAny(as, c.targets)
 			if errno != 0 {
 				refusedBy = c.grant
 				return errno

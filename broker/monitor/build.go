@@ -44,6 +44,7 @@ func (m *Monitor) build(what uint32, components, grants []int, then func(*built,
 	if m.handover.Sweeper < 0 {
 		m.replaceSweeper()
 	}
+	m.rememberMounts() // the builder makes this process's root anew, too
 	// The builder makes cgroups: with a copy of its pipe the sweeper waits for
 	// the builder's end too, whatever becomes of this process. At a moment
 	// without a sweeper there is none.

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bulkhead/broker/confine"
 	"bulkhead/broker/handover"
 )
 
@@ -49,7 +48,7 @@ func (m *Monitor) confine() error {
 func (m *Monitor) stripped() error {
 	allowed := uint64(0)
 	if unix.Geteuid() == 0 {
-		allowed = confine.Mask(confine.Capabilities(m.plan))
+		allowed = m.handover.Capabilities
 	}
 	status, err := readBounded("/proc/self/status", 1<<16)
 	if err != nil {

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -24,7 +25,16 @@ func itself() identity { return identity{uint32(unix.Geteuid()), uint32(unix.Get
 
 // connectAs connects a socket as somebody. It may block as long as it likes,
 // so it is called on a goroutine of its own.
-func connectAs(as identity, fd int, address unix.Sockaddr) syscall.Errno {
+func (m *Monitor) connectAs(as identity, fd int, address unix.Sockaddr) syscall.Errno {
+	errno := connectOnce(as, fd, address)
+	local, ok := address.(*unix.SockaddrUnix)
+	if errno == unix.ENOENT && ok && filepath.IsAbs(local.Name) && m.renew(filepath.Dir(local.Name)) {
+		errno = connectOnce(as, fd, address)
+	}
+	return errno
+}
+
+func connectOnce(as identity, fd int, address unix.Sockaddr) syscall.Errno {
 	if _, local := address.(*unix.SockaddrUnix); local && uint32(unix.Geteuid()) != as.uid {
 		// Never unlocked: the thread has another user's ids from here on
 		// and ends with its goroutine.
@@ -66,7 +76,7 @@ func assume(as identity) syscall.Errno {
 }
 
 // connect makes a socket for a grant and connects it. It may block.
-func connect(as identity, g *plan.Grant) (int, syscall.Errno) {
+func (m *Monitor) connect(as identity, g *plan.Grant) (int, syscall.Errno) {
 	address, family, kind, errno := sockaddr(g)
 	if errno != 0 {
 		return -1, errno
@@ -75,7 +85,7 @@ func connect(as identity, g *plan.Grant) (int, syscall.Errno) {
 	if err != nil {
 		return -1, err.(syscall.Errno)
 	}
-	if errno := connectAs(as, fd, address); errno != 0 {
+	if errno := m.connectAs(as, fd, address); errno != 0 {
 		unix.Close(fd)
 		return -1, errno
 	}

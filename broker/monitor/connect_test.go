@@ -36,7 +36,7 @@ func TestConnectIsMadeByTheComponent(t *testing.T) {
 	var fd int
 	done := make(chan error)
 	go func() {
-		connected, errno := connect(identity{12345, 54321}, &plan.Grant{Kind: plan.GrantConnect, Network: "unix", Address: path})
+		connected, errno := (&Monitor{}).connect(identity{12345, 54321}, &plan.Grant{Kind: plan.GrantConnect, Network: "unix", Address: path})
 		fd = connected
 		if errno != 0 {
 			done <- errno

@@ -65,7 +65,7 @@ func (m *Monitor) fileHand(f *files) {
 	for next := f.wait(); next != nil; next = f.wait() {
 		o := failed(errno)
 		if errno == 0 {
-			o = next.do(lookup{})
+			o = next.do(m.atLeisure())
 		}
 		then := next.then
 		m.loop.post(func() {

@@ -30,14 +30,14 @@ func (m *Monitor) commandCheck(h wire.Header, b *wire.Body) (uint32, error) {
 			return 0, unix.EINVAL
 		}
 		m.checkAside(c, h, func() (int, error) {
-			if !accepts(&m.plan.Grants[health.Grant], listener, health.Timeout) {
+			if !m.accepts(&m.plan.Grants[health.Grant], listener, health.Timeout) {
 				return -1, fmt.Errorf("its socket accepts no connection: %w", unix.ETIMEDOUT)
 			}
 			return -1, nil
 		})
 	case plan.HealthHTTP:
 		m.checkAside(c, h, func() (int, error) {
-			fd, errno := connect(itself(), &m.plan.Grants[health.Grant])
+			fd, errno := m.connect(itself(), &m.plan.Grants[health.Grant])
 			if errno != 0 {
 				return -1, fmt.Errorf("connect to its socket: %w", errno)
 			}

@@ -27,7 +27,7 @@ func (m *Monitor) commandOpenLog(h wire.Header, b *wire.Body) (uint32, error) {
 	}
 	l := &m.logs[index]
 	go func() {
-		fd, err := openLog(l, rotate == 1)
+		fd, err := m.openLog(l, rotate == 1)
 		m.loop.post(func() {
 			if err == nil {
 				m.tellLog(l.Name, fd)
@@ -49,10 +49,12 @@ func (m *Monitor) tellLog(name string, fd int) {
 }
 
 // openLog opens a log of the plan.
-func openLog(l *plan.Log, rotate bool) (int, error) {
+func (m *Monitor) openLog(l *plan.Log, rotate bool) (int, error) {
 	if l.Kind == plan.LogJournald {
+		m.renew(filepath.Dir(journaldSocket))
 		return connectJournald(l)
 	}
+	m.renew(filepath.Dir(l.Name))
 	return openLogFile(l, rotate)
 }
 

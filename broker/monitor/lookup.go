@@ -19,10 +19,15 @@ type lookup struct {
 	// EAGAIN says that it would have to. nil: it may take its time, and is not
 	// on the loop.
 	held *roots
+	// renew is for a directory that is lost, where held is nil.
+	renew func(directory string) bool
 }
 
 // soon is a lookup that never waits, for the loop.
 func (m *Monitor) soon() lookup { return lookup{held: &m.roots} }
+
+// atLeisure is one that may wait, elsewhere.
+func (m *Monitor) atLeisure() lookup { return lookup{renew: m.renew} }
 
 const resolveCached = 0x20 // RESOLVE_CACHED, openat2(2), Linux 5.12
 
@@ -52,6 +57,10 @@ func (r *roots) get(directory string) (int, syscall.Errno) {
 	fd, err := unix.Openat2(unix.AT_FDCWD, directory, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: resolveCached,
 	})
+	if isLost(fd, err) {
+		unix.Close(fd)
+		return -1, unix.EAGAIN // it may have been made again
+	}
 	if err != nil {
 		return -1, errnoOf(err)
 	}
@@ -93,6 +102,10 @@ func (l lookup) root(g *plan.Grant, rest string) (fd int, name string, errno sys
 		return fd, name, errno
 	}
 	fd, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if isLost(fd, err) && l.renew != nil && l.renew(directory) {
+		unix.Close(fd)
+		fd, err = unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
 	return fd, name, errnoOrZero(err)
 }
 

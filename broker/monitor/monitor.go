@@ -49,6 +49,7 @@
 //	announce.go    sd_notify(3) to whoever started the broker
 //	build.go       the builder of compartments
 //	rebuild.go     a new compartment for one whose init died
+//	renew.go       directories of this process's own root that were made again
 //	reload.go      a changed plan
 //	swap.go        … and the step from the old one to it
 //	store.go descriptors that outlive a worker
@@ -83,7 +84,6 @@ type Monitor struct {
 	plan       *plan.Plan
 	handover   *handover.Handover
 	keeper     keeper
-	hierarchy  cgroup.Hierarchy
 	components []*component
 	logs       []plan.Log   // by the numbers that the supervisor knows
 	numbers    []*component // by the numbers that the supervisor knows: during a reload those of before
@@ -103,6 +103,7 @@ type Monitor struct {
 	due        time.Time        // when those that wait go; zero when none wait
 	flush      *timer           // which sends them then
 	roots      roots            // of grants, for lookups on the loop
+	renewal    renewal          // of this process's root
 	names      map[string]*name // of grants, by the resolver
 	named      func()           // the rest of the start, until the names are known
 	brokers    map[uint64]bool  // inodes of live broker sockets
@@ -172,6 +173,7 @@ func Run() (int, error) {
 	m := &Monitor{
 		plan: p, planFD: handover.PlanFD, handover: h, link: -1, status: 125,
 		keeper:  keeper{socket: h.Keeper, waiting: map[uint32]func(child, error){}},
+		renewal: renewal{possible: h.Enclosed},
 		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{}, names: map[string]*name{},
 	}
 	defer m.end()
@@ -199,9 +201,6 @@ func (m *Monitor) start() error {
 	var err error
 	if m.null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("open /dev/null: %w", err)
-	}
-	if m.hierarchy, err = cgroup.Find(); err != nil {
-		return err
 	}
 	if m.loop, err = newLoop(); err != nil {
 		return err
@@ -277,7 +276,7 @@ func (m *Monitor) adopt(c *component, made handover.Compartment) error {
 	if c.files != nil {
 		c.files.rebuilt()
 	}
-	group, err := cgroup.Open(m.hierarchy, m.handover.Group+"/"+c.Compartment(), c.Limits)
+	group, err := cgroup.Open(m.handover.Hierarchy(), m.handover.Group+"/"+c.Compartment(), c.Limits)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"path"
 	"strconv"
 	"syscall"
 
@@ -43,7 +44,7 @@ func (m *Monitor) answerOpen(w *work, h wire.Header, b *wire.Body, _ []int) answ
 func (m *Monitor) openElsewhere(w *work, h wire.Header, index int, o asked) answer {
 	fd := -1
 	if !m.elsewhere(w.component, func() (errno syscall.Errno) {
-		fd, errno = o.open(lookup{})
+		fd, errno = o.open(m.atLeisure())
 		return errno
 	}, func(errno syscall.Errno) {
 		m.answer(w, h, m.opened(w, h, index, o, fd, errno))
@@ -221,6 +222,9 @@ func (m *Monitor) openAtStart(c *component) ([]worker.Passed, error) {
 			continue
 		}
 		fd, errno := openGrant(g)
+		if errno == unix.ENOENT {
+			go m.renew(path.Dir(g.Path)) // for the next start
+		}
 		if errno != 0 {
 			return passed, &grantError{g, errno}
 		}

@@ -60,7 +60,7 @@ func (m *Monitor) commandProbe(h wire.Header, b *wire.Body) (uint32, error) {
 			return 0, unix.EINVAL
 		}
 		go func() {
-			accepted := accepts(g, listener, probePatience)
+			accepted := m.accepts(g, listener, probePatience)
 			m.loop.post(func() { m.probed(h, accepted) })
 		}()
 	case plan.ReadyCommand:
@@ -82,8 +82,8 @@ func (m *Monitor) probed(h wire.Header, ready bool) {
 // accepts connects to a granted socket and says whether somebody took the
 // connection. A mere connect says nothing: the socket has been listening since
 // the application started, and the kernel completes connections by itself.
-func accepts(g *plan.Grant, listener int, patience time.Duration) bool {
-	fd, errno := connect(itself(), g)
+func (m *Monitor) accepts(g *plan.Grant, listener int, patience time.Duration) bool {
+	fd, errno := m.connect(itself(), g)
 	if errno != 0 {
 		return false
 	}

@@ -40,9 +40,11 @@ type reload struct {
 	failed error
 	ending int // inits of compartments that go, and have not gone yet
 
-	components []*component   // by number in plan
-	listeners  map[int]int    // by number of grant in plan
+	components []*component // by number in plan
+	listeners  map[int]int  // by number of grant in plan
+	newLogs    []*plan.Log
 	logs       map[string]int // opened for it, by name
+	elsewhere  bool           // its grants are in other directories
 }
 
 // reloadAsked takes a plan that sandbox reload has brought, by way of the
@@ -108,12 +110,10 @@ func (m *Monitor) prepare(r *reload) error {
 	if err := fits(now, p, r.same); err != nil {
 		return err
 	}
+	r.elsewhere = !slices.Equal(confine.Places(now), confine.Places(p))
 	for i := range p.Logs {
 		if l := &p.Logs[i]; !hasLog(now, l.Name) {
-			if r.logs[l.Name], err = openLog(l, false); err != nil {
-				delete(r.logs, l.Name)
-				return err
-			}
+			r.newLogs = append(r.newLogs, l)
 		}
 	}
 	b, err := handover.ReadFile(r.file, plan.MaximumSize)
@@ -140,17 +140,37 @@ func (m *Monitor) buildNext(r *reload, err error) {
 			}
 		}
 	}
-	if err != nil || len(components)+len(grants) == 0 {
-		m.prepared(r, err)
+	// The builder also makes this process's own root anew, with what the new
+	// plan names.
+	if err != nil || len(components)+len(grants) == 0 && !r.elsewhere {
+		m.openLogs(r, err)
 		return
 	}
 	err = m.build(handover.OrderNext, components, grants, func(made *built, err error) {
 		r.made = made
-		m.prepared(r, err)
+		m.openLogs(r, err)
 	})
 	if err != nil {
-		m.prepared(r, err)
+		m.openLogs(r, err)
 	}
+}
+
+// openLogs opens the logs that are new, beside the loop: a disk may be slow.
+func (m *Monitor) openLogs(r *reload, err error) {
+	if err != nil || len(r.newLogs) == 0 {
+		m.prepared(r, err)
+		return
+	}
+	go func() {
+		var err error
+		for _, l := range r.newLogs {
+			if r.logs[l.Name], err = m.openLog(l, false); err != nil {
+				delete(r.logs, l.Name)
+				break
+			}
+		}
+		m.loop.post(func() { m.prepared(r, err) })
+	}()
 }
 
 func (m *Monitor) newPlanFile() string {

@@ -231,10 +231,10 @@ func (m *Monitor) targets(g *plan.Grant) []plan.Grant {
 }
 
 // connectAny connects to the first of some addresses that answers.
-func connectAny(as identity, targets []plan.Grant) (fd int, errno syscall.Errno) {
+func (m *Monitor) connectAny(as identity, targets []plan.Grant) (fd int, errno syscall.Errno) {
 	fd, errno = -1, unix.EHOSTUNREACH // a name without an address
 	for k := range targets {
-		if fd, errno = connect(as, &targets[k]); errno == 0 {
+		if fd, errno = m.connect(as, &targets[k]); errno == 0 {
 			break
 		}
 	}

@@ -64,7 +64,7 @@ func (m *Monitor) answerConnect(w *work, h wire.Header, b *wire.Body, _ []int) a
 	}
 	as, targets, fd := identityOf(w), m.targets(g), -1
 	if !m.elsewhere(w.component, func() (errno syscall.Errno) {
-		fd, errno = connectAny(as, targets)
+		fd, errno = m.connectAny(as, targets)
 		return errno
 	}, func(errno syscall.Errno) {
 		if errno != 0 {
@@ -336,7 +336,7 @@ func (m *Monitor) brokeredConnect(w *work, n *notification) {
 	}
 	as := identityOf(w)
 	if !m.elsewhere(w.component, func() syscall.Errno {
-		return connectAs(as, mine, address.sockaddr())
+		return m.connectAs(as, mine, address.sockaddr())
 	}, func(errno syscall.Errno) {
 		unix.Close(mine)
 		if errno == 0 {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strconv"
+
 	"github.com/spf13/cobra"
 
 	"bulkhead/broker/handover"
@@ -11,9 +13,13 @@ import (
 // has died, and builds those that a reload changes.
 func buildCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: handover.BuildCommand, Hidden: true, Args: cobra.ExactArgs(3),
+		Use: handover.BuildCommand, Hidden: true, Args: cobra.ExactArgs(4),
 		RunE: func(_ *cobra.Command, arguments []string) error {
-			return launch.Build(arguments[0], arguments[1], arguments[2])
+			monitor, err := strconv.Atoi(arguments[3])
+			if err != nil {
+				return err
+			}
+			return launch.Build(arguments[0], arguments[1], arguments[2], monitor)
 		},
 	}
 }

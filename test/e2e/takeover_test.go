@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,12 @@ import (
 // has the supervisor's walls, its descriptors and its socket to the monitor.
 func takenOver(t *testing.T) *Site {
 	t.Helper()
+	return replaced(t, "supervisor")
+}
+
+// replaced is a site in which one of the broker's programs is a hostile one.
+func replaced(t *testing.T, name string) *Site {
+	t.Helper()
 	site(t) // or the test cannot run here
 	own, err := newSite(*binDirectory)
 	t.Cleanup(own.remove)
@@ -22,10 +30,10 @@ func takenOver(t *testing.T) *Site {
 		t.Fatal(err)
 	}
 	// Static, as the supervisor is: its filter lets no library be loaded.
-	build := exec.Command("go", "build", "-o", filepath.Join(own.Libexec, "supervisor"), "./hostile/supervisor")
+	build := exec.Command("go", "build", "-o", filepath.Join(own.Libexec, name), "./hostile/"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the hostile supervisor: %v\n%s", err, out)
+		t.Fatalf("build the hostile %s: %v\n%s", name, err, out)
 	}
 	return own
 }
@@ -206,5 +214,178 @@ components:
 	}
 	const said = "it is not in the user and pid namespace that the application was started in"
 	a.eventually("the keeper has said why", func() bool { return strings.Count(a.Err.String(), said) == 5 })
+	a.Stop()
+}
+
+// A monitor that was taken over has root's name, and in its place finds nothing
+// of the host but what the plan grants. The test looks through its root, with
+// every right, so that nothing but the mounts can refuse.
+func TestMonitorReachesNothingElse(t *testing.T) {
+	a := New(t, "reach")
+	a.File("granted/file", "granted")
+	a.File("beside/file", "beside")
+	a.File("read/file", "read")
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/granted", access: read-write}
+  text: {file: "{{DIR}}/read/file"}
+components:
+  web: {command: [{{BUSYBOX}}, sleep, "1000"], grants: [store, text]}
+`).Run().Ready()
+	root := "/proc/" + itoa(a.Of(Monitor, "")[0].Pid) + "/root"
+	reads := func(path string) error {
+		fd, err := unix.Open(root+path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		unix.Close(fd)
+		return err
+	}
+	writes := func(path string) error {
+		fd, err := unix.Open(root+path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+		unix.Close(fd)
+		return err
+	}
+	for _, c := range []struct {
+		path        string
+		read, write error
+	}{
+		{a.Dir + "/granted/file", nil, nil},
+		{a.Dir + "/granted/new", nil, nil},
+		{a.Dir + "/read/file", nil, unix.EROFS},
+		{a.Dir + "/read/new", unix.ENOENT, unix.EROFS},
+		{a.Dir + "/beside/file", unix.ENOENT, unix.ENOENT},
+		{a.Dir + "/policy.yaml", unix.ENOENT, unix.EROFS},
+		{"/etc/shadow", unix.ENOENT, unix.ENOENT},
+		{"/etc/cron.d/x", unix.ENOENT, unix.ENOENT},
+		{"/root/.ssh/authorized_keys", unix.ENOENT, unix.ENOENT},
+		{"/new", unix.ENOENT, unix.EROFS},
+		{"/usr/bin/env", unix.ENOENT, unix.ENOENT},
+		{"/dev/kmsg", unix.ENOENT, unix.EROFS},
+		{"/dev/vda", unix.ENOENT, unix.EROFS},
+		{"/run/systemd/private", unix.ENOENT, unix.ENOENT},
+		{"/run/sandbox/other/plan", unix.ENOENT, unix.ENOENT},
+		{"/sys/fs/cgroup/cgroup.procs", unix.ENOENT, unix.EROFS},
+		{"/proc/sys/kernel/core_pattern", nil, unix.EROFS},
+		{"/proc/sys/vm/overcommit_memory", nil, unix.EROFS},
+		{"/../../../etc/shadow", unix.ENOENT, unix.ENOENT},
+	} {
+		if err := writes(c.path); err != c.write {
+			t.Errorf("write %s: %v, want %v", c.path, err, c.write)
+		}
+		if err := reads(c.path); err != c.read {
+			t.Errorf("read %s: %v, want %v", c.path, err, c.read)
+		}
+	}
+}
+
+// Hostile code in the monitor's place, and without its filter (which stops more,
+// as open_by_handle_at(2)): it has the rights,
+// the root and the descriptors that the launcher leaves. Root's name opens
+// nothing, and the ways round the root are closed.
+func TestTakenOverMonitor(t *testing.T) {
+	a := New(t, "takeover-monitor")
+	a.site = replaced(t, "monitor")
+	a.File("secret", "secret")
+	a.File("store/file", "granted")
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store"}
+components:
+  web: {command: [{{BUSYBOX}}, sleep, "1000"], grants: [store]}
+`).Run()
+	a.ExpectStatus(7)
+	expect(t, a.Out.String(), a.fill(`
+	open {{DIR}}/store/file: ok
+	write {{DIR}}/store/file: EROFS
+	open {{DIR}}/secret: ENOENT
+	open /etc/shadow: ENOENT
+	write /etc/cron.d/hostile: ENOENT
+	write /new: EROFS
+	open /proc/1/root/etc/shadow: EACCES
+	open /proc/1/mem: EACCES
+	open the keeper's root: EACCES
+	open the sweeper's root: EACCES
+	enter the host's mount namespace: EACCES
+	write /proc/sys/kernel/core_pattern: EROFS
+	mount: EPERM
+	unmount /: EPERM
+	remount / writable: EPERM
+	a new mount namespace: EPERM
+	clone the root: EPERM
+	change the root: EPERM
+	a device of its own: EPERM
+	up from a granted directory: ENOENT
+	up from the working directory: ENOENT
+`))
+}
+
+// The monitor's root has directories as they were when it was made. One that is
+// made again, as a service manager does with a service's, is found again.
+func TestDirectoriesMadeAgain(t *testing.T) {
+	a := New(t, "again")
+	serve := func() (stop func()) {
+		if err := os.MkdirAll(a.Dir+"/run", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		server, err := net.Listen("unix", a.Dir+"/run/socket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Chmod(a.Dir+"/run/socket", 0o666)
+		go func() {
+			for {
+				c, err := server.Accept()
+				if err != nil {
+					return
+				}
+				io.CopyN(io.Discard, c, int64(len("hello")))
+				io.WriteString(c, "answer")
+				c.Close()
+			}
+		}()
+		return func() {
+			server.Close()
+			os.RemoveAll(a.Dir + "/run")
+		}
+	}
+	a.File("store/file", "first")
+	a.File("log/old", "")
+	stop := serve()
+	a.Write(`
+application: {{NAME}}
+grants:
+  bus:   {connect: "unix:{{DIR}}/run/socket"}
+  store: {directory: "{{DIR}}/store"}
+  log:   {file: "{{DIR}}/log/new", access: append, create: true}
+components:
+  bus:   {command: [{{PROGRAM}}, program, ask, every connect bus], grants: [bus], restart: never}
+  store: {command: [{{PROGRAM}}, program, ask, every read store file], grants: [store], restart: never}
+  log:   {command: [{{PROGRAM}}, program, ask, every write log - wa x], grants: [log: {at-start: false}], restart: never}
+`).Run().Ready()
+	has := func(component string, n int, last string) {
+		t.Helper()
+		a.eventually(component+" says "+last, func() bool {
+			lines := a.Lines(component)
+			return len(lines) >= n && strings.HasSuffix(lines[len(lines)-1], last)
+		})
+	}
+	has("bus", 1, `"answer"`)
+	has("store", 1, `"first"`)
+	has("log", 1, "ok")
+	stop()
+	has("bus", 2, "ENOENT")
+	stop = serve()
+	has("bus", 3, `"answer"`)
+	os.RemoveAll(a.Dir + "/store")
+	has("store", 2, "ENOENT")
+	a.File("store/file", "second")
+	has("store", 3, `"second"`)
+	os.RemoveAll(a.Dir + "/log")
+	a.File("log/old", "")
+	a.eventually("the log is there again", func() bool {
+		b, _ := os.ReadFile(a.Dir + "/log/new")
+		return len(b) > 0
+	})
+	stop()
 	a.Stop()
 }

@@ -1,0 +1,96 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"bulkhead/broker/confine"
+	"bulkhead/policy/plan"
+	"bulkhead/sandbox"
+	"bulkhead/sandbox/cgroup"
+)
+
+// settings are parts of /proc by which root by name changes the host.
+var settings = []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/acpi", "/proc/fs", "/proc/mtrr", "/proc/driver"}
+
+// enclosed are the places that the monitor of some plans keeps: what it opens
+// beneath, and what every monitor needs. It is nil where it keeps everything:
+// an ordinary user's monitor, because one in a user namespace of its own
+// has no rights in those of the workers, and one with a grant on a file in /.
+func enclosed(directory, group string, plans ...*plan.Plan) ([]sandbox.Place, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	hierarchy, err := cgroup.Find()
+	if err != nil {
+		return nil, err
+	}
+	places := []confine.Place{{Path: "/proc", Writable: true}, {Path: os.DevNull, Writable: true}, {Path: directory, Writable: true}}
+	for _, at := range hierarchy.Directories(group) {
+		places = append(places, confine.Place{Path: at, Writable: true})
+	}
+	places = confine.Fold(append(places, confine.Places(plans...)...))
+	if places[0].Path == "/" {
+		return nil, nil
+	}
+	var all []sandbox.Place
+	for _, p := range places {
+		all = append(all, sandbox.Place(p))
+	}
+	for _, at := range settings {
+		all = append(all, sandbox.Place{Path: at})
+	}
+	return all, nil
+}
+
+// enclose prepares the monitor's root, nil where it keeps the host's.
+func enclose(d *directory, p *plan.Plan, program string) (*sandbox.Enclosure, error) {
+	places, err := enclosed(d.path, d.group, p)
+	if err != nil || places == nil {
+		return nil, err
+	}
+	// First, so that what is granted comes to lie over it.
+	return sandbox.Enclose(d.path, append([]sandbox.Place{{Path: program}}, places...))
+}
+
+// encloseAgain gives a monitor that runs the root of the plans that it has now
+// and may have next.
+func encloseAgain(monitor int, directory, group string, plans ...*plan.Plan) error {
+	failed := func(err error) error { return fmt.Errorf("make the monitor's root anew: %w", err) }
+	namespace, err := os.Open("/proc/" + strconv.Itoa(monitor) + "/ns/mnt")
+	if err != nil {
+		return failed(err)
+	}
+	defer namespace.Close()
+	// It is this process's parent (CLONE_PARENT), or has ended: then nobody
+	// else's root may change.
+	if os.Getppid() != monitor {
+		return failed(errors.New("it has ended"))
+	}
+	its, err := namespace.Stat()
+	if err != nil {
+		return failed(err)
+	}
+	own, err := os.Stat("/proc/self/ns/mnt")
+	if err != nil {
+		return failed(err)
+	}
+	if os.SameFile(own, its) {
+		return nil // it has the host's
+	}
+	places, err := enclosed(directory, group, plans...)
+	if err != nil {
+		return failed(err)
+	}
+	if places == nil {
+		return failed(errors.New("a grant on a file in / takes one that reaches everything, and the monitor that runs has given that up for good; stop the application and start it again"))
+	}
+	e, err := sandbox.Enclose(directory, places)
+	if err != nil {
+		return failed(err)
+	}
+	defer e.Close()
+	return e.Replace(namespace)
+}
