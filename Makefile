@@ -156,7 +156,7 @@ demo: setup setup-demo build ## set up everything and run the example applicatio
 	@[ "$$(id -u)" = 0 ] || { echo "the demo listens, and makes compartments: sudo make demo"; exit 1; }
 	/usr/bin/python3 examples/thumbnailer/demo
 
-.PHONY: bench bench-quick bench-check
+.PHONY: bench bench-quick bench-check bench-record
 bench: build ## limits, peers and Bulkhead side by side (root; installs the peers; some four minutes)
 	@mkdir -p test/bench/out
 	$(GO) run ./test/bench -install -json test/bench/out/run.json -html test/bench/out/run.html
@@ -164,6 +164,10 @@ bench-quick: build ## the same with fewer runs, in under two minutes
 	$(GO) run ./test/bench -quick
 bench-check: build ## fails when one of Bulkhead's ratios fell behind the recorded run
 	$(GO) run ./test/bench -check test/bench/record.json
+bench-record: build ## bench, kept: test/bench/record.json and the tables of docs/performance.md (on a quiet machine)
+	@mkdir -p test/bench/out
+	$(GO) run ./test/bench -install -json test/bench/out/run.json -html test/bench/out/run.html -page docs/performance.md
+	cp test/bench/out/run.json test/bench/record.json
 
 .PHONY: tcb
 tcb: ## print the size of the code that runs with privilege

@@ -9,6 +9,7 @@ import (
 type group struct {
 	title    string
 	baseline string // name of the case that is 1.00
+	together bool   // many at once: a sample is the whole time divided by their number
 }
 
 var (
@@ -27,6 +28,7 @@ var (
 	throughput = &group{
 		title:    "Throughput of one core: busybox true, four at once, everything pinned to one core, time for each",
 		baseline: "bwrap --unshare-all",
+		together: true,
 	}
 	workerFirst = &group{
 		title:    "Worker of a compartment that is up, from the request to the program's first instruction",
@@ -51,6 +53,12 @@ var (
 	rate = &group{
 		title:    "Connections to an echo service with a program for each, eight clients at once: time for each connection",
 		baseline: "raw: accept, clone3, exec",
+		together: true,
+	}
+	requestRate = &group{
+		title:    "HTTP requests of 1 KiB to a service with a program for each connection, eight clients at once: time for each",
+		baseline: "raw: accept, clone3, exec",
+		together: true,
 	}
 	ready = &group{
 		title:    "A small component whose compartment is there, until it was ready",
@@ -372,6 +380,16 @@ var table = []*benchCase{
 		command: xinetdService("echo"),
 	},
 	{
+		group: connection, name: "tcpserver",
+		isolation: "none", needs: []need{tcpserver},
+		command: tcpserverService("echo"),
+	},
+	{
+		group: connection, name: "systemd-socket-activate",
+		isolation: "none; systemd's own test tool for Accept=yes, without its units", needs: []need{activate},
+		command: activatedService("echo"),
+	},
+	{
 		group: connection, name: "per-connection", ours: true,
 		isolation: connectionWalls,
 		command:   perConnection("echo", 0),
@@ -391,6 +409,16 @@ var table = []*benchCase{
 		group: requests, name: "xinetd",
 		isolation: "none", needs: []need{xinetd},
 		command: xinetdService("http", "-http"),
+	},
+	{
+		group: requests, name: "tcpserver",
+		isolation: "none", needs: []need{tcpserver},
+		command: tcpserverService("http", "-http"),
+	},
+	{
+		group: requests, name: "systemd-socket-activate",
+		isolation: "none; systemd's own test tool for Accept=yes, without its units", needs: []need{activate},
+		command: activatedService("http", "-http"),
 	},
 	{
 		group: requests, name: "per-connection", ours: true,
@@ -414,6 +442,16 @@ var table = []*benchCase{
 		command: xinetdService("echo", "-flight", "8"),
 	},
 	{
+		group: rate, name: "tcpserver",
+		isolation: "none", needs: []need{tcpserver},
+		command: tcpserverService("echo", "-flight", "8"),
+	},
+	{
+		group: rate, name: "systemd-socket-activate",
+		isolation: "none; systemd's own test tool for Accept=yes, without its units", needs: []need{activate},
+		command: activatedService("echo", "-flight", "8"),
+	},
+	{
 		group: rate, name: "per-connection", ours: true,
 		isolation: connectionWalls,
 		command:   perConnection("echo", 0, "-flight", "8"),
@@ -422,6 +460,37 @@ var table = []*benchCase{
 		group: rate, name: "per-connection ready-ahead", ours: true,
 		isolation: "the same, prepared before the connection",
 		command:   perConnection("echo", 4, "-flight", "8"),
+	},
+
+	{
+		group: requestRate, name: "raw: accept, clone3, exec",
+		isolation: "none",
+		command:   rawService("http", "-http", "-flight", "8"),
+	},
+	{
+		group: requestRate, name: "xinetd",
+		isolation: "none", needs: []need{xinetd},
+		command: xinetdService("http", "-http", "-flight", "8"),
+	},
+	{
+		group: requestRate, name: "tcpserver",
+		isolation: "none", needs: []need{tcpserver},
+		command: tcpserverService("http", "-http", "-flight", "8"),
+	},
+	{
+		group: requestRate, name: "systemd-socket-activate",
+		isolation: "none; systemd's own test tool for Accept=yes, without its units", needs: []need{activate},
+		command: activatedService("http", "-http", "-flight", "8"),
+	},
+	{
+		group: requestRate, name: "per-connection", ours: true,
+		isolation: connectionWalls,
+		command:   perConnection("http", 0, "-http", "-flight", "8"),
+	},
+	{
+		group: requestRate, name: "per-connection ready-ahead", ours: true,
+		isolation: "the same, prepared before the connection",
+		command:   perConnection("http", 4, "-http", "-flight", "8"),
 	},
 
 	{
@@ -445,188 +514,6 @@ var table = []*benchCase{
 		isolation: "a full compartment for each; launcher, builders, monitor and supervisor are in the time", needs: []need{python},
 		command: componentLife("parallel"),
 	},
-}
-
-// Every function below returns the command of a case. Programs under test live in the root that the workshop
-// made; outside a pivoted root their path begins there.
-
-func start(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return w.measureStart(flags, w.outside(program)), nil
-	}
-}
-
-func cold(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return join([]string{w.raw("cold"), w.root}, flags, []string{"--", inside(program)}), nil
-	}
-}
-
-func worker(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return join([]string{w.raw("worker"), w.root}, flags, []string{"--", inside(program)}), nil
-	}
-}
-
-func workerLeaf(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return join([]string{w.raw("worker"), w.root}, flags, w.cgroups.workerFlags(), []string{"--", inside(program)}), nil
-	}
-}
-
-func unshareAll(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return w.measureStart(flags, unshare.path(), "--user", "--map-root-user", "--pid", "--fork", "--mount-proc",
-			"--mount", "--ipc", "--uts", "--net", "--cgroup", w.outside(program)), nil
-	}
-}
-
-func bwrapArguments(w *workshop) []string {
-	return []string{bubblewrap.path(), "--unshare-all", "--ro-bind", w.root, "/", "--proc", "/proc", "--tmpfs", "/tmp"}
-}
-
-func bwrap(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return w.measureStart(flags, append(bwrapArguments(w), inside(program))...), nil
-	}
-}
-
-func bwrapFilter(program string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		// 9 is where the start program opens the file, anew for each bwrap, which reads it to its end.
-		return w.measureStart([]string{"-open", w.filter}, append(bwrapArguments(w), "--cap-drop", "ALL", "--seccomp", "9", inside(program))...), nil
-	}
-}
-
-func oci(runtime, program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		bundle, err := w.bundle(runtime, inside(program))
-		if err != nil {
-			return nil, err
-		}
-		run := []string{find(runtime), "--root", w.path("state-" + runtime), "run", "--bundle", bundle, w.cgroups.name + "-" + runtime}
-		return w.measureStart(flags, run...), nil
-	}
-}
-
-func crunRun(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		if w.cgroups.mode == "hybrid" {
-			// crun refuses to run where both versions of cgroups have controllers.
-			flags = append(flags, "-hide", w.cgroups.unified)
-		}
-		return oci("crun", program, flags...)(w)
-	}
-}
-
-func firejailAlone(program string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return w.measureStart(nil, firejail.path(), "--quiet", "--net=none", "--noprofile", w.outside(program)), nil
-	}
-}
-
-func sandboxWrap(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		sandbox, err := w.sandbox()
-		if err != nil {
-			return nil, err
-		}
-		return w.measureStart(flags, sandbox, "wrap", "--", w.outside(program)), nil
-	}
-}
-
-func oursWorker(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		driver, err := w.workerDriver()
-		if err != nil {
-			return nil, err
-		}
-		return join(driver, flags, []string{"--", w.outside(program)}), nil
-	}
-}
-
-func componentLife(what string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		if w.cgroups.mode == "v2" {
-			return nil, unable("skipped, because processor time is read from cgroup v1's cpuacct")
-		}
-		driver, err := w.driver("life", "pause")
-		if err != nil {
-			return nil, err
-		}
-		return append(driver, "-what", what), nil
-	}
-}
-
-func oursGrant(flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		driver, err := w.grantDriver()
-		if err != nil {
-			return nil, err
-		}
-		return join(driver, flags), nil
-	}
-}
-
-func onOneFile(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		return join([]string{w.raw(program), w.outside("stamp")}, flags), nil
-	}
-}
-
-// connect is the command that starts a server and connects to it.
-func (w *workshop) connect(port string, flags []string, server ...string) []string {
-	return join([]string{w.raw("connect"), port}, flags, []string{"--"}, server)
-}
-
-func rawService(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		port, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		return w.connect(port, flags, w.raw("serve"), port, "--", w.outside(program)), nil
-	}
-}
-
-func xinetdService(program string, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		port, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		settings, err := w.xinetdSettings(port, program)
-		if err != nil {
-			return nil, err
-		}
-		return w.connect(port, flags, xinetd.path(), "-dontfork", "-f", settings, "-pidfile", w.path("xinetd-"+port+".pid")), nil
-	}
-}
-
-func perConnection(program string, ahead int, flags ...string) func(*workshop) ([]string, error) {
-	return func(w *workshop) ([]string, error) {
-		sandbox, err := w.sandbox()
-		if err != nil {
-			return nil, err
-		}
-		port, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		policy, err := w.connectionPolicy(port, program, ahead)
-		if err != nil {
-			return nil, err
-		}
-		return w.connect(port, flags, sandbox, "run", policy), nil
-	}
-}
-
-func join(parts ...[]string) []string {
-	var all []string
-	for _, part := range parts {
-		all = append(all, part...)
-	}
-	return all
 }
 
 func list(out io.Writer, chosen []*benchCase) {

@@ -18,6 +18,7 @@ const (
 type chart struct {
 	Title    string
 	Baseline string
+	Together bool
 	Width    int
 	Height   int
 	Label    int // where the bars begin
@@ -56,7 +57,7 @@ func (r *Report) charts() []*chart {
 	}
 	for _, line := range r.Lines {
 		if len(charts) == 0 || charts[len(charts)-1].Title != line.Group {
-			charts = append(charts, &chart{Title: line.Group, Baseline: line.Baseline, Width: chartWidth, Label: labelWidth})
+			charts = append(charts, &chart{Title: line.Group, Baseline: line.Baseline, Together: line.Together, Width: chartWidth, Label: labelWidth})
 		}
 		c := charts[len(charts)-1]
 		c.add(line, longest[line.Group])
@@ -130,10 +131,10 @@ Only ratios carry over to another machine. Each group has its own scale.</p>
 {{- if .Limit}}<line class="limit" x1="{{.Limit}}" x2="{{.Limit}}" y1="0" y2="{{.Height}}"/>{{end}}
 </svg>
 <table>
-<tr><th>case</th><th class="number">median</th><th class="number">p99</th><th class="number">ratio</th><th class="number">samples</th><th>isolation</th></tr>
+<tr><th>case</th><th class="number">median</th><th class="number">{{if .Together}}a second{{else}}p99{{end}}</th><th class="number">ratio</th><th class="number">samples</th><th>isolation</th></tr>
 {{- range .Bars}}
 <tr><td>{{.Name}}</td>
-{{- if .Samples}}<td class="number">{{duration .Median}}</td><td class="number">{{duration .P99}}</td><td class="number">{{ratio .Line}}</td><td class="number">{{.Samples}}</td><td class="quiet">{{.Isolation}}</td>
+{{- if .Samples}}<td class="number">{{duration .Median}}</td><td class="number">{{.Line.Second}}</td><td class="number">{{ratio .Line}}</td><td class="number">{{.Samples}}</td><td class="quiet">{{.Isolation}}</td>
 {{- else}}<td colspan="5" class="quiet">{{.Skipped}}{{.Failed}}</td>{{end}}</tr>
 {{- end}}
 </table>

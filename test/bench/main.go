@@ -21,6 +21,7 @@ type options struct {
 	only    string
 	json    string
 	html    string
+	page    string
 	check   string
 	margin  float64
 }
@@ -33,6 +34,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "measure only the cases whose `REGEX` matches \"group: name\", and their baselines")
 	flag.StringVar(&o.json, "json", "", "write the results to `FILE`")
 	flag.StringVar(&o.html, "html", "", "write a page with a chart to `FILE`")
+	flag.StringVar(&o.page, "page", "", "put the tables into `FILE`, behind its heading \"The recorded run\"")
 	flag.StringVar(&o.check, "check", "", "fail when one of Bulkhead's ratios is worse than the one recorded in `FILE` (written by -json)")
 	flag.Float64Var(&o.margin, "margin", 0.25, "how much worse -check lets a ratio become: 0.25 is a quarter")
 	flag.Parse()
@@ -88,6 +90,11 @@ func bench(ctx context.Context, o options) (err error) {
 	}
 	if o.html != "" {
 		if err := report.writeHTML(o.html); err != nil {
+			return err
+		}
+	}
+	if o.page != "" && report.failures() == nil {
+		if err := report.writePage(o.page); err != nil {
 			return err
 		}
 	}

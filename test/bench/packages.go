@@ -25,6 +25,8 @@ var (
 	firejail   = need{"firejail", "firejail"}
 	xinetd     = need{"xinetd", "xinetd"}
 	python     = need{"python3", "python3"}
+	tcpserver  = need{"tcpserver", "ucspi-tcp"}
+	activate   = need{"systemd-socket-activate", "systemd"}
 
 	// The raw programs need these, whatever cases are chosen. musl's start-up is short enough not to count.
 	gcc  = need{"gcc", "gcc"}

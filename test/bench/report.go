@@ -23,6 +23,7 @@ type Line struct {
 	Isolation string  `json:"isolation"`
 	Baseline  string  `json:"baseline"`
 	Ours      bool    `json:"ours,omitempty"`
+	Together  bool    `json:"together,omitempty"` // many at once: what counts is how many a second
 	Samples   int     `json:"samples"`
 	Least     float64 `json:"least_ns,omitempty"`
 	Median    float64 `json:"median_ns,omitempty"`
@@ -39,7 +40,7 @@ func newReport(runners []*runner, cgroupMode string, rounds int) *Report {
 		byCase[r.benchCase] = r
 	}
 	for _, r := range runners {
-		line := Line{Group: r.group.title, Name: r.name, Isolation: r.isolation, Baseline: r.group.baseline, Ours: r.ours, Skipped: r.skipped}
+		line := Line{Group: r.group.title, Name: r.name, Isolation: r.isolation, Baseline: r.group.baseline, Ours: r.ours, Together: r.group.together, Skipped: r.skipped}
 		switch {
 		case r.failed != nil:
 			line.Failed = r.failed.Error()
@@ -74,7 +75,11 @@ func (r *Report) writeText(out io.Writer) {
 		if line.Group != group {
 			group = line.Group
 			fmt.Fprintf(out, "\n%s\n(1.00 = %s)\n", group, line.Baseline)
-			fmt.Fprintf(out, "  %-36s %10s %10s %7s %7s  %s\n", "", "median", "p99", "ratio", "samples", "isolation")
+			second := "p99"
+			if line.Together {
+				second = "a second"
+			}
+			fmt.Fprintf(out, "  %-36s %10s %10s %7s %7s  %s\n", "", "median", second, "ratio", "samples", "isolation")
 		}
 		switch {
 		case line.Skipped != "":
@@ -82,7 +87,7 @@ func (r *Report) writeText(out io.Writer) {
 		case line.Failed != "":
 			fmt.Fprintf(out, "  %-36s FAILED: %s\n", line.Name, line.Failed)
 		default:
-			fmt.Fprintf(out, "  %-36s %10s %10s %7s %7d  %s\n", line.Name, duration(line.Median), duration(line.P99), line.ratio(), line.Samples, line.Isolation)
+			fmt.Fprintf(out, "  %-36s %10s %10s %7s %7d  %s\n", line.Name, duration(line.Median), line.Second(), line.ratio(), line.Samples, line.Isolation)
 		}
 	}
 }
@@ -93,6 +98,14 @@ func (l Line) ratio() string {
 		return "-"
 	}
 	return fmt.Sprintf("%.2f", l.Ratio)
+}
+
+// Second is what stands beside the median: how bad it gets, or where many run at once how many that makes.
+func (l Line) Second() string {
+	if l.Together {
+		return fmt.Sprintf("%.0f", 1e9/l.Median)
+	}
+	return duration(l.P99)
 }
 
 // duration prints nanoseconds with three digits, in the unit that suits them.

@@ -62,3 +62,40 @@ func TestReportComesBack(t *testing.T) {
 		t.Errorf("read %+v, wrote %+v", read, written)
 	}
 }
+
+func TestPageKeepsWhatStandsBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.md")
+	report := Report{When: "now", Rounds: 3, Lines: []Line{
+		{Group: "start", Name: "raw", Baseline: "raw", Samples: 9, Median: 1e6, P99: 2e6, Ratio: 1},
+		{Group: "start", Name: "ours", Baseline: "raw", Ours: true, Samples: 9, Median: 15e5, P99: 2e6, Ratio: 1.5},
+		{Group: "many", Name: "ours", Baseline: "ours", Ours: true, Together: true, Samples: 9, Median: 2e6, P99: 2e6, Ratio: 1},
+		{Group: "many", Name: "peer", Baseline: "ours", Skipped: "not here"},
+	}}
+	if err := os.WriteFile(path, []byte("# Page\n\n"+pageHeading+"\nolder\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second run replaces the first
+		if err := report.writePage(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	for _, want := range []string{"# Page\n\n" + pageHeading, "| **ours** | 1.50 ms | 2.00 ms | 1.50 | 9 |\n", "| **ours** | 2.00 ms | 500 | 1.00 | 9 |\n", "| peer | not here |"} {
+		if strings.Count(page, want) != 1 {
+			t.Errorf("%q stands %d times in:\n%s", want, strings.Count(page, want), page)
+		}
+	}
+	if strings.Contains(page, "older") {
+		t.Error("the older run is still there")
+	}
+	if err := os.WriteFile(path, []byte("# Page\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if report.writePage(path) == nil {
+		t.Error("a page without the heading was written")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -326,14 +327,19 @@ components:
 	return path, os.WriteFile(path, []byte(policy), 0o644)
 }
 
-// freePort is a port of loopback that nobody uses at the moment.
+// freePort is a port of loopback that nobody uses at the moment. It is none that the kernel gives to clients
+// (32768 and above): one that an earlier connection has left could not be bound for a minute.
 func freePort() (string, error) {
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var failed error
+	for range 100 {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		listener, err := net.Listen("tcp4", "127.0.0.1:"+port)
+		if err == nil {
+			return port, listener.Close()
+		}
+		failed = err
 	}
-	defer listener.Close()
-	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port), nil
+	return "", failed
 }
 
 // patience bounds each batch: a program that hangs must not hold the suite.
