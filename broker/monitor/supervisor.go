@@ -141,32 +141,36 @@ func (m *Monitor) supervisorAsks() {
 		m.dropSupervisor("the supervisor ended; the application ends with it")
 		return
 	}
-	var h wire.Header
-	var body wire.Body
 	if err == nil {
-		h, body, err = wire.Parse(packet, len(fds))
-	}
-	command := commands[h.Op]
-	switch {
-	case err != nil:
-	case h.Kind != wire.Request || len(fds) > 0:
-		err = wire.ErrHeader
-	case command == nil:
-		err = fmt.Errorf("there is no command %d", h.Op)
-	}
-	var value uint32
-	var failed error
-	if err == nil {
-		value, failed = command(m, h, &body)
-		err = body.End() // asked again: every command does first of all
+		err = m.obey(packet, len(fds))
 	}
 	if err != nil {
 		m.dropSupervisor("the supervisor said what no supervisor says, and the application ends: " + err.Error())
-		return
+	}
+}
+
+// obey performs a command and answers it, unless that comes later. An error is
+// one that no supervisor makes.
+func (m *Monitor) obey(packet []byte, fds int) error {
+	h, body, err := wire.Parse(packet, fds)
+	if err != nil {
+		return err
+	}
+	command := commands[h.Op]
+	if h.Kind != wire.Request || fds > 0 {
+		return wire.ErrHeader
+	}
+	if command == nil {
+		return fmt.Errorf("there is no command %d", h.Op)
+	}
+	value, failed := command(m, h, &body)
+	if err := body.End(); err != nil { // asked again: every command does first of all
+		return err
 	}
 	if failed != errLater {
 		m.replySupervisor(h, value, failed)
 	}
+	return nil
 }
 
 // dropSupervisor ends the application, and says why.

@@ -1,0 +1,38 @@
+package handover
+
+import (
+	"bytes"
+	"testing"
+
+	"bulkhead/policy/plan"
+)
+
+// FuzzDecode is what the launcher leaves for the monitor: as many descriptors'
+// numbers, and nothing else, as stand in it.
+func FuzzDecode(f *testing.F) {
+	for _, h := range []*Handover{{}, {
+		Directory: "/run/sandbox/x", Group: "/sandbox/x", Supervisor: 1, Resolver: -1,
+		Compartments: []Compartment{{1, 5, 100, 6}}, Listeners: []Listener{{0, 7}}, Filter: []byte{1, 2, 3},
+		Mounts: []Mount{{"", "/sys/fs/cgroup"}, {"memory", "/sys/fs/cgroup/memory"}}, Enclosed: true, Capabilities: 7,
+	}} {
+		b, err := plan.Encode(h)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := plan.Decode[Handover](b)
+		if err != nil {
+			return
+		}
+		h.Hierarchy()
+		again, err := plan.Encode(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(b, again) {
+			t.Fatal("two encodings of one handover")
+		}
+	})
+}
