@@ -66,10 +66,6 @@ func inspectCaller(tid int) (*caller, error) {
 		case "NSpid":
 			pid, _ := strconv.ParseUint(value[strings.LastIndexAny(value, "\t ")+1:], 10, 31)
 			c.process.Pid = uint32(pid)
-		case "SigBlk":
-			c.process.Blocked, _ = strconv.ParseUint(value, 16, 64)
-		case "SigIgn":
-			c.process.Ignored, _ = strconv.ParseUint(value, 16, 64)
 		}
 	}
 	for i := range c.process.Limits {

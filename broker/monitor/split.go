@@ -14,8 +14,10 @@ import (
 
 // callSplit is the system call by which the stub asks for what it stands for
 // (sandbox/stub/stub.c). No kernel has the number, so whoever makes the call
-// is stopped by its filter and waits for the monitor. Its arguments mean
-// nothing: what is executed, by whom and with what is read from the kernel.
+// is stopped by its filter and waits for the monitor. Its arguments are the
+// signals that were blocked and ignored before the stub changed that, which are
+// the caller's own to choose. What is executed, by whom and with what else is
+// read from the kernel.
 const callSplit = 16968
 
 // mostPassed bounds the descriptors that one exec may pass; the init takes no
@@ -43,6 +45,7 @@ func (m *Monitor) splitAsked(w *work, n *notification) {
 		caller.close()
 		return // it was killed, and what was read may be another's
 	}
+	caller.process.Blocked, caller.process.Ignored = n.arguments[0], n.arguments[1]
 	s := &stub{caller: caller, path: path, worker: w, socket: -1}
 	if errno := m.connectStub(s, n); errno != 0 {
 		caller.close()

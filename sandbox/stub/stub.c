@@ -5,7 +5,10 @@
  * It passes nothing on: the monitor reads the arguments, the environment and
  * the descriptors of this process from the kernel while it waits. All that it
  * needs is one system call, of a number that no kernel has: the filter stops
- * it, and the monitor answers with a socket. On that, both ways:
+ * it, and the monitor answers with a socket. The call's arguments are which
+ * signals were blocked and ignored, because that has changed by then: from
+ * the answer on the program may run, and a signal that is sent to it reaches
+ * this process, which must be able to pass it on. On the socket, both ways:
  *
  *   stub -> monitor: u32 signal that reached this process
  *   monitor -> stub: u32 what, u32 value, text; see broker/monitor/stub.go
@@ -18,6 +21,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Shared with broker/monitor/split.go and stub.go. */
@@ -47,6 +51,20 @@ static void catch(int number)
 	sigaction(number, &a, NULL);
 }
 
+/* Raw, because the library keeps some signals to itself. */
+static uint64_t block_all(void)
+{
+	uint64_t all = ~UINT64_C(0), before = 0;
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+	return before;
+}
+
+static int is_ignored(int number)
+{
+	struct { void *handler; unsigned long flags; void *restorer; uint64_t mask; } a;
+	return syscall(SYS_rt_sigaction, number, NULL, &a, sizeof a.mask) == 0 && a.handler == (void *)SIG_IGN;
+}
+
 /* What the program's own disposition does with a signal. */
 static void suffer(int number)
 {
@@ -71,18 +89,20 @@ int main(void)
 {
 	struct { uint32_t what, value; char text[1024]; } m;
 
-	/* Before anything else: the mask and the dispositions are still those
-	 * that the program inherits. */
-	long fd = syscall(CALL_SPLIT);
+	uint64_t blocked = block_all(), ignored = 0;
+	for (int i = 1; i < NSIG; i++) {
+		if (is_ignored(i))
+			ignored |= UINT64_C(1) << (i - 1);
+		if (i != SIGKILL && i != SIGSTOP)
+			catch(i);
+	}
+	long fd = syscall(CALL_SPLIT, blocked, ignored);
 	if (fd < 0) {
 		static const char refused[] = "what replaces this program cannot be started from here";
 		fail(126, refused, sizeof refused - 1);
 	}
 	monitor = fd;
-	for (int i = 1; i < NSIG; i++)
-		if (i != SIGKILL && i != SIGSTOP)
-			catch(i);
-	sigset_t none;
+	sigset_t none; /* what came meanwhile is passed on now */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 
