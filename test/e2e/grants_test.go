@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -93,6 +94,55 @@ components:
 		"SANDBOX_BROKER_FD=10",
 		"descriptors: 0:device 1:pipe 2:pipe 3:listening 4:listening 9:file 10:socket",
 		"environment: LISTEN_FDNAMES LISTEN_FDS LISTEN_PID NAME SANDBOX_BROKER_FD")
+}
+
+// Connections at start: a worker has them before its program runs, each at its
+// number, whatever the server says late. Where nobody listens it does not start,
+// and the grant's place in the policy is said.
+func TestConnectedAtStart(t *testing.T) {
+	a := New(t, "connected")
+	path := filepath.Join(t.TempDir(), "db")
+	server, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 64)
+			n, _ := c.Read(b)
+			fmt.Fprintf(c, "heard %s", b[:n])
+			c.Close()
+		}
+	}()
+	a.Write(`
+application: {{NAME}}
+grants:
+  db: {connect: "unix:` + path + `"}
+components:
+  client:
+    command: [{{BUSYBOX}}, sh, -c, "echo $$ >&7; read -r answer <&7; echo $$ $answer; ls /proc/self/fd | tr '\\n' ' '"]
+    files: {proc: own}
+    grants: [db: {at-start: true, number: 7}]
+    restart: never
+`).Run()
+	a.ExpectStatus(0)
+	expectLines(t, a.Lines("client"), "2 heard 2", "0 1 2 3 7 8 ") // 3 is the list's own, 8 the broker socket
+	server.Close()
+
+	a.Write(`
+application: {{NAME}}
+grants:
+  db: {connect: "unix:` + path + `"}
+components:
+  client: {command: [{{BUSYBOX}}, "true"], grants: [db: {at-start: true}], restart: never}
+`).Run()
+	a.ExpectStatus(125)
+	a.Expect(a.Err, "policy.yaml:4:3: open grant db (unix:"+path+"): no such file or directory")
 }
 
 // A component without grants inherits nothing at all.
