@@ -30,6 +30,11 @@ var (
 		baseline: "bwrap --unshare-all",
 		together: true,
 	}
+	processor = &group{
+		title:    "Processor time of one start of busybox true, of everybody who takes part; the kernel's own threads are in none",
+		baseline: "bwrap --unshare-all",
+		together: true,
+	}
 	workerFirst = &group{
 		title:    "Worker of a compartment that is up, from the request to the program's first instruction",
 		baseline: "raw: worker with cgroup leaf, asked",
@@ -243,6 +248,32 @@ var table = []*benchCase{
 		group: throughput, name: "worker start", ours: true,
 		isolation: workerWalls + "; cgroup leaf (memory, pids), which is what a policy has that says nothing of it", needs: []need{busybox},
 		command: oursWorker("true", "-one-core", "-flight", "4", "-default-limits"),
+	},
+
+	{
+		group: processor, name: "raw: clone3 and exec",
+		isolation: "none", needs: []need{busybox},
+		command: accounted(start("true", "-flight", "4", "-processor")),
+	},
+	{
+		group: processor, name: "raw: worker, asked",
+		isolation: workerWalls + noLeaf + "; asked for over a socket from outside, one after the other", needs: []need{busybox},
+		command: accounted(worker("true", "-processor")),
+	},
+	{
+		group: processor, name: "raw: worker with cgroup leaf, asked",
+		isolation: leafWalls + "; asked for over a socket from outside, one after the other", needs: []need{busybox},
+		command: accounted(workerLeaf("true", "-processor")),
+	},
+	{
+		group: processor, name: "bwrap --unshare-all", network: true,
+		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, bubblewrap},
+		command: accounted(bwrap("true", "-flight", "4", "-processor")),
+	},
+	{
+		group: processor, name: "worker start", ours: true,
+		isolation: workerWalls + "; cgroup leaf (memory, pids); monitor, supervisor and the front that asks are in it", needs: []need{busybox},
+		command: accounted(oursWorker("true", "-one-core", "-flight", "4", "-default-limits", "-processor")),
 	},
 
 	{

@@ -98,6 +98,16 @@ func oursWorker(program string, flags ...string) func(*workshop) ([]string, erro
 	}
 }
 
+// accounted is a case that reads processor time.
+func accounted(command func(*workshop) ([]string, error)) func(*workshop) ([]string, error) {
+	return func(w *workshop) ([]string, error) {
+		if w.cgroups.mode == "v2" {
+			return nil, unable("skipped, because processor time is read from cgroup v1's cpuacct")
+		}
+		return command(w)
+	}
+}
+
 func oursGrant(flags ...string) func(*workshop) ([]string, error) {
 	return func(w *workshop) ([]string, error) {
 		driver, err := w.grantDriver()

@@ -9,6 +9,13 @@
    stamp can be compared with the time of the request. */
 int64_t now(void);
 
+/* account_begin puts the caller, and with it everything that it starts, into a cgroup that counts. processor_time is
+   what all of them have used, in nanoseconds, the dead and those that nobody waits for too: whoever has just ended has a
+   moment to be gone. account_end leaves and removes the group. */
+void account_begin(void);
+int64_t processor_time(void);
+void account_end(void);
+
 /* Samples are kept until the end: printing between two measurements would disturb the second. */
 void samples_begin(long count);
 void sample(int64_t nanoseconds);

@@ -1,9 +1,10 @@
-/* start N [-first] [-flight K] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...
+/* start N [-first] [-flight K [-processor]] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...
 
    Starts PROGRAM N times, one after the other. A sample is the time from just before clone3 until the
    end was seen; with -first, until the time that PROGRAM (ending in `stamp`) printed. With a plain program this
    is the limit without isolation, and every peer is measured by this same program.
-   -flight K keeps K of them running at once, all on one core; every sample is then the time of all divided by N.
+   -flight K keeps K of them running at once, all on one core; every sample is then the time of all divided by N, with
+   -processor their processor time and this program's own.
    -open FILE gives PROGRAM the file at descriptor 9, for peers that read their filter from one.
    -hide DIR unmounts DIR in a mount namespace of its own before the first start, for peers that refuse a machine
    because of what is mounted there. */
@@ -42,10 +43,10 @@ static _Noreturn void become(char **program, const char *open_file, int out) {
     die(program[0]);
 }
 
-static void measure_throughput(long n, long flight, char **program, const char *open_file, int out) {
+static void measure_throughput(long n, long flight, char **program, const char *open_file, int out, int64_t (*clock)(void)) {
     stay_on_this_core();
     long all = n < flight ? flight : n;
-    int64_t begun = now();
+    int64_t begun = clock();
     for (long i = 0; i < all + flight; i++) {
         if (i >= flight)
             wait_success(-1);
@@ -55,19 +56,21 @@ static void measure_throughput(long n, long flight, char **program, const char *
         if (child == 0)
             become(program, open_file, out);
     }
-    int64_t each = (now() - begun) / all;
+    int64_t each = (clock() - begun) / all;
     for (long i = 0; i < n; i++)
         sample(each);
 }
 
 int main(int argc, char **argv) {
     long n = iterations(argc, argv), flight = 1;
-    bool first = false;
+    bool first = false, processor = false;
     const char *open_file = NULL;
     int at = 2;
     for (; at < argc && strcmp(argv[at], "--"); at++) {
         if (!strcmp(argv[at], "-first"))
             first = true;
+        else if (!strcmp(argv[at], "-processor"))
+            processor = true;
         else if (!strcmp(argv[at], "-flight") && at + 1 < argc)
             flight = strtol(argv[++at], NULL, 10);
         else if (!strcmp(argv[at], "-open") && at + 1 < argc)
@@ -78,7 +81,7 @@ int main(int argc, char **argv) {
             break;
     }
     if (at + 1 >= argc || strcmp(argv[at], "--")) {
-        fprintf(stderr, "usage: start N [-first] [-flight K] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...\n");
+        fprintf(stderr, "usage: start N [-first] [-flight K [-processor]] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...\n");
         return 125;
     }
     char **program = argv + at + 1;
@@ -89,8 +92,10 @@ int main(int argc, char **argv) {
     /* What a peer prints must not be taken for a sample. */
     int out = first ? stamps[1] : open("/dev/null", O_WRONLY | O_CLOEXEC);
     samples_begin(n);
+    if (processor)
+        account_begin();
     if (flight > 1)
-        measure_throughput(n, flight, program, open_file, out);
+        measure_throughput(n, flight, program, open_file, out, processor ? processor_time : now);
     for (long i = 0; flight == 1 && i < n; i++) {
         int64_t requested = now();
         pid_t child = clone_process(0);
@@ -100,6 +105,8 @@ int main(int argc, char **argv) {
         int64_t ended = now();
         sample((first ? read_stamp(stamps[0]) : ended) - requested);
     }
+    if (processor)
+        account_end();
     samples_print();
     return 0;
 }

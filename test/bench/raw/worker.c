@@ -1,4 +1,4 @@
-/* worker N ROOT [-net] [-tree] [-first] [-asked] [-group DIR [-limit FILE=VALUE]... -enter FILE]... -- PROGRAM ARGUMENT...
+/* worker N ROOT [-net] [-tree] [-first] [-asked] [-processor] [-group DIR [-limit FILE=VALUE]... -enter FILE]... -- PROGRAM ARGUMENT...
 
    The limit for a worker. A compartment is prepared once: a process in its own user, pid, mount, ipc, uts,
    network and cgroup namespaces with ROOT as its root, as Bulkhead's init will be. From it N workers are
@@ -10,7 +10,8 @@
    over a socket from the privileged process outside, as it will in Bulkhead, and the sample ends when that
    process has the answer. Each -group (they imply -asked) is a cgroup in which the outside process makes a leaf,
    writes its limits and passes a descriptor of the file by which the worker enters; the leaf is removed
-   before the sample ends. */
+   before the sample ends. With -processor (which implies -asked too) every sample is the processor time of all three, the
+   outside process, the init and the worker, divided by N. */
 #define _GNU_SOURCE
 #include "measure.h"
 #include "walls.h"
@@ -50,7 +51,7 @@ static int group_count;
 static const char *root;
 static char **program;
 static uint64_t worker_namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC;
-static bool first;
+static bool first, processor;
 static int stamps[2] = {-1, -1};
 
 /* ---- inside: the init of the compartment and its workers ---- */
@@ -167,6 +168,7 @@ static void measure_from_outside(long n, int requests) {
     char name[32];
     snprintf(name, sizeof name, "worker-%d", getpid());
     samples_begin(n);
+    int64_t begun = processor ? processor_time() : 0;
     for (long i = 0; i < n; i++) {
         int64_t requested = now();
         int entries[MOST_GROUPS];
@@ -185,13 +187,17 @@ static void measure_from_outside(long n, int requests) {
         }
         for (int g = 0; g < group_count; g++)
             remove_leaf(&groups[g], name);
-        sample((first ? stamp : now()) - requested);
+        if (!processor)
+            sample((first ? stamp : now()) - requested);
     }
+    int64_t each = processor ? (processor_time() - begun) / n : 0;
+    for (long i = 0; processor && i < n; i++)
+        sample(each);
     samples_print();
 }
 
 static _Noreturn void usage(void) {
-    fprintf(stderr, "usage: worker N ROOT [-net] [-tree] [-first] [-asked] [-group DIR [-limit FILE=VALUE]... -enter FILE]... "
+    fprintf(stderr, "usage: worker N ROOT [-net] [-tree] [-first] [-asked] [-processor] [-group DIR [-limit FILE=VALUE]... -enter FILE]... "
                     "-- PROGRAM ARGUMENT...\n");
     _exit(125);
 }
@@ -231,6 +237,8 @@ int main(int argc, char **argv) {
             first = true;
         else if (!strcmp(argv[at], "-asked"))
             asked = true;
+        else if (!strcmp(argv[at], "-processor"))
+            asked = processor = true;
         else if (at + 1 < argc)
             read_group_option(argv[at], argv[at + 1]), at++;
         else
@@ -244,6 +252,8 @@ int main(int argc, char **argv) {
             usage();
     asked = asked || group_count > 0;
 
+    if (processor)
+        account_begin();
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
         die("socketpair");
@@ -265,5 +275,7 @@ int main(int argc, char **argv) {
         measure_from_outside(n, ends[0]);
     close(ends[0]);
     wait_success(init);
+    if (processor)
+        account_end();
     return 0;
 }

@@ -1,12 +1,13 @@
 // Command worker measures how long Bulkhead takes to start a worker of a component that is up. It runs an
 // application of two components: a front that asks, again and again, and the program under test.
 //
-//	worker N -sandbox FILE -front FILE [-first] [-ready-ahead] [-flight K] [-one-core] [-default-limits] -- PROGRAM ARGUMENT...
+//	worker N -sandbox FILE -front FILE [-first] [-ready-ahead] [-flight K] [-one-core] [-processor] [-default-limits] -- PROGRAM ARGUMENT...
 //
 // It prints N samples in nanoseconds, one a line. They end when the front was told of the worker's end, or with
 // -first at the program's first instruction, which PROGRAM (ending in "stamp") prints. With -ready-ahead workers wait
 // in a pool, and the front pauses between two requests so that there is always one. With -flight K workers run
-// at once and a sample is the whole time divided by N. With -one-core everything stays on one core.
+// at once and a sample is the whole time divided by N. With -one-core everything stays on one core. With -processor every
+// sample is the processor time of everybody who takes part, broker and front too, divided by N.
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,7 +32,7 @@ type settings struct {
 	Samples               int
 	Sandbox, Front        string
 	First, Ready, OneCore bool
-	Default               bool
+	Default, Processor    bool
 	Flight                int
 	Program               []string
 }
@@ -61,6 +63,9 @@ func run() error {
 	if err := s.writePolicy(policy); err != nil {
 		return err
 	}
+	if s.Processor {
+		return s.account(policy)
+	}
 	command := exec.Command(s.Sandbox, "run", policy)
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	// Whoever ends this program must not leave an application behind. The signal comes when the thread ends, not
@@ -85,6 +90,7 @@ func parse(arguments []string) (*settings, error) {
 	f.BoolVar(&s.First, "first", false, "until the program's first instruction")
 	f.BoolVar(&s.Ready, "ready-ahead", false, "from a pool")
 	f.BoolVar(&s.OneCore, "one-core", false, "everything on one core")
+	f.BoolVar(&s.Processor, "processor", false, "processor time instead of time")
 	f.BoolVar(&s.Default, "default-limits", false, "limits in the controllers that every policy has, memory and pids, and not in cpu")
 	f.IntVar(&s.Flight, "flight", 1, "workers at once")
 	if err := f.Parse(arguments[2:]); err != nil {
@@ -103,7 +109,7 @@ var policy = template.Must(template.New("policy").Funcs(template.FuncMap{"quote"
 application: bench-{{.Pid}}
 components:
   front:
-    command: [{{quote .Front}}, "{{.Samples}}", "{{.Flight}}", "{{.Pause}}", "{{.Stamp}}"]
+    command: [{{quote .Front}}, "{{.Samples}}", "{{.Flight}}", "{{.Pause}}", "{{.Stamp}}", "{{.Rest}}"]
     may-start: [under-test]
     limits: {memory: 256M}
     output: inherit
@@ -122,10 +128,13 @@ func (s *settings) writePolicy(path string) error {
 	var text strings.Builder
 	values := struct {
 		*settings
-		Pid, Pause, Stamp, Ahead, Maximum int
+		Pid, Pause, Stamp, Rest, Ahead, Maximum int
 	}{settings: s, Pid: os.Getpid(), Maximum: 2 * s.Flight}
 	if s.First {
 		values.Stamp = 1
+	}
+	if s.Processor {
+		values.Rest = int(2 * rest / time.Microsecond)
 	}
 	if s.Ready {
 		values.Ahead, values.Pause = 1, 5000

@@ -1,9 +1,11 @@
-/* front N FLIGHT PAUSE FIRST: the component that asks for workers. It speaks the C client, so that what is
+/* front N FLIGHT PAUSE FIRST REST: the component that asks for workers. It speaks the C client, so that what is
    measured is the monitor and not the language of the program that asks: the raw limits' requester is C too.
 
    Prints N samples in nanoseconds. With FLIGHT 1 a sample is from just before the request until the event of the
    worker's end is there, or with FIRST 1 until the time that the worker's program printed. With FLIGHT above 1 that many
    workers run at once and every sample is the same: the time of all of them divided by their number.
+   REST is how many microseconds nothing happens before and after, with a line on standard output at the beginning
+   of each, for somebody who reads what was used until then; 0 is no rest and no line.
    PAUSE is how many microseconds are waited before each request, for a pool to fill again. */
 #include "bulkhead.h"
 
@@ -66,12 +68,21 @@ static int64_t many(struct bulkhead *b, long n, int flight)
 	return (now() - begun) / n;
 }
 
+static void rest(long microseconds)
+{
+	if (microseconds == 0)
+		return;
+	if (puts("rest") < 0 || fflush(stdout) != 0)
+		die("say that it rests");
+	usleep(microseconds);
+}
+
 int main(int argc, char **argv)
 {
 	struct bulkhead b;
 	int stamps[2] = { -1, -1 };
 
-	if (argc != 5)
+	if (argc != 6)
 		return 2;
 	long n = atol(argv[1]), flight = atol(argv[2]), pause = atol(argv[3]), first = atol(argv[4]);
 	if (n < 1 || flight < 1 || flight > MOST_IN_FLIGHT)
@@ -83,6 +94,12 @@ int main(int argc, char **argv)
 	int64_t *samples = calloc(n, sizeof *samples);
 	if (!samples)
 		die("memory for the samples");
+	/* The first ones make what later ones use again: pages, leaves of cgroups. They are not counted. */
+	if (flight > 1)
+		many(&b, 2 * flight, flight);
+	else
+		one(&b, first, stamps);
+	rest(atol(argv[5]));
 	if (flight > 1) {
 		int64_t each = many(&b, n < flight ? flight : n, flight);
 		for (long i = 0; i < n; i++)
@@ -94,6 +111,7 @@ int main(int argc, char **argv)
 			samples[i] = one(&b, first, stamps);
 		}
 	}
+	rest(atol(argv[5]));
 	for (long i = 0; i < n; i++)
 		printf("%lld\n", (long long)samples[i]);
 	return fflush(stdout) != 0;
