@@ -127,7 +127,7 @@ func (a *application) start(dir string) error {
 		names = append(names, name)
 		fmt.Fprintf(&text, "  %s: {command: [/bin/busybox, sleep, \"100000\"], files: {proc: none}}\n", name)
 	}
-	fmt.Fprintf(&text, "  front: {command: [%s, \"%d\", \"1\", \"20000\", \"0\"], may-start: [under-test], after: [%s], limits: {memory: 256M}, output: inherit, restart: never}\n",
+	fmt.Fprintf(&text, "  front: {command: [%s, \"%d\", \"1\", \"20000\", \"0\", \"0\"], may-start: [under-test], after: [%s], limits: {memory: 256M}, output: inherit, restart: never}\n",
 		a.front, a.samples, strings.Join(names, ", "))
 	text.WriteString("  under-test: {command: [/bin/busybox, \"true\"], syscalls: [setuid, setgid], start: per-request, workers: {maximum: 2, queue: 1}, limits: {memory: 64M, processes: 15}}\n")
 	policy := filepath.Join(dir, a.name+".yaml")

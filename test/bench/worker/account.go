@@ -22,6 +22,9 @@ const accounting = "/sys/fs/cgroup/cpuacct"
 // rest is how long it is left alone before what was used is read: by then nobody is busy with what came before.
 const rest = 100 * time.Millisecond
 
+// leastCounted is over how many starts what the broker does by itself is spread.
+const leastCounted = 100
+
 // account runs the application in a cgroup that counts what the broker uses. What components use, the supervisor
 // among them, counts in the application's own.
 func (s *settings) account(policy string) (err error) {
@@ -64,9 +67,17 @@ func (s *settings) account(policy string) (err error) {
 		return fmt.Errorf("the front rested %d times, not twice", len(read))
 	}
 	for range s.Samples {
-		fmt.Println((read[1] - read[0]) / int64(s.Samples))
+		fmt.Println((read[1] - read[0]) / int64(s.starts()))
 	}
 	return nil
+}
+
+// starts is how many workers the front asks for.
+func (s *settings) starts() int {
+	if s.Processor {
+		return max(s.Samples, leastCounted)
+	}
+	return s.Samples
 }
 
 // usage is the processor time of a cgroup and those in it, of the living and of the dead.

@@ -109,7 +109,7 @@ var policy = template.Must(template.New("policy").Funcs(template.FuncMap{"quote"
 application: bench-{{.Pid}}
 components:
   front:
-    command: [{{quote .Front}}, "{{.Samples}}", "{{.Flight}}", "{{.Pause}}", "{{.Stamp}}", "{{.Rest}}"]
+    command: [{{quote .Front}}, "{{.Starts}}", "{{.Flight}}", "{{.Pause}}", "{{.Stamp}}", "{{.Rest}}"]
     may-start: [under-test]
     limits: {memory: 256M}
     output: inherit
@@ -128,8 +128,8 @@ func (s *settings) writePolicy(path string) error {
 	var text strings.Builder
 	values := struct {
 		*settings
-		Pid, Pause, Stamp, Rest, Ahead, Maximum int
-	}{settings: s, Pid: os.Getpid(), Maximum: 2 * s.Flight}
+		Pid, Starts, Pause, Stamp, Rest, Ahead, Maximum int
+	}{settings: s, Pid: os.Getpid(), Starts: s.starts(), Maximum: 2 * s.Flight}
 	if s.First {
 		values.Stamp = 1
 	}
