@@ -72,8 +72,8 @@ func connectJournald(l *plan.Log) (int, error) {
 		}
 	}
 	if err != nil {
-		return -1, fmt.Errorf("%s:%d: connect to journald at %s: %w (start systemd-journald, or write logs: {file: PATH})",
-			l.Position.File, l.Position.Line, journaldSocket, err)
+		return -1, fmt.Errorf("%s:%d:%d: connect to journald at %s: %w (start systemd-journald, or write logs: {file: PATH})",
+			l.Position.File, l.Position.Line, l.Position.Column, journaldSocket, err)
 	}
 	return fd, nil
 }
@@ -83,7 +83,7 @@ func connectJournald(l *plan.Log) (int, error) {
 // may write to leads nowhere else.
 func openLogFile(l *plan.Log, rotate bool) (int, error) {
 	failed := func(doing string, err error) (int, error) {
-		return -1, fmt.Errorf("%s:%d: %s the log %s: %w", l.Position.File, l.Position.Line, doing, l.Name, err)
+		return -1, fmt.Errorf("%s:%d:%d: %s the log %s: %w", l.Position.File, l.Position.Line, l.Position.Column, doing, l.Name, err)
 	}
 	directory, name := filepath.Split(l.Name)
 	at, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

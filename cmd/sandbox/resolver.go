@@ -42,9 +42,6 @@ func addResolver(p *plan.Plan, programs launch.Programs) (int, error) {
 		arguments += fmt.Sprintf(", %q", server)
 		file += "nameserver " + netip.MustParseAddrPort(server).Addr().String() + "\n"
 	}
-	if len(servers) == 0 {
-		grants = "  {}\n" // /etc/hosts is left
-	}
 	text := fmt.Sprintf(resolverPolicy, grants, programs.Supervisor, int(p.Names.Refresh.Seconds()), arguments, names, uses,
 		file+"options timeout:2 attempts:2\n")
 	loaded, err := policy.Parse("the resolver's own policy", []byte(text), policy.Options{Set: []string{"application=" + p.Application}})
@@ -85,11 +82,13 @@ components:
     start: per-request
 `
 
-// machineServers are the name servers of resolv.conf(5).
+// machineServers are the name servers of resolv.conf(5), which says too what holds
+// where it names none.
 func machineServers() []string {
+	none := []string{"127.0.0.1:53"}
 	file, err := os.Open("/etc/resolv.conf")
 	if err != nil {
-		return nil
+		return none
 	}
 	defer file.Close()
 	var servers []string
@@ -102,6 +101,9 @@ func machineServers() []string {
 		if ip, err := netip.ParseAddr(fields[1]); err == nil && ip.Zone() == "" {
 			servers = append(servers, netip.AddrPortFrom(ip, 53).String())
 		}
+	}
+	if len(servers) == 0 {
+		return none
 	}
 	return servers
 }
