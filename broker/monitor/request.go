@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"errors"
+	"iter"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -141,6 +143,19 @@ func (m *Monitor) granted(w *work, name []byte, kinds ...plan.GrantKind) (int, *
 		return 0, nil, unix.EINVAL
 	}
 	return 0, nil, unix.ENOENT
+}
+
+// kept are the grants of some kinds that a worker's component has and the worker
+// has not given up, with their numbers.
+func (m *Monitor) kept(w *work, kinds ...plan.GrantKind) iter.Seq2[int, *plan.Grant] {
+	return func(yield func(int, *plan.Grant) bool) {
+		for _, b := range w.component.Grants {
+			g := &m.plan.Grants[b.Grant]
+			if !w.dropped[b.Grant] && slices.Contains(kinds, g.Kind) && !yield(b.Grant, g) {
+				return
+			}
+		}
+	}
 }
 
 func (m *Monitor) answerReady(w *work, h wire.Header, b *wire.Body, _ []int) answer {

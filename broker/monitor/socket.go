@@ -172,11 +172,7 @@ func (m *Monitor) brokeredSocket(w *work, n *notification) {
 }
 
 func (m *Monitor) familyGranted(w *work, family int) bool {
-	for _, b := range w.component.Grants {
-		g := &m.plan.Grants[b.Grant]
-		if w.dropped[b.Grant] || g.Kind != plan.GrantListen && g.Kind != plan.GrantConnect {
-			continue
-		}
+	for _, g := range m.kept(w, plan.GrantListen, plan.GrantConnect) {
 		switch g.Network {
 		case "unix", "unix-datagram":
 			if family == unix.AF_UNIX {
@@ -268,9 +264,8 @@ func bindNetlink(fd int, a address) syscall.Errno {
 }
 
 func (m *Monitor) datagramGranted(w *work, family int) bool {
-	for _, b := range w.component.Grants {
-		g := &m.plan.Grants[b.Grant]
-		if !w.dropped[b.Grant] && (g.Network == "udp" && family != unix.AF_UNIX || g.Network == "unix-datagram" && family == unix.AF_UNIX) {
+	for _, g := range m.kept(w, plan.GrantListen, plan.GrantConnect) {
+		if g.Network == "udp" && family != unix.AF_UNIX || g.Network == "unix-datagram" && family == unix.AF_UNIX {
 			return true
 		}
 	}
@@ -356,11 +351,10 @@ func (m *Monitor) listening(w *work, a address, socket int) (int, bool) {
 		return index, ok
 	}
 	found, count := 0, 0
-	for _, b := range w.component.Grants {
-		g := &m.plan.Grants[b.Grant]
+	for granted, g := range m.kept(w, plan.GrantListen) {
 		if ip, err := netip.ParseAddr(g.Address); err == nil && ip.Is4() == a.ip.Is4() {
 			narrow := address{family: a.family, ip: ip, port: a.port}
-			if index, ok := m.match(w, plan.GrantListen, narrow, socket); ok && index == b.Grant {
+			if index, ok := m.match(w, plan.GrantListen, narrow, socket); ok && index == granted {
 				found, count = index, count+1
 			}
 		}
@@ -370,8 +364,8 @@ func (m *Monitor) listening(w *work, a address, socket int) (int, bool) {
 
 // asks says whether a component is granted a connection over UDP.
 func (m *Monitor) asks(w *work) bool {
-	for _, b := range w.component.Grants {
-		if g := &m.plan.Grants[b.Grant]; g.Kind == plan.GrantConnect && g.Network == "udp" && !w.dropped[b.Grant] {
+	for _, g := range m.kept(w, plan.GrantConnect) {
+		if g.Network == "udp" {
 			return true
 		}
 	}
@@ -380,27 +374,23 @@ func (m *Monitor) asks(w *work) bool {
 
 // match finds the grant for an address.
 func (m *Monitor) match(w *work, kind plan.GrantKind, a address, socket int) (int, bool) {
-	for _, b := range w.component.Grants {
-		g := &m.plan.Grants[b.Grant]
-		if g.Kind != kind || w.dropped[b.Grant] {
-			continue
-		}
+	for index, g := range m.kept(w, kind) {
 		switch g.Network {
 		case "tcp":
 			if socket == unix.SOCK_STREAM && (a.is(g.Address, g.Port) || m.meansName(g, a)) {
-				return b.Grant, true
+				return index, true
 			}
 		case "udp":
 			if socket == unix.SOCK_DGRAM && (a.is(g.Address, g.Port) || m.meansName(g, a)) {
-				return b.Grant, true
+				return index, true
 			}
 		case "unix":
 			if socket != unix.SOCK_DGRAM && a.family == unix.AF_UNIX && a.path == g.Address {
-				return b.Grant, true
+				return index, true
 			}
 		case "unix-datagram":
 			if socket == unix.SOCK_DGRAM && a.family == unix.AF_UNIX && a.path == g.Address {
-				return b.Grant, true
+				return index, true
 			}
 		}
 	}

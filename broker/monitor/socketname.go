@@ -19,10 +19,8 @@ var socketCalls = map[string]int{
 // removed it would leave clients without a door that the policy promises.
 func (m *Monitor) namesSocket(w *work, n *notification, at int) bool {
 	name := ""
-	for _, b := range w.component.Grants {
-		g := &m.plan.Grants[b.Grant]
-		unixSocket := g.Network == "unix" || g.Network == "unix-datagram"
-		if g.Kind != plan.GrantListen || !unixSocket || w.dropped[b.Grant] {
+	for _, g := range m.kept(w, plan.GrantListen) {
+		if g.Network != "unix" && g.Network != "unix-datagram" {
 			continue
 		}
 		if name == "" {
