@@ -56,6 +56,9 @@ func (i *Inspector) descriptors(p *Process, pidfd int) ([]Descriptor, error) {
 	return all, nil
 }
 
+// nullDevice is the number of /dev/null (null(4)).
+var nullDevice = unix.Mkdev(1, 3)
+
 func (i *Inspector) descriptor(p *Process, pidfd, number int, own map[int]bool) (Descriptor, error) {
 	d := Descriptor{Number: number}
 	place := procPath(p.PID, "fd/"+strconv.Itoa(number))
@@ -81,6 +84,11 @@ func (i *Inspector) descriptor(p *Process, pidfd, number int, own map[int]bool) 
 		d.Kind = "directory"
 	case unix.S_IFCHR, unix.S_IFBLK:
 		d.Kind = "device"
+		// Its number says what it is. The path is lost with the mount, as when
+		// the monitor has got another root since.
+		if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == nullDevice {
+			d.Object = "/dev/null"
+		}
 	case unix.S_IFIFO:
 		d.Kind = "pipe"
 	case unix.S_IFSOCK:
