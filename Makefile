@@ -157,7 +157,7 @@ demo: setup setup-demo build ## set up everything and run the example applicatio
 	/usr/bin/python3 examples/thumbnailer/demo
 
 .PHONY: bench bench-quick bench-check bench-record
-bench: build ## limits, peers and Bulkhead side by side (root; installs the peers; some four minutes)
+bench: build ## limits, peers and Bulkhead side by side (root; installs the peers; some eight minutes)
 	@mkdir -p test/bench/out
 	$(GO) run ./test/bench -install -json test/bench/out/run.json -html test/bench/out/run.html
 bench-quick: build ## the same with fewer runs, in under two minutes

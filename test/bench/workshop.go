@@ -305,7 +305,7 @@ func (w *workshop) xinetdSettings(port, program string) (string, error) {
 	cps          = 100000 1
 }
 `, port, w.outside(program))
-	path := w.path("xinetd-" + program + ".conf")
+	path := w.path("xinetd-" + port + ".conf")
 	return path, os.WriteFile(path, []byte(settings), 0o644)
 }
 
