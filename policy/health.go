@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"bulkhead/policy/plan"
 )
@@ -38,13 +39,40 @@ func (c *componentCompiler) health(component *plan.Component) plan.Health {
 			c.mistake(s.Command[0].Position, hint, "%s", wrong)
 		}
 	}
-	if kinds != 1 {
-		c.mistake(s.Position, "write one of connect: GRANT, http: GRANT, command: […]", "health is shown in one way")
+	health.Memory = uint64(s.Memory.Value)
+	if limit := component.Limits.Memory; health.Memory > 0 && limit > 0 && health.Memory >= limit {
+		c.mistake(s.Memory.Position, "write less, or raise limits: memory", "a worker is killed at %s, before it has so much", sizeText(limit))
+	}
+	if kinds > 1 || kinds == 0 && health.Memory == 0 {
+		c.mistake(s.Position, "write one of connect: GRANT, http: GRANT, command: […], memory: SIZE beside it or alone", "health is shown in one way")
 	}
 	if health.Interval <= 0 || health.Timeout <= 0 {
 		c.mistake(s.Position, "write interval: 10s, timeout: 3s", "a check needs time")
 	}
 	return health
+}
+
+// finishTimeout is how long a finish command may take, as with s6.
+const finishTimeout = 5 * time.Second
+
+// finish compiles finish:, which is a command of its own.
+func (c *componentCompiler) finish() plan.Finish {
+	command := texts(c.source.Finish)
+	if len(command) == 0 {
+		return plan.Finish{}
+	}
+	if wrong, hint := checkPath(command[0]); wrong != "" {
+		c.mistake(c.source.Finish[0].Position, hint, "%s", wrong)
+	}
+	return plan.Finish{Command: command, Timeout: finishTimeout}
+}
+
+// firstText is where a list begins.
+func firstText(all []Text) plan.Position {
+	if len(all) == 0 {
+		return plan.Position{}
+	}
+	return all[0].Position
 }
 
 // onExit compiles on-exit:, whose keys are exit statuses and signals.
@@ -73,6 +101,10 @@ func (c *componentCompiler) onExit() []plan.Exit {
 // health says what the component must show.
 func (l *rightList) health(say func(text string, at plan.Position)) {
 	health := &l.component.Life.Health
+	if health.Memory > 0 {
+		say(fmt.Sprintf("is restarted when, %d times in a row, it has more than %s of memory; checked every %s",
+			health.Failures, sizeText(health.Memory), durationText(health.Interval)), l.source.Health.Memory.Position)
+	}
 	what := ""
 	switch health.Kind {
 	case plan.HealthConnect:
@@ -90,6 +122,9 @@ func (l *rightList) health(say func(text string, at plan.Position)) {
 
 // onExit says what follows which end.
 func (l *rightList) onExit(say func(text string, at plan.Position)) {
+	if finish := l.component.Life.Finish; len(finish.Command) > 0 {
+		say(fmt.Sprintf("after each end this runs, for %s at most: %s", durationText(finish.Timeout), strings.Join(finish.Command, " ")), firstText(l.source.Finish))
+	}
 	words := map[plan.ExitAction]string{plan.ExitRestart: "it is restarted", plan.ExitStop: "it is done",
 		plan.ExitFail: "it has failed for good", plan.ExitStopApplication: "the whole application is stopped"}
 	for i, exit := range l.component.Life.OnExit {

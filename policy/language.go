@@ -84,11 +84,13 @@ type Component struct {
 	ReadyTimeout Duration       `key:"ready-timeout" doc:"How long it may take to get ready."`
 	StopSignal   Text           `key:"stop-signal" kind:"signal" doc:"What asks it to end; the default is SIGTERM."`
 	StopTimeout  Duration       `key:"stop-timeout" doc:"How long it may take to end before it is killed."`
+	Killable     Flag           `key:"killable" doc:"At a stop it is killed at once, unless it has a connection at one of its sockets: then it is asked, and gets its stop-timeout."`
 	ReloadSignal Text           `key:"reload-signal" kind:"signal" doc:"What asks it to read its configuration again."`
 	Watchdog     Duration       `key:"watchdog" doc:"It is restarted when it does not say WATCHDOG=1 for this long."`
 	Idle         Duration       `key:"idle" doc:"With start: on-demand, how long it stays up without a connection; without it, until it ends by itself."`
 	Health       HealthSetting  `key:"health" doc:"What it must show again and again, or it is restarted."`
 	OnExit       Map[Text]      `key:"on-exit" values:"restart|stop|fail|stop-application" doc:"What follows an exit status (0 to 255) or a signal (SIGNAME) that killed it, where restart: is not to decide."`
+	Finish       []Text         `key:"finish" whole:"true" doc:"A command that runs in the compartment after each end of the program, with two more arguments: its exit status, 256 when a signal ended it, and that signal or 0. It is killed after 5s; status 125 means that the component has failed for good."`
 	Essential    Flag           `key:"essential" doc:"When it ends for good, the application ends with its status."`
 }
 
@@ -333,6 +335,7 @@ type HealthSetting struct {
 	Connect  Text     `key:"connect" kind:"name" doc:"The socket of this listening grant accepts a connection."`
 	HTTP     Text     `key:"http" kind:"name" doc:"A GET request to this listening grant is answered with a status from 200 to 399."`
 	Path     Text     `key:"path" doc:"Of the request; the default is /."`
+	Memory   Size     `key:"memory" doc:"It has no more memory of its own than this; alone, or beside one of the others."`
 	Command  []Text   `key:"command" whole:"true" doc:"A program that ends with 0 as long as the component works."`
 	Interval Duration `key:"interval" doc:"From one check to the next; the default is 10s."`
 	Timeout  Duration `key:"timeout" doc:"How long one check may take; the default is 3s."`

@@ -16,7 +16,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		for _, key := range []struct {
 			name string
 			at   plan.Position
-		}{{"restart", s.Restart.Position}, {"essential", s.Essential.Position}, {"watchdog", s.Watchdog.Position}, {"ready", s.Ready.Position}, {"health", s.Health.Position}, {"on-exit", s.OnExit.Position}} {
+		}{{"restart", s.Restart.Position}, {"essential", s.Essential.Position}, {"watchdog", s.Watchdog.Position}, {"ready", s.Ready.Position}, {"health", s.Health.Position}, {"on-exit", s.OnExit.Position}, {"killable", s.Killable.Position}, {"finish", firstText(s.Finish)}} {
 			if key.at.Line > 0 {
 				c.mistake(key.at, "remove it, or write start: with-application", "%s: is for components that start with the application", key.name)
 			}
@@ -34,12 +34,13 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		Ready:        c.ready(component),
 		StopSignal:   stop,
 		StopTimeout:  s.StopTimeout.Or(defaultStopTimeout),
+		Killable:     s.Killable.Value,
 		Watchdog:     s.Watchdog.Value,
 		After:        texts(s.After),
 		Essential:    s.Essential.Value,
 		Idle:         s.Idle.Value,
 	}
-	life.Health, life.OnExit = c.health(component), c.onExit()
+	life.Health, life.Finish, life.OnExit = c.health(component), c.finish(), c.onExit()
 	if s.ReloadSignal.IsSet() {
 		life.ReloadSignal, _ = signalNumber(s.ReloadSignal.Value)
 	}

@@ -40,7 +40,7 @@ func suggestion(word string, candidates []string) string {
 	}
 	sorted := append([]string(nil), candidates...)
 	sort.Strings(sorted)
-	const most = 40
+	const most = 60
 	if len(sorted) > most {
 		return ""
 	}

@@ -43,6 +43,8 @@ const (
 	Reload   Verb = "reload"   // Component: its reload signal
 	Signal   Verb = "signal"   // Signal to the Component's workers
 	Destroy  Verb = "destroy"  // SIGKILL to every process of Component, which then is down
+	Freeze   Verb = "freeze"   // Component: its processes stand still
+	Thaw     Verb = "thaw"     // the end of Freeze
 	Release  Verb = "release"  // Component stops as soon as no other comes after it
 	Pin      Verb = "pin"      // Component stays Up, or down, whatever is asked
 	Unpin    Verb = "unpin"    // the end of Pin
@@ -61,6 +63,8 @@ var Verbs = map[Verb]struct{ Reads, Component, Signal bool }{
 	Reload:    {Component: true},
 	Signal:    {Component: true, Signal: true},
 	Destroy:   {Component: true},
+	Freeze:    {Component: true},
+	Thaw:      {Component: true},
 	Release:   {Component: true},
 	Pin:       {Component: true},
 	Unpin:     {Component: true},
@@ -132,6 +136,7 @@ type Component struct {
 	After     []string   `json:"after,omitempty"`
 	Essential bool       `json:"essential,omitempty"`
 	Pinned    string     `json:"pinned,omitempty"` // up, down
+	Frozen    bool       `json:"frozen,omitempty"`
 	Released  bool       `json:"released,omitempty"`
 	Says      string     `json:"says,omitempty"` // its own STATUS= text
 	Health    string     `json:"health,omitempty"`

@@ -112,6 +112,33 @@ func (m *Monitor) retireHalted(w *work, h wire.Header, signal unix.Signal, err e
 	m.lookAside(w, func(busy bool, err error) { finish(busyOr(busy, err)) })
 }
 
+// commandFreeze lets every process of a worker stand still, or go on. Stopped
+// processes, unlike a frozen cgroup, can be killed in every hierarchy.
+func (m *Monitor) commandFreeze(h wire.Header, b *wire.Body) (uint32, error) {
+	id, on := b.U32(), b.U32()
+	if err := b.End(); err != nil {
+		return 0, err
+	}
+	w := m.workers[id]
+	if w == nil || w == m.supervisor || w.program < 0 {
+		return 0, unix.ESRCH
+	}
+	if on > 1 {
+		return 0, unix.EINVAL
+	}
+	if on == 0 {
+		m.signalAll(w, unix.SIGCONT)
+		return 0, nil
+	}
+	m.halt(w, time.Now().Add(haltPatience), func(err error) {
+		if err != nil && m.workers[id] == w {
+			m.signalAll(w, unix.SIGCONT)
+		}
+		m.replySupervisor(h, 0, err)
+	})
+	return 0, errLater
+}
+
 // How long a worker may take to stand still, and how often it is looked at.
 const (
 	haltPatience = time.Second

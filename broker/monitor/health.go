@@ -1,7 +1,10 @@
 package monitor
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +26,17 @@ func (m *Monitor) commandCheck(h wire.Header, b *wire.Body) (uint32, error) {
 	if c.checking {
 		return 0, fmt.Errorf("the check before hangs still: %w", unix.EBUSY)
 	}
+	if health.Memory > 0 {
+		if has := m.memoryOf(c); has > health.Memory {
+			return 0, fmt.Errorf("it has %d KiB of memory, more than %s: %w", has>>10, size(health.Memory), unix.ENOMEM)
+		}
+	}
 	switch health.Kind {
+	case 0:
+		if health.Memory == 0 {
+			return 0, unix.EINVAL
+		}
+		return 0, nil
 	case plan.HealthConnect:
 		listener, bound := m.listeners[health.Grant]
 		if !bound {
@@ -44,10 +57,10 @@ func (m *Monitor) commandCheck(h wire.Header, b *wire.Body) (uint32, error) {
 			return fd, nil
 		})
 	case plan.HealthCommand:
-		err := m.runPrivate(c, health.Command, health.Timeout, func(well bool) {
+		err := m.runPrivate(c, health.Command, health.Timeout, func(status int) {
 			c.checking = false
 			err := error(nil)
-			if !well {
+			if status != 0 {
 				err = fmt.Errorf("its health command did not end with 0 in time: %w", unix.EAGAIN)
 			}
 			m.replySupervisor(h, 0, err)
@@ -60,6 +73,27 @@ func (m *Monitor) commandCheck(h wire.Header, b *wire.Body) (uint32, error) {
 		return 0, unix.EINVAL
 	}
 	return 0, errLater
+}
+
+// memoryOf is the memory that a component's workers have for themselves, in
+// bytes: what is resident and no file's and not shared (proc_pid_statm(5)).
+func (m *Monitor) memoryOf(c *component) (total uint64) {
+	for _, w := range m.workersOf(c) {
+		if w.private != nil {
+			continue
+		}
+		for _, pid := range w.leaf.Processes() {
+			b, _ := os.ReadFile("/proc/" + itoa(pid) + "/statm")
+			fields := bytes.Fields(b)
+			if len(fields) < 3 {
+				continue // it has ended
+			}
+			resident, _ := strconv.ParseUint(string(fields[1]), 10, 64)
+			shared, _ := strconv.ParseUint(string(fields[2]), 10, 64)
+			total += (resident - min(resident, shared)) * uint64(os.Getpagesize())
+		}
+	}
+	return total
 }
 
 // checkAside tries what may take its time away from the loop. What it

@@ -119,9 +119,9 @@ func (m *Monitor) probeByCommand(c *component, h wire.Header) error {
 	if c.probing {
 		return unix.EBUSY
 	}
-	err := m.runPrivate(c, c.Life.Ready.Command, c.Life.Ready.Timeout, func(well bool) {
+	err := m.runPrivate(c, c.Life.Ready.Command, c.Life.Ready.Timeout, func(status int) {
 		c.probing = false
-		m.probed(h, well)
+		m.probed(h, status == 0)
 	})
 	if err != nil {
 		return fmt.Errorf("run its ready command: %w", err)
@@ -131,15 +131,19 @@ func (m *Monitor) probeByCommand(c *component, h wire.Header) error {
 }
 
 // runPrivate runs a command of the monitor's own in a component's compartment
-// and says whether it ended with 0 in time.
-func (m *Monitor) runPrivate(c *component, command []string, limit time.Duration, then func(well bool)) error {
+// and says with what status it ended; -1: not in time, or not at all.
+func (m *Monitor) runPrivate(c *component, command []string, limit time.Duration, then func(status int)) error {
 	w, err := m.run(c, &request{command: command})
 	if err != nil {
 		return err
 	}
 	m.release(w) // it takes nobody's place
 	w.private = func(status unix.WaitStatus, ran bool) {
-		then(ran && status.Exited() && status.ExitStatus() == 0)
+		code := -1
+		if ran && status.Exited() {
+			code = status.ExitStatus()
+		}
+		then(code)
 	}
 	m.loop.stop(w.deadline)
 	w.deadline = m.loop.after(limit, func() { m.kill(w, "its time is over") })

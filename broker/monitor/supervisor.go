@@ -126,6 +126,8 @@ func init() {
 		wire.Retire:       (*Monitor).commandRetire,
 		wire.Reload:       (*Monitor).commandReload,
 		wire.Adopted:      (*Monitor).commandAdopted,
+		wire.Tidy:         (*Monitor).commandTidy,
+		wire.Freeze:       (*Monitor).commandFreeze,
 	}
 }
 

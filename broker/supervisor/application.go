@@ -142,6 +142,9 @@ func (s *Supervisor) force(cause string) {
 		}
 	}
 	for _, c := range s.components {
+		if c.tidying != nil {
+			c.tidying(c.last)
+		}
 		if c.kept() && c.active() && c.state != control.Stopping {
 			s.move(c, control.Stopping, "is killed with the application")
 			if c.asked {

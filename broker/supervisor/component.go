@@ -43,8 +43,10 @@ type component struct {
 	early     bool   // it said that it is ready before the monitor said that it runs
 	verdict   string // why it is being ended for failing, or ""
 	killed    bool
-	lost      bool // its compartment must be built again first
-	leaving   bool // a reload takes it down
+	tidying   func(end) // its finish command runs, and this follows; nil: none does
+	frozen    bool      // its processes stand still
+	lost      bool      // its compartment must be built again first
+	leaving   bool      // a reload takes it down
 	timer     *time.Timer
 	timers    uint64 // the generation of timer: a tick of another one is stale
 	watchdog  *time.Timer

@@ -97,6 +97,10 @@ func (s *Supervisor) idle(e idleTick) {
 	if c.worker != e.worker || !c.state.Up() {
 		return
 	}
+	if c.frozen {
+		s.laterIdle(c)
+		return
+	}
 	if time.Since(c.busyAt) >= c.plan.Life.Idle && c.pinned != pinnedUp {
 		signal = uint32(c.plan.Life.StopSignal)
 	}

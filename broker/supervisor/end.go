@@ -30,6 +30,7 @@ type end struct {
 	reason string // in the monitor's words, or ""
 	never  bool   // our own verdict, in reason, whatever how and code say
 	fine   bool   // its policy calls it a normal end
+	final  bool   // its finish command calls it a failure for good
 }
 
 func (e end) normal() bool { return (e.fine || e.how == wire.Exited && e.code == 0) && !e.never }

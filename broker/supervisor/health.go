@@ -37,7 +37,7 @@ type checked struct {
 // startHealth begins to check a component that is ready. It is never checked
 // before that: how long a start may take is ready-timeout's business.
 func (s *Supervisor) startHealth(c *component) {
-	if c.plan.Life.Health.Kind == 0 {
+	if h := &c.plan.Life.Health; h.Kind == 0 && h.Memory == 0 {
 		return
 	}
 	c.health = health{worker: c.worker, checks: c.health.checks}
@@ -53,6 +53,10 @@ const healthPatience = 500 * time.Millisecond
 func (s *Supervisor) check(e healthTick) {
 	c := e.component
 	if c.worker != e.worker || c.health.worker != e.worker || !c.state.Up() {
+		return
+	}
+	if c.frozen {
+		s.later(c.plan.Life.Health.Interval, e)
 		return
 	}
 	c.health.checks++
@@ -86,6 +90,10 @@ func (s *Supervisor) checked(e checked) {
 		return
 	}
 	c.health.checks++ // one answer to each check
+	if c.frozen {     // since it was asked
+		s.later(c.plan.Life.Health.Interval, healthTick{c, c.worker})
+		return
+	}
 	limit := c.plan.Life.Health.Failures
 	if e.why == "" {
 		if c.health.failures > 0 {

@@ -134,7 +134,30 @@ func (s *Supervisor) stop(c *component) {
 	case s.state == control.Stopping:
 		cause = "stops with the application"
 	}
+	if c.plan.Life.Killable && c.worker != nil {
+		s.killIdle(c, cause)
+		return
+	}
 	s.askEnd(c, cause)
+}
+
+// killIdle kills a killable component's worker, unless it has a connection;
+// then it is asked as others are.
+func (s *Supervisor) killIdle(c *component, cause string) {
+	w := c.worker
+	s.move(c, control.Stopping, cause)
+	s.arm(c, max(c.plan.Life.StopTimeout, time.Millisecond))
+	s.call(wire.Retire, func(r reply) {
+		switch {
+		case c.worker != w || c.state != control.Stopping || w.killed != "":
+		case r.status == 0:
+			w.killed = "killed: its policy calls it killable, and it had no connection"
+			s.later(killPatience, killUnheard{w.id})
+		default:
+			s.signal(w, int(c.plan.Life.StopSignal))
+		}
+	}, w.id, uint32(unix.SIGKILL))
+	c.frozen = false // Retire lets it go on
 }
 
 // askEnd sends the stop signal; SIGKILL follows after the time-out. A worker
@@ -148,6 +171,7 @@ func (s *Supervisor) askEnd(c *component, cause string) {
 			return
 		}
 		s.signal(c.worker, int(c.plan.Life.StopSignal))
+		s.thaw(c) // the signal is the first that it sees
 	}
 	s.arm(c, max(limit, time.Millisecond))
 }
@@ -171,6 +195,9 @@ func (s *Supervisor) tick(e componentTick) bool {
 		s.move(c, control.Running, "stable")
 	case control.Stopping:
 		switch {
+		case c.tidying != nil:
+			c.tidying(c.last) // the monitor has not answered either
+			return true
 		case c.worker != nil:
 			s.kill(c.worker, fmt.Sprintf("killed: it did not stop within %s", c.plan.Life.StopTimeout))
 		case !c.killed:
@@ -193,9 +220,16 @@ func (s *Supervisor) ended(c *component, e end) {
 	}
 	ran := time.Since(c.askedAt)
 	first := c.total == 0
-	c.asked, c.worker, c.bounced, c.verdict = false, nil, false, ""
+	c.asked, c.worker, c.frozen, c.verdict = false, nil, false, ""
 	c.last, c.lastAt = e, time.Now()
-	if asked {
+	s.tidy(c, e, func(e end) { s.decide(c, e, asked, first, ran) })
+}
+
+// decide says what follows an end, when the component's finish command, if it
+// has one, has ended too.
+func (s *Supervisor) decide(c *component, e end, asked, first bool, ran time.Duration) {
+	c.bounced, c.last = false, e
+	if asked || !c.wanted {
 		s.move(c, control.Stopped, e.String())
 		if !s.plan.Quiet {
 			s.say(c, "stopped: "+e.String())
@@ -215,6 +249,10 @@ func (s *Supervisor) ended(c *component, e end) {
 		s.move(c, to, e.String())
 		s.say(c, "cannot start: "+e.String())
 		s.end(e.status(), fmt.Sprintf("component %s cannot start", c.plan.Name))
+		return
+	}
+	if e.final {
+		s.endedForGood(c, control.Failed, e)
 		return
 	}
 	if action := c.onExit(e); action != 0 {

@@ -129,7 +129,7 @@ func (s *Supervisor) workerSays(e workerSays) bool {
 		c.says = e.text
 		s.journal.tell(control.Event{Kind: control.EventSays, Component: c.plan.Name, Worker: e.worker, Text: e.text})
 	case wire.Watchdog:
-		if mine && c.state.Up() {
+		if mine && c.state.Up() && !c.frozen {
 			s.startWatchdog(c)
 		}
 	}

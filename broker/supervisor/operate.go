@@ -84,6 +84,8 @@ func (s *Supervisor) do(r control.Request) answer {
 		return refuse("the application is stopping")
 	}
 	switch r.Verb {
+	case control.Freeze, control.Thaw:
+		return s.doFreeze(c, r.Verb == control.Freeze)
 	case control.Start:
 		return s.doStart(c, r)
 	case control.Stop:
@@ -272,6 +274,9 @@ func (s *Supervisor) doSignal(c *component, signal int) answer {
 func (s *Supervisor) doDestroy(c *component, r control.Request) answer {
 	if c.kept() {
 		s.takeDown(c)
+		if c.tidying != nil {
+			c.tidying(c.last)
+		}
 		if c.active() {
 			s.move(c, control.Stopping, "is destroyed as asked")
 			if c.asked {

@@ -40,6 +40,10 @@ func randomPlan(r *rand.Rand) *plan.Plan {
 			c.Life.Restart = plan.Restart(2 + r.IntN(2))
 			c.Life.Delay = time.Duration(r.IntN(3)) * time.Second
 			c.Life.DelayMaximum = 4 * time.Second
+			c.Life.Killable = r.IntN(4) == 0
+			if r.IntN(3) == 0 {
+				tidied(c)
+			}
 		}))
 	}
 	p := application(components...)
@@ -71,7 +75,7 @@ func documented(t *testing.T) map[string]bool {
 
 func randomLife(t *testing.T, r *rand.Rand, transitions map[string]bool) {
 	p := randomPlan(r)
-	verbs := []control.Verb{control.Start, control.Stop, control.Restart, control.Destroy, control.Release, control.Pin, control.Unpin}
+	verbs := []control.Verb{control.Start, control.Stop, control.Restart, control.Destroy, control.Release, control.Pin, control.Unpin, control.Freeze, control.Thaw}
 	play(t, p, func(m *script) {
 		for range 200 {
 			if m.status >= 0 || t.Failed() {

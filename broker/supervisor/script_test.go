@@ -43,8 +43,9 @@ type script struct {
 	busy       map[string]bool // components with a connection
 	checks     map[string]int  // how often Check fails
 	announced  []uint32
-	refuseLogs syscall.Errno // the answer to OpenLog
-	watchdog   uint32        // the answer to Announce
+	refuseLogs syscall.Errno            // the answer to OpenLog
+	tidied     map[string]syscall.Errno // the answer to Tidy
+	watchdog   uint32                   // the answer to Announce
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -59,7 +60,7 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 		m := &script{
 			t: t, status: -1, workers: make(map[string]uint32), names: make(map[uint32]string),
 			alive: make(map[uint32]bool), refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
-			probes: make(map[string]int), checks: make(map[string]int), busy: make(map[string]bool), lost: make(map[string]bool),
+			probes: make(map[string]int), checks: make(map[string]int), busy: make(map[string]bool), lost: make(map[string]bool), tidied: make(map[string]syscall.Errno),
 		}
 		names := make([]string, len(p.Components))
 		for i := range p.Components {
@@ -141,6 +142,15 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 			m.log = append(m.log, "retire "+name)
 			delete(m.alive, fields[0])
 			then = workerEnded{worker: fields[0], component: m.index(name), how: wire.Signaled, code: uint32(signal)}
+		}
+	case wire.Freeze:
+		m.log = append(m.log, []string{"thaw ", "freeze "}[fields[1]]+m.names[fields[0]])
+	case wire.Tidy:
+		name := m.app.plan.Components[fields[0]].Name
+		m.log = append(m.log, fmt.Sprintf("tidy %s %d %d", name, fields[1], fields[2]))
+		status = m.tidied[name]
+		if m.hung[name] {
+			return id
 		}
 	case wire.OpenLog:
 		m.log = append(m.log, fmt.Sprintf("log %d %d", fields[0], fields[1]))

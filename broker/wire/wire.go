@@ -70,6 +70,8 @@ const (
 	Announce        Op = 74 // supervisor: u32 what (1: the application is up, 2: it stops, 3: the supervisor lives), for the service manager that started the broker -> u32 milliseconds until the next 3, 0: none
 	Reload          Op = 75 // supervisor: u32 go (1: what changes is down, 0: it cannot be now): answers Reloading
 	Adopted         Op = 76 // supervisor: nothing; from here on its numbers are those of the new plan
+	Tidy            Op = 77 // supervisor: u32 component, u32 how (Exited, Signaled), u32 code: runs its finish command; ECANCELED when that ends with 125
+	Freeze          Op = 78 // supervisor: u32 worker, u32 on (1, 0): every process of it stands still, or goes on
 	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from
 	WorkerStarted   Op = 81 // monitor: u32 worker, u32 component, u32 pid on the host, u32 worker that asked (0: the supervisor)
 	WorkerFailed    Op = 82 // monitor: u32 worker, u32 component, u32 errno, string step: its program never ran

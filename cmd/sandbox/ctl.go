@@ -27,6 +27,8 @@ var verbs = []struct {
 	{control.Restart, "Stop a component, then start it", true},
 	{control.Reload, "Send a component its reload signal", false},
 	{control.Destroy, "Kill every process of a component at once", true},
+	{control.Freeze, "Let every process of a component stand still, with what it holds", false},
+	{control.Thaw, "Let the processes of a frozen component go on", false},
 	{control.Release, "Stop a component as soon as no other comes after it", false},
 	{control.Unpin, "End a pin", false},
 }

@@ -91,6 +91,9 @@ func whyText(c *control.Component, now time.Time) string {
 	if len(c.WaitsFor) > 0 {
 		parts = append(parts, "waits for "+joined(c.WaitsFor))
 	}
+	if c.Frozen {
+		parts = append(parts, "frozen")
+	}
 	if c.Pinned != "" {
 		parts = append(parts, "pinned "+c.Pinned)
 	}

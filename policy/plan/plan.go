@@ -426,12 +426,14 @@ type Life struct {
 	Ready        Ready         `json:"ready"`
 	StopSignal   int32         `json:"stop-signal"`
 	StopTimeout  time.Duration `json:"stop-timeout"`            // then SIGKILL
+	Killable     bool          `json:"killable,omitempty"`      // without a connection it needs neither of the two
 	ReloadSignal int32         `json:"reload-signal,omitempty"` // zero: it cannot reload
 	Watchdog     time.Duration `json:"watchdog,omitempty"`
 	After        []string      `json:"after,omitempty"`     // components that are ready before it starts
 	Essential    bool          `json:"essential,omitempty"` // its end ends the application, with its status
 	Idle         time.Duration `json:"idle,omitempty"`      // OnDemand: without a connection for so long it is stopped; zero: it ends by itself
 	Health       Health        `json:"health"`
+	Finish       Finish        `json:"finish,omitzero"`
 	OnExit       []Exit        `json:"on-exit,omitempty"` // ends for which Restart does not decide
 }
 
@@ -445,15 +447,23 @@ const (
 	HealthCommand                       // Health.Command ends with 0
 )
 
-// Health is what a component that is ready must show again and again.
+// Health is what a component that is ready must show again and again; none
+// when Kind and Memory are zero.
 type Health struct {
 	Kind     HealthKind    `json:"kind,omitempty"`
 	Grant    int           `json:"grant,omitempty"`
 	Path     string        `json:"path,omitempty"` // of the request
 	Command  []string      `json:"command,omitempty"`
+	Memory   uint64        `json:"memory,omitempty"`   // bytes; more is a failed check, beside Kind
 	Interval time.Duration `json:"interval,omitempty"` // between the end of one check and the next
 	Timeout  time.Duration `json:"timeout,omitempty"`  // of one check
 	Failures int           `json:"failures,omitempty"` // so many in a row, and it is restarted
+}
+
+// Finish is a command that runs after each end of a component's program.
+type Finish struct {
+	Command []string      `json:"command,omitempty"` // none: nothing runs
+	Timeout time.Duration `json:"timeout,omitempty"` // then it is killed
 }
 
 // Exit is one way in which a program may end, and what follows.

@@ -92,6 +92,10 @@ func TestTakenOverSupervisorGainsNothing(t *testing.T) {
 	open a log that is none: EINVAL
 	watch nobody: EINVAL
 	retire itself: ESRCH
+	tidy up what has nothing to: EINVAL
+	tidy up in another way: EINVAL
+	freeze itself: ESRCH
+	freeze in another way: ESRCH
 	announce something else: EINVAL
 	asked
 `)

@@ -63,6 +63,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	talk("before")
+	a.pidOf("echo") // the supervisor hears of it later than we do
 	was := a.pids()
 
 	changed := policy("  second: {listen: \"unix:{{DIR}}/second\"}\n", `  told: {command: [/bin/sleep, "1001"], limits: {memory: 96M}}

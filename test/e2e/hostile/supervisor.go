@@ -117,6 +117,10 @@ func asks(p *plan.Plan) {
 		{"open a log that is none", wire.OpenLog, []uint32{0, 0}},
 		{"watch nobody", wire.Watch, []uint32{none, 1}},
 		{"retire itself", wire.Retire, []uint32{1, 9}},
+		{"tidy up what has nothing to", wire.Tidy, []uint32{index["work"], wire.Exited, 0}},
+		{"tidy up in another way", wire.Tidy, []uint32{index["work"], 77, 0}},
+		{"freeze itself", wire.Freeze, []uint32{1, 1}},
+		{"freeze in another way", wire.Freeze, []uint32{none, 2}},
 		{"announce something else", wire.Announce, []uint32{none}},
 	} {
 		fmt.Printf("%s: %s\n", q.what, ask(q.op, q.fields))
