@@ -14,9 +14,6 @@ type Place struct {
 	Writable bool
 }
 
-// journald is where its sockets are.
-const journald = "/run/systemd/journal"
-
 // Places are what the monitors of some plans open beneath, by path, none in
 // another. Of a file that is granted it is the directory: a file that was
 // replaced has to be found.
@@ -38,7 +35,7 @@ func Places(plans ...*plan.Plan) []Place {
 		}
 		for i := range p.Logs {
 			if p.Logs[i].Kind == plan.LogJournald {
-				add(journald, false)
+				add(path.Dir(plan.JournaldSocket), false)
 			} else {
 				add(path.Dir(p.Logs[i].Name), true)
 			}

@@ -114,8 +114,13 @@ func (c *Component) opened(grant string) {
 
 // origin is "" for a descriptor that nothing explains.
 func (e *explainer) origin(c *Component, p *Process, d *Descriptor) string {
-	if c.Name == "supervisor" && e.monitor[d.object()] {
-		return "Bulkhead's own: from the monitor"
+	if c.Name == "supervisor" {
+		if e.monitor[d.object()] {
+			return "Bulkhead's own: from the monitor"
+		}
+		if from := e.logOrigin(d); from != "" {
+			return from
+		}
 	}
 	if d.Number < 3 && c.plan.Output == plan.OutputInherit && e.standard[d.object()] {
 		return "output: inherit"
@@ -135,6 +140,19 @@ func (e *explainer) origin(c *Component, p *Process, d *Descriptor) string {
 		from = e.passed(c, d)
 	}
 	return from
+}
+
+// logOrigin explains the logs that the monitor opens for the supervisor.
+func (e *explainer) logOrigin(d *Descriptor) string {
+	for k := range e.app.plan.Logs {
+		l := &e.app.plan.Logs[k]
+		switch {
+		case l.Kind == plan.LogFile && d.Kind == "file" && d.Append && d.Access == "write" && (d.Object == l.Name || e.same(d, l.Name)),
+			l.Kind == plan.LogJournald && d.Socket != nil && d.Socket.Type == "datagram" && d.Socket.peer.path == plan.JournaldSocket:
+			return "the application's logs"
+		}
+	}
+	return ""
 }
 
 // passed explains a descriptor by the components that may start this one and

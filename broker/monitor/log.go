@@ -51,29 +51,25 @@ func (m *Monitor) tellLog(name string, fd int) {
 // openLog opens a log of the plan.
 func (m *Monitor) openLog(l *plan.Log, rotate bool) (int, error) {
 	if l.Kind == plan.LogJournald {
-		m.renew(filepath.Dir(journaldSocket))
+		m.renew(filepath.Dir(plan.JournaldSocket))
 		return connectJournald(l)
 	}
 	m.renew(filepath.Dir(l.Name))
 	return openLogFile(l, rotate)
 }
 
-// journaldSocket takes datagrams, one for each entry
-// (systemd.io/JOURNAL_NATIVE_PROTOCOL).
-const journaldSocket = "/run/systemd/journal/socket"
-
 // connectJournald makes a socket on which entries are sent. One for each
 // component, so that each has a send buffer of its own to fill.
 func connectJournald(l *plan.Log) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
-		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: journaldSocket}); err != nil {
+		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: plan.JournaldSocket}); err != nil {
 			unix.Close(fd)
 		}
 	}
 	if err != nil {
 		return -1, fmt.Errorf("%s:%d:%d: connect to journald at %s: %w (start systemd-journald, or write logs: {file: PATH})",
-			l.Position.File, l.Position.Line, l.Position.Column, journaldSocket, err)
+			l.Position.File, l.Position.Line, l.Position.Column, plan.JournaldSocket, err)
 	}
 	return fd, nil
 }

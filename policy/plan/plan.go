@@ -164,6 +164,10 @@ const (
 	LogJournald         // lines of one component, to the host's journald
 )
 
+// JournaldSocket takes datagrams, one for each entry of the host's journal
+// (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+const JournaldSocket = "/run/systemd/journal/socket"
+
 // Log is a place that the output of components goes to.
 type Log struct {
 	Kind     LogKind       `json:"kind"`

@@ -210,7 +210,7 @@ components: { one: { {{SH}} "echo ran >{{DIR}}/ran"] } }
 	if status := a.Wait(); status != 125 {
 		t.Errorf("it ends with %d", status)
 	}
-	a.Expect("policy.yaml:2: connect to journald at /run/systemd/journal/socket: no such file or directory (start systemd-journald, or write logs: {file: PATH})")
+	a.Expect("policy.yaml:2:7: connect to journald at /run/systemd/journal/socket: no such file or directory (start systemd-journald, or write logs: {file: PATH})")
 	if a.Read("ran") != "" {
 		t.Error("a component ran")
 	}

@@ -44,6 +44,9 @@ components:
 			next = n + 1
 		}
 	}
+	if text := a.Sandbox("inspect", "--verify", a.Name); !strings.Contains(text, "the kernel has what the policy asks for") {
+		t.Errorf("inspect --verify says\n%s", text)
+	}
 	if a.Read("all.log.3") != "" {
 		t.Error("more files are kept than the policy says")
 	}

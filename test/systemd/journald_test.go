@@ -31,7 +31,8 @@ func entries(t *testing.T, component string) []entry {
 	return all
 }
 
-// TestJournald: lines are entries of the unit, a restart of journald, whose
+// TestJournald: below the unit of the Debian package lines are the unit's
+// entries, a restart of journald, whose
 // socket systemd holds, costs none, and what is too large for a packet comes
 // through a sealed file.
 func TestJournald(t *testing.T) {
@@ -39,18 +40,22 @@ func TestJournald(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/net/core/wmem_default", []byte("4608"), 0); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "sandbox", "install", "/root/testdata/harbour.yaml")
-	run(t, "systemctl", "daemon-reload")
-	run(t, "systemctl", "start", "sandbox-harbour")
-	defer run(t, "systemctl", "stop", "sandbox-harbour")
+	if err := os.MkdirAll("/etc/sandbox", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "/etc/sandbox/harbour.yaml", read(t, "testdata/harbour.yaml"))
+	run(t, "systemctl", "start", "sandbox@harbour")
+	defer run(t, "systemctl", "stop", "sandbox@harbour")
 	until(t, "entries", func() bool { return len(entries(t, "lines")) > 10 && len(entries(t, "large")) == 1 })
 
 	large := entries(t, "large")[0]
 	if large.Message != fmt.Sprintf("%08000d", 1) || large.Priority != "3" || large.Identifier != "harbour/large" ||
-		large.Unit != "sandbox-harbour.service" || large.Transport != "journal" {
+		large.Unit != "sandbox@harbour.service" || large.Transport != "journal" {
 		large.Message = fmt.Sprintf("%.20s… (%d)", large.Message, len(large.Message))
 		t.Errorf("the large entry is %+v", large)
 	}
+	run(t, "sandbox", "inspect", "--verify", "harbour") // its slice is another one
+	run(t, "systemctl", "reload", "sandbox@harbour")
 	run(t, "systemctl", "restart", "systemd-journald")
 	before := len(entries(t, "lines"))
 	until(t, "entries after journald's restart", func() bool { return len(entries(t, "lines")) > before+20 })

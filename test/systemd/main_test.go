@@ -41,7 +41,8 @@ func boot() (int, error) {
 	}
 	// A second program of a package only adds its libraries to those of the first.
 	line := []string{"--systemd", "--memory", "1536M", "--timeout", "6m", "--env", inMachine + "=1",
-		"--elf", self + "=/root/systemd.test", "--dir", "/root", "--tree", "testdata=/root/testdata"}
+		"--elf", self + "=/root/systemd.test", "--dir", "/root", "--tree", "testdata=/root/testdata",
+		"--file", "../../release/sandbox@.service=/lib/systemd/system/sandbox@.service"}
 	bin, err := filepath.Abs("../../bin")
 	if err != nil {
 		return 0, err
