@@ -31,7 +31,8 @@ const (
 	typeDatagram uint64 = 2   // SOCK_DGRAM, socket(2)
 	typeMask     uint64 = 0xf // without SOCK_CLOEXEC and SOCK_NONBLOCK
 
-	messageFastOpen uint64 = 0x20000000 // MSG_FASTOPEN, send(2), linux/socket.h
+	messageUrgent   uint64 = 0x1        // MSG_OOB, send(2), linux/socket.h
+	messageFastOpen uint64 = 0x20000000 // MSG_FASTOPEN, the same
 
 	flagEmptyPath uint64 = 0x1000 // AT_EMPTY_PATH, openat(2), linux/fcntl.h
 
@@ -130,6 +131,17 @@ type filter struct {
 	sockets bool                          // socket(2) is among the calls
 	netlink bool                          // socket(2) for NETLINK_ROUTE is
 	notify  bool                          // the program speaks sd_notify(3)
+	streams bool                          // it has TCP sockets
+}
+
+// hasStreams says whether a component has sockets that urgent data is for.
+func (c *componentCompiler) hasStreams(component *plan.Component) bool {
+	for _, b := range component.Grants {
+		if c.grants[b.Grant].Network == "tcp" {
+			return true
+		}
+	}
+	return component.HostNetwork || component.Loopback
 }
 
 // syscalls builds the rules of a component.
@@ -138,7 +150,7 @@ type filter struct {
 // them wins. So every call has either one rule without conditions, or rules
 // that allow what their conditions name, and the default for the rest.
 func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
-	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent, files: c.brokeredFiles(component)}
+	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent, files: c.brokeredFiles(component), streams: c.hasStreams(component)}
 	for _, g := range c.implied(component) {
 		f.addGroup(g.group)
 	}
@@ -285,12 +297,22 @@ func (f *filter) allow(call string) {
 		// MSG_FASTOPEN connects a TCP socket past connect(2), and so past the
 		// monitor. The sockets of a transparent component live in the host's
 		// network. (A UDP socket can be addressed anywhere: the monitor makes
-		// one only where a UDP grant says so.) See rules for the answer.
-		f.allowIf(call, plan.Condition{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: 0, Mask: messageFastOpen})
+		// one only where a UDP grant says so.) Urgent data on unix sockets is
+		// code in the kernel that nobody uses but attackers (CVE-2025-38236):
+		// only who has TCP sockets may send it. See rules for the answers.
+		f.allowIf(call, plan.Condition{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: 0, Mask: f.neverSent()})
 	default:
 		f.whole[call] = true
 		delete(f.some, call)
 	}
+}
+
+// neverSent are the flags that no message may have.
+func (f *filter) neverSent() uint64 {
+	if f.streams {
+		return messageFastOpen
+	}
+	return messageFastOpen | messageUrgent
 }
 
 // allowIf allows a call when a condition holds.
@@ -477,6 +499,11 @@ func (f *filter) rules() []plan.Rule {
 			// then connect as ever, so that is no denial to report.
 			rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoWay,
 				Conditions: []plan.Condition{{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: messageFastOpen, Mask: messageFastOpen}}})
+			if never := f.neverSent(); never&messageUrgent != 0 {
+				// What a kernel says that has no urgent data on unix sockets.
+				rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoWay,
+					Conditions: []plan.Condition{{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: messageUrgent, Mask: never}}})
+			}
 		}
 		switch {
 		case call == "socket" && f.netlink:

@@ -141,12 +141,23 @@ type rlimit struct {
 	soft, hard uint64
 }
 
+// maximumPending is how many signals may wait for the workers of a component
+// and how many timers they may have: the kernel counts by user.
+const maximumPending = 16384
+
 func rlimits(l plan.Limits) []rlimit {
 	all := []rlimit{
 		{unix.RLIMIT_CORE, l.CoreSize, l.CoreSize},
 		{unix.RLIMIT_MEMLOCK, l.Locked, l.Locked},
 		// POSIX message queues are memory that no cgroup's limit frees.
 		{unix.RLIMIT_MSGQUEUE, 0, 0},
+	}
+	// Timers are kernel memory, and counted here (timer_create(2)). The limit can
+	// only be lowered, and small machines have a lower one.
+	var pending unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_SIGPENDING, &pending) == nil {
+		most := min(pending.Max, maximumPending)
+		all = append(all, rlimit{unix.RLIMIT_SIGPENDING, most, most})
 	}
 	if l.OpenFiles != 0 {
 		all = append(all, rlimit{unix.RLIMIT_NOFILE, uint64(l.OpenFiles), uint64(l.OpenFiles)})
