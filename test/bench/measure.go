@@ -143,6 +143,10 @@ func (r *runner) round(ctx context.Context) error {
 
 // run takes n samples.
 func (r *runner) run(ctx context.Context, n int) ([]float64, error) {
+	patience := patience
+	if r.seldom {
+		patience = seldomPatience
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, r.argv[0], slices.Concat([]string{strconv.Itoa(n)}, r.argv[1:])...)

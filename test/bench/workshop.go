@@ -343,4 +343,7 @@ func freePort() (string, error) {
 }
 
 // patience bounds each batch: a program that hangs must not hold the suite.
-const patience = 30 * time.Second
+const (
+	patience       = 30 * time.Second
+	seldomPatience = 2 * time.Minute // of what takes seconds on a machine that has nothing else to do
+)

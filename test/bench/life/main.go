@@ -28,12 +28,14 @@ import (
 )
 
 const (
-	name     = "bench-life"
 	patience = 2 * time.Minute
 	settle   = 5 * time.Millisecond // the monitor makes cgroups ahead for the next worker
 	// What all cgroups of version 1 that count processor time are below.
 	accounting = "/sys/fs/cgroup/cpuacct"
 )
+
+// name is the application's; two suites may run at once.
+var name = "bench-life-" + strconv.Itoa(os.Getpid())
 
 // interpreted is what the many components run: a program that takes some time of its own, as most do.
 var interpreted = []string{"/usr/bin/python3", "-c", "import os, signal; os.write(3, b'x\\n'); signal.pause()"}
