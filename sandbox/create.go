@@ -106,7 +106,15 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		Stderr:     site.Messages,
 		ExtraFiles: []*os.File{far, specFile, initFile}, // 3, 4, 5; init.h
 	}
-	container, err := libcontainer.Create(state, c.Compartment(), config(site, c, root))
+	hierarchy, err := cgroup.Find()
+	if err != nil {
+		return nil, err
+	}
+	missing, err := hierarchy.Missing(site.Group)
+	if err != nil {
+		return nil, failed("bound its init", err)
+	}
+	container, err := libcontainer.Create(state, c.Compartment(), config(site, c, root, missing))
 	if err != nil {
 		return nil, failed("libcontainer refuses it", err)
 	}
@@ -216,7 +224,7 @@ func Sealed(name string, b []byte) (*os.File, error) {
 // mean nothing outside of it.
 var initCapabilities = []string{"CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_DAC_OVERRIDE"}
 
-func config(site Site, c *plan.Component, root string) *configs.Config {
+func config(site Site, c *plan.Component, root string, missing []string) *configs.Config {
 	namespaces := configs.Namespaces{
 		{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID},
 		{Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
@@ -273,19 +281,29 @@ func config(site Site, c *plan.Component, root string) *configs.Config {
 		Cgroups: &cgroups.Cgroup{
 			// The device rules take CAP_BPF on cgroup v2: an ordinary user
 			// does without this second wall.
-			Rootless: ordinary,
-			Path:     filepath.Join(site.Group, c.Compartment(), "init"),
-			Resources: &cgroups.Resources{
-				// The init forks workers, which move to leaves with limits
-				// of their own. It is tiny: this bounds what a flaw in it
-				// could cost.
-				Memory:    initMemory,
-				PidsLimit: ptr(int64(initTasks)),
-				CpuShares: 1024,
-				Devices:   deviceRules(c.Root),
-			},
+			Rootless:  ordinary,
+			Path:      filepath.Join(site.Group, c.Compartment(), "init"),
+			Resources: initResources(c, missing),
 		},
 	}
+}
+
+// initResources bound what a flaw in the init could cost, which is tiny and forks
+// workers that move to leaves with limits of their own; as far as there are
+// controllers. Without them the start has failed already, or the policy calls the
+// walls optional.
+func initResources(c *plan.Component, missing []string) *cgroups.Resources {
+	r := &cgroups.Resources{Devices: deviceRules(c.Root)}
+	if !slices.Contains(missing, "memory") {
+		r.Memory = initMemory
+	}
+	if !slices.Contains(missing, "pids") {
+		r.PidsLimit = ptr(int64(initTasks))
+	}
+	if !slices.Contains(missing, "cpu") {
+		r.CpuShares = 1024
+	}
+	return r
 }
 
 const (

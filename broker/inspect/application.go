@@ -28,7 +28,9 @@ type Application struct {
 
 	plan   *plan.Plan // nil when the inspector may not read it
 	broker int
-	group  string // of cgroups, with a / before it and none behind
+	// monitorUnseen: an ordinary user may not look at it.
+	monitorUnseen bool
+	group         string // of cgroups, with a / before it and none behind
 }
 
 // Component is a component of a running application.
@@ -361,7 +363,8 @@ func (i *Inspector) worker(name string, pids []int, depth Depth) (Worker, bool) 
 func (i *Inspector) lookAtMonitor(a *Application, c *Component, depth Depth) {
 	p, err := i.process(a.broker, depth)
 	if err != nil {
-		a.Problems = append(a.Problems, fmt.Sprintf("the monitor, process %d: %v", a.broker, err))
+		a.Problems = append(a.Problems, fmt.Sprintf("the monitor, process %d, and where pipes and sockets come from: %v", a.broker, err))
+		a.monitorUnseen = true
 		return
 	}
 	p.Role, p.Of = "monitor", a.Name+"/monitor"

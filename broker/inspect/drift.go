@@ -152,7 +152,7 @@ func (d *drifts) program(p *Process) {
 	d.rlimits(p)
 	d.mounts(p)
 	for k := range p.Descriptors {
-		if f := &p.Descriptors[k]; f.From == "" {
+		if f := &p.Descriptors[k]; f.From == "" && !d.application.hidden(f) {
 			d.add(p, fmt.Sprintf("descriptor %d", f.Number), "only what a grant explains", f.words(), plan.Position{})
 		}
 	}

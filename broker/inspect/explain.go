@@ -20,6 +20,12 @@ type explainer struct {
 	holders   map[object][]*Component
 }
 
+// hidden says whether nothing can be said of where a descriptor comes from: an ordinary user may not look
+// at the monitor, to whom the pipes and sockets of workers lead. That it was not seen is said once.
+func (a *Application) hidden(d *Descriptor) bool {
+	return a.monitorUnseen && (d.Kind == "pipe" || d.Kind == "socket")
+}
+
 // object is what a descriptor refers to.
 type object struct{ device, inode uint64 }
 

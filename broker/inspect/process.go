@@ -183,12 +183,18 @@ func (i *Inspector) landlock() string {
 }
 
 // dumpable is read off the owner of a file in /proc/PID: the kernel gives those of
-// a process that is not dumpable to root, but for the directory (proc(5)). Root's own look the same
-// either way.
+// a process that is not dumpable to root, but for the directory (proc(5)): to the root of its user
+// namespace where that maps one. Root's own look the same either way, and so do an ordinary user's
+// who are mapped to that root.
 func dumpable(p *Process) string {
 	var st unix.Stat_t
 	if p.Identity.UIDs[1] == 0 || unix.Stat(procPath(p.PID, "environ"), &st) != nil {
 		return "unknown"
+	}
+	for _, r := range p.Identity.UIDMap {
+		if r.Inside == 0 && r.Outside == p.Identity.UIDs[1] {
+			return "unknown"
+		}
 	}
 	if st.Uid == p.Identity.UIDs[1] {
 		return "yes"

@@ -121,6 +121,10 @@ func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 	if err != nil {
 		return err
 	}
+	if err := withoutControllers(d.hierarchy, d.group, p, own); err != nil {
+		d.abandon()
+		return err
+	}
 	if err := d.protect(p, programs, manager); err != nil {
 		d.abandon()
 		return err

@@ -35,13 +35,22 @@ func Present(directory string) (*plan.Plan, error) {
 // Fit makes a compiled policy the next plan of an application that runs
 // another: the supervisor stays, and compartments that change get names beside
 // those that run. It says which components stay as they are (plan.Same).
-// resolver is the index of the resolver in next, or -1.
-func Fit(now, next *plan.Plan, resolver int) ([]int, error) {
+// resolver is the index of the resolver in next, or -1; directory is the
+// application's.
+func Fit(directory string, now, next *plan.Plan, resolver int) ([]int, error) {
 	if next.Application != now.Application {
 		return nil, fmt.Errorf("the application %q runs, and %s describes %q", now.Application, next.Source, next.Application)
 	}
 	next.Components = append(next.Components, now.Components[len(now.Components)-1])
-	if err := nameTaken(next, Own{len(next.Components) - 1, resolver}); err != nil {
+	own := Own{len(next.Components) - 1, resolver}
+	if err := nameTaken(next, own); err != nil {
+		return nil, err
+	}
+	hierarchy, group, err := applicationGroup(directory, now.Application)
+	if err != nil {
+		return nil, err
+	}
+	if err := withoutControllers(hierarchy, group, next, own); err != nil {
 		return nil, err
 	}
 	if next.Control.Metrics != now.Control.Metrics {
@@ -112,7 +121,7 @@ func Reload(directory string, now, next *plan.Plan) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return errors.New("another reload is under way; try again when it is done")
 	}
-	group, err := applicationGroup(directory, now.Application)
+	_, group, err := applicationGroup(directory, now.Application)
 	if err != nil {
 		return err
 	}
@@ -173,20 +182,20 @@ func ask(socket string, planFD int) error {
 
 // applicationGroup is the cgroup of a running application. The monitor is not
 // asked: where it is says where its groups are (cgroup.Leave).
-func applicationGroup(directory, application string) (string, error) {
+func applicationGroup(directory, application string) (cgroup.Hierarchy, string, error) {
 	b, err := os.ReadFile(filepath.Join(directory, "pid"))
 	if err != nil {
-		return "", fmt.Errorf("find the broker: %w", err)
+		return cgroup.Hierarchy{}, "", fmt.Errorf("find the broker: %w", err)
 	}
 	h, err := cgroup.Find()
 	if err != nil {
-		return "", err
+		return h, "", err
 	}
 	base, err := h.BaseOf(strings.TrimSpace(string(b)))
 	if err != nil {
-		return "", err
+		return h, "", err
 	}
-	return cgroup.Application(base, application), nil
+	return h, cgroup.Application(base, application), nil
 }
 
 // cleanPatience is how long a group may be busy after its last process ended.

@@ -66,7 +66,7 @@ func reload(what string, set []string, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	same, err := launch.Fit(now, next, resolver)
+	same, err := launch.Fit(directory, now, next, resolver)
 	if err != nil {
 		return fmt.Errorf("application %q: %w", name, err)
 	}

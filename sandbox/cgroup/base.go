@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -146,4 +147,26 @@ func (h Hierarchy) Leave(base string) error {
 // Application is the group of an application beneath a base.
 func Application(base, application string) string {
 	return path.Join("/", base, Root, application)
+}
+
+// BaseOfApplication is the base beneath which an application's group is.
+func BaseOfApplication(group string) string { return path.Dir(path.Dir(path.Join("/", group))) }
+
+// Missing are those controllers that limits take and that groups of cgroup v2
+// beneath an application's cannot have: what a service manager did not delegate.
+func (h Hierarchy) Missing(group string) ([]string, error) {
+	if h.Unified == "" {
+		return nil, nil // Find has looked
+	}
+	b, err := os.ReadFile(path.Join(h.Unified, BaseOfApplication(group), "cgroup.controllers"))
+	if err != nil {
+		return nil, fmt.Errorf("look for the controllers of cgroups: %w", err)
+	}
+	var missing []string
+	for _, name := range []string{"memory", "pids", "cpu", "io"} {
+		if !slices.Contains(strings.Fields(string(b)), name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
 }

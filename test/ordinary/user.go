@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"context"
 	"flag"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -192,13 +191,4 @@ func await(t *testing.T, what string, so func() bool) {
 			t.Fatalf("not so within %v: %s", *patience, what)
 		}
 	}
-}
-
-func read(t *testing.T, r io.Reader) string {
-	t.Helper()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		t.Error(err)
-	}
-	return string(b)
 }
