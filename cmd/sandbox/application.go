@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,11 @@ var supervisorPolicy []byte
 func compileFile(path string, set []string) (*policy.Policy, *plan.Plan, error) {
 	loaded, loadError := policy.Load(path, policy.Options{Set: set})
 	p, err := compile(loaded, loadError)
+	if err == nil {
+		// Messages name it as the person did; whoever reloads it may stand
+		// elsewhere.
+		p.Source, err = filepath.Abs(path)
+	}
 	return loaded, p, err
 }
 

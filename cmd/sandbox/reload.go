@@ -96,23 +96,14 @@ func policyFileOf(what string) (string, error) {
 		return what, err
 	}
 	directory := filepath.Join(baseOf(what), what)
-	pid, err := os.ReadFile(filepath.Join(directory, "pid"))
-	if err != nil {
+	if _, err := os.Stat(filepath.Join(directory, "pid")); err != nil {
 		return "", notRunning(what)
 	}
 	now, err := launch.Present(directory)
 	if err != nil {
 		return "", fmt.Errorf("application %q: %w", what, err)
 	}
-	if filepath.IsAbs(now.Source) {
-		return now.Source, nil
-	}
-	// The monitor stands where sandbox run was started.
-	cwd, err := os.Readlink("/proc/" + strings.TrimSpace(string(pid)) + "/cwd")
-	if err != nil {
-		return "", fmt.Errorf("application %q was started from %s, and where that was is not known; name the file: %w", what, now.Source, err)
-	}
-	return filepath.Join(cwd, now.Source), nil
+	return now.Source, nil
 }
 
 // sameApplication says whether two plans run the same, wherever in their files
