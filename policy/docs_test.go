@@ -9,6 +9,7 @@ import (
 
 	"bulkhead/policy"
 	"bulkhead/policy/hosttest"
+	"bulkhead/test/golden"
 )
 
 const reference = "../docs/policy.md"
@@ -34,7 +35,7 @@ func TestDocsTablesAreCurrent(t *testing.T) {
 		}
 		current = before + begin + table.String() + end + after
 	}
-	golden(t, reference, current)
+	golden.Expect(t, reference, current)
 }
 
 var fence = regexp.MustCompile("(?ms)^```([a-z ]+)\n(.*?)^```$")

@@ -161,7 +161,7 @@ func (d *DropIn) grantFor(p *plan.Plan, verb string, address *node) string {
 		kind = plan.GrantConnect
 	}
 	for k := range p.Grants {
-		if g := &p.Grants[k]; g.Kind == kind && socketAddress(g) == address.text {
+		if g := &p.Grants[k]; g.Kind == kind && g.Socket() == address.text {
 			return g.Name
 		}
 	}
@@ -173,19 +173,6 @@ func (d *DropIn) grantFor(p *plan.Plan, verb string, address *node) string {
 		}
 	}
 	return ""
-}
-
-// socketAddress writes a grant's address as denials do.
-func socketAddress(g *plan.Grant) string {
-	switch {
-	case strings.HasPrefix(g.Network, "unix"):
-		return g.Network + ":" + g.Address
-	case g.Host != "":
-		return fmt.Sprintf("%s:%s:%d", g.Network, g.Host, g.Port)
-	case strings.Contains(g.Address, ":"):
-		return fmt.Sprintf("%s:[%s]:%d", g.Network, g.Address, g.Port)
-	}
-	return fmt.Sprintf("%s:%s:%d", g.Network, g.Address, g.Port)
 }
 
 // freeName makes a grant's name out of what it is for.

@@ -1,8 +1,6 @@
 package policy_test
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,26 +8,8 @@ import (
 	"bulkhead/policy"
 	"bulkhead/policy/hosttest"
 	"bulkhead/policy/plan"
+	"bulkhead/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares text with a file.
-func golden(t *testing.T, name, text string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatalf("%v (go test ./policy -update makes it)", err)
-	}
-	if string(want) != text {
-		t.Errorf("%s differs; got:\n%s\nwant:\n%s", name, text, want)
-	}
-}
 
 // check loads and compiles a file on the host for tests.
 func check(path string, host policy.Host, set ...string) (*policy.Policy, *plan.Plan, []policy.Problem, error) {
@@ -70,7 +50,7 @@ func TestMistakes(t *testing.T) {
 			if text == "" {
 				t.Fatal("nothing is wrong with it")
 			}
-			golden(t, strings.TrimSuffix(file, ".yaml")+".golden", text)
+			golden.Expect(t, strings.TrimSuffix(file, ".yaml")+".golden", text)
 			if other, known := messages[text]; known {
 				t.Errorf("the same text as %s", other)
 			}

@@ -108,9 +108,9 @@ func (l *rightList) health(say func(text string, at plan.Position)) {
 	what := ""
 	switch health.Kind {
 	case plan.HealthConnect:
-		what = addressText(&l.plan.Grants[health.Grant]) + " does not accept a connection"
+		what = l.plan.Grants[health.Grant].Socket() + " does not accept a connection"
 	case plan.HealthHTTP:
-		what = fmt.Sprintf("GET %s on %s is not answered with a status from 200 to 399", health.Path, addressText(&l.plan.Grants[health.Grant]))
+		what = fmt.Sprintf("GET %s on %s is not answered with a status from 200 to 399", health.Path, l.plan.Grants[health.Grant].Socket())
 	case plan.HealthCommand:
 		what = "this does not end with 0: " + strings.Join(health.Command, " ")
 	default:

@@ -8,6 +8,7 @@ import (
 
 	"bulkhead/policy"
 	"bulkhead/policy/hosttest"
+	"bulkhead/test/golden"
 )
 
 // debian is a host with the packages of a daemon.
@@ -70,7 +71,7 @@ func TestInit(t *testing.T) {
 			if err := policy.Init(&b, options, debian()); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "testdata/init/"+name+".golden", b.String())
+			golden.Expect(t, "testdata/init/"+name+".golden", b.String())
 			// What init writes must be a policy.
 			result, err := parsed(t, b.String(), debian())
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 	"bulkhead/policy"
 	"bulkhead/policy/hosttest"
 	"bulkhead/policy/plan"
+	"bulkhead/test/golden"
 )
 
 // write makes a file below a directory for the test.
@@ -97,7 +98,7 @@ func TestSetMistakesHavePositions(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	golden(t, "testdata/set.golden", err.Error()+"\n")
+	golden.Expect(t, "testdata/set.golden", err.Error()+"\n")
 }
 
 func TestMergeRules(t *testing.T) {

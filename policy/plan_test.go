@@ -11,6 +11,7 @@ import (
 	"bulkhead/policy"
 	"bulkhead/policy/hosttest"
 	compiledplan "bulkhead/policy/plan"
+	"bulkhead/test/golden"
 )
 
 // TestPlans: what a policy means, in the words of explain, in JSON and as
@@ -32,15 +33,15 @@ func TestPlans(t *testing.T) {
 			if err := policy.Explain(&words, p, plan, ""); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".explain.golden", words.String())
+			golden.Expect(t, name+".explain.golden", words.String())
 			if err := policy.ExplainJSON(&text, p, plan, ""); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".json.golden", text.String())
+			golden.Expect(t, name+".json.golden", text.String())
 			if err := policy.ExplainFilter(&filter, plan, ""); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".filter.golden", filter.String())
+			golden.Expect(t, name+".filter.golden", filter.String())
 			encoded, err := compiledplan.Encode(plan)
 			if err != nil {
 				t.Fatal(err)
@@ -84,7 +85,7 @@ func TestDiff(t *testing.T) {
 	if err := difference.Write(&b); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/diff/words.golden", b.String())
+	golden.Expect(t, "testdata/diff/words.golden", b.String())
 
 	same := policy.Diff(after, afterPlan, after, afterPlan)
 	if len(same.Gained)+len(same.Lost) > 0 {
@@ -110,7 +111,7 @@ func TestDiffOfAWholeComponent(t *testing.T) {
 	if err := difference.Write(&words); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/diff/back.golden", words.String())
+	golden.Expect(t, "testdata/diff/back.golden", words.String())
 	if err := difference.WriteJSON(&text); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +131,7 @@ func TestLint(t *testing.T) {
 	if err := policy.WriteFindings(&b, findings, false); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/lint/wide.golden", b.String())
+	golden.Expect(t, "testdata/lint/wide.golden", b.String())
 	seen := map[string]bool{}
 	for _, f := range findings {
 		seen[f.Rule] = true

@@ -270,7 +270,7 @@ func accessBits(a plan.Access) uint64 {
 func addressOrPath(g *plan.Grant) string {
 	kind := map[plan.GrantKind]string{plan.GrantListen: "listen", plan.GrantConnect: "connect", plan.GrantDirectory: "directory", plan.GrantDevice: "device", plan.GrantFile: "file"}[g.Kind]
 	if g.Network != "" {
-		return kind + " " + addressText(g)
+		return kind + " " + g.Socket()
 	}
 	return kind + " " + g.Path
 }
@@ -401,7 +401,7 @@ func (l *rightList) life() {
 	case plan.ReadyFD:
 		ready = fmt.Sprintf("is ready when it writes a newline to descriptor %d", life.Ready.Number)
 	case plan.ReadyConnect:
-		ready = "is ready when " + addressText(&l.plan.Grants[life.Ready.Grant]) + " accepts a connection"
+		ready = "is ready when " + l.plan.Grants[life.Ready.Grant].Socket() + " accepts a connection"
 	case plan.ReadyCommand:
 		ready = "is ready when this ends with 0: " + strings.Join(life.Ready.Command, " ")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"bulkhead/policy"
+	"bulkhead/test/golden"
 )
 
 func schema(t *testing.T) map[string]any {
@@ -215,5 +216,5 @@ func TestTheSchemaIsCurrent(t *testing.T) {
 	if err := policy.WriteSchema(&text); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/schema.golden", text.String())
+	golden.Expect(t, "testdata/schema.golden", text.String())
 }

@@ -44,25 +44,13 @@ func durationText(d time.Duration) string {
 	return text
 }
 
-func addressText(g *plan.Grant) string {
-	switch {
-	case g.Network == "unix" || g.Network == "unix-datagram":
-		return g.Network + ":" + g.Address
-	case g.Host != "":
-		return fmt.Sprintf("%s:%s:%d", g.Network, g.Host, g.Port)
-	case strings.Contains(g.Address, ":"):
-		return fmt.Sprintf("%s:[%s]:%d", g.Network, g.Address, g.Port)
-	}
-	return fmt.Sprintf("%s:%s:%d", g.Network, g.Address, g.Port)
-}
-
 // GrantText says in words what a grant allows.
 func GrantText(g *plan.Grant) string {
 	switch g.Kind {
 	case plan.GrantListen:
-		return "listen on " + addressText(g)
+		return "listen on " + g.Socket()
 	case plan.GrantConnect:
-		return "connect to " + addressText(g)
+		return "connect to " + g.Socket()
 	case plan.GrantDirectory:
 		return accessWords(g.Access) + " the files in " + g.Path
 	case plan.GrantDevice:

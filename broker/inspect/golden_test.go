@@ -2,36 +2,16 @@ package inspect
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"bulkhead/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != text {
-		t.Errorf("%s differs (go test -update writes it anew):\n%s", path, text)
-	}
-}
 
 // example is a report with something of everything, by hand.
 func example() *Report {
@@ -82,14 +62,14 @@ func example() *Report {
 
 func TestGoldenText(t *testing.T) {
 	r := example()
-	golden(t, "list.txt", List(r, false))
-	golden(t, "list-coloured.txt", List(r, true))
-	golden(t, "application.txt", Details(r, "", false))
-	golden(t, "component.txt", Details(r, "decode", false))
-	golden(t, "verification.txt", Verification(r, false))
+	golden.Expect(t, "testdata/"+"list.txt", List(r, false))
+	golden.Expect(t, "testdata/"+"list-coloured.txt", List(r, true))
+	golden.Expect(t, "testdata/"+"application.txt", Details(r, "", false))
+	golden.Expect(t, "testdata/"+"component.txt", Details(r, "decode", false))
+	golden.Expect(t, "testdata/"+"verification.txt", Verification(r, false))
 	r.Process.Exposure = r.Applications[0].Components[2].Exposure
-	golden(t, "process.txt", ProcessDetails(r, false))
-	golden(t, "radius.txt", RadiusText(&Radius{Component: "web", Reaches: []Reach{
+	golden.Expect(t, "testdata/"+"process.txt", ProcessDetails(r, false))
+	golden.Expect(t, "testdata/"+"radius.txt", RadiusText(&Radius{Component: "web", Reaches: []Reach{
 		{nil, "write", "the files in /srv (grant store)", "app.yaml:4:3"},
 		{nil, "start", "decode, with input of its choice", "app.yaml:7:3"},
 		{[]string{"decode"}, "call", "198 of the kernel's 381 system calls", ""},
@@ -135,7 +115,7 @@ func TestGoldenSchema(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "schema.txt", text)
+	golden.Expect(t, "testdata/"+"schema.txt", text)
 	if explained && !strings.Contains(string(docs), Schema) {
 		t.Errorf("docs/inspect.md is not about %s", Schema)
 	}

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -67,23 +66,11 @@ func grantWords(g *plan.Grant) string {
 	case plan.GrantDevice:
 		return accessWords(g.Access) + " the device " + g.Path
 	case plan.GrantListen:
-		return "listen on " + grantAddress(g)
+		return "listen on " + g.Socket()
 	case plan.GrantConnect:
-		return "connect to " + grantAddress(g)
+		return "connect to " + g.Socket()
 	}
 	return "talk to " + g.Peer
-}
-
-func grantAddress(g *plan.Grant) string {
-	switch {
-	case strings.HasPrefix(g.Network, "unix"):
-		return g.Network + ":" + g.Address
-	case g.Host != "":
-		return fmt.Sprintf("%s:%s:%d", g.Network, g.Host, g.Port)
-	case strings.Contains(g.Address, ":"):
-		return fmt.Sprintf("%s:[%s]:%d", g.Network, g.Address, g.Port)
-	}
-	return fmt.Sprintf("%s:%s:%d", g.Network, g.Address, g.Port)
 }
 
 func accessWords(a plan.Access) string {

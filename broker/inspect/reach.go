@@ -137,9 +137,9 @@ func (g *radius) grant(c *plan.Component, grant *plan.Grant, through []string) {
 	object := grant.Path
 	switch {
 	case grant.Kind == plan.GrantListen:
-		verb, object = "listen", "on "+grantAddress(grant)+" and answer its clients"
+		verb, object = "listen", "on "+grant.Socket()+" and answer its clients"
 	case grant.Kind == plan.GrantConnect:
-		verb, object = "connect", "to "+grantAddress(grant)
+		verb, object = "connect", "to "+grant.Socket()
 	case grant.Kind == plan.GrantChannel:
 		verb, object = "mislead", grant.Peer+", over the channel "+grant.Name
 	case grant.Access&plan.Write != 0:

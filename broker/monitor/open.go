@@ -260,7 +260,7 @@ func (e *grantError) Error() string {
 	p := e.grant.Position
 	what := e.grant.Path
 	if what == "" {
-		what = e.grant.Network + ":" + e.grant.Address
+		what = e.grant.Socket()
 	}
 	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column) +
 		": open grant " + e.grant.Name + " (" + what + "): " + e.errno.Error()

@@ -1,35 +1,13 @@
 package main
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"bulkhead/broker/control"
+	"bulkhead/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != text {
-		t.Errorf("%s differs (go test -update writes it anew):\n%s", path, text)
-	}
-}
 
 var now = time.Date(2026, 1, 2, 15, 4, 5, 678e6, time.UTC)
 
@@ -54,11 +32,11 @@ func exampleStatus() *control.Status {
 
 func TestGoldenText(t *testing.T) {
 	s := exampleStatus()
-	golden(t, "status.txt", statusText(s, false))
-	golden(t, "status-coloured.txt", statusText(s, true))
-	golden(t, "denials.txt", denialsText(s, false))
-	golden(t, "denials-none.txt", denialsText(&control.Status{Application: "quiet"}, false))
-	golden(t, "ps.txt", psText([]string{"thumbnailer", "mail"}, map[string][]control.Worker{
+	golden.Expect(t, "testdata/"+"status.txt", statusText(s, false))
+	golden.Expect(t, "testdata/"+"status-coloured.txt", statusText(s, true))
+	golden.Expect(t, "testdata/"+"denials.txt", denialsText(s, false))
+	golden.Expect(t, "testdata/"+"denials-none.txt", denialsText(&control.Status{Application: "quiet"}, false))
+	golden.Expect(t, "testdata/"+"ps.txt", psText([]string{"thumbnailer", "mail"}, map[string][]control.Worker{
 		"thumbnailer": {{Worker: 2, Component: "web", PID: 4711, Started: now.Add(-time.Hour)}, {Worker: 31, Component: "decode", PID: 4799, Started: now, For: 2}},
 		"mail":        {{Worker: 2, Component: "master", PID: 5000, Started: now.Add(-49 * time.Hour)}},
 	}, now, false))
@@ -71,8 +49,8 @@ func TestGoldenText(t *testing.T) {
 	} {
 		events = append(events, eventText(&e, false))
 	}
-	golden(t, "events.txt", strings.Join(events, "\n")+"\n")
-	golden(t, "lines.txt", strings.Join([]string{
+	golden.Expect(t, "testdata/"+"events.txt", strings.Join(events, "\n")+"\n")
+	golden.Expect(t, "testdata/"+"lines.txt", strings.Join([]string{
 		lineText(&control.Line{Time: now, Component: "web", Stream: 1, Text: "plain"}, true, false),
 		lineText(&control.Line{Time: now, Component: "web", Stream: 2, Text: "as \x1b[1mit came"}, false, false),
 		lineText(&control.Line{Time: now, Component: "web", Stream: 2, Text: "for a \x1b[1mterminal"}, true, true),

@@ -9,7 +9,9 @@
 package plan
 
 import (
+	"net"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -339,6 +341,19 @@ type Grant struct {
 	Answers  Answers   `json:"answers,omitempty"` // listen, udp: to whom the socket may send
 	Peer     string    `json:"peer,omitempty"`    // channel: the other component
 	Position Position  `json:"position"`
+}
+
+// Socket is the address of a listening or connecting grant as a policy writes it:
+// tcp:[::1]:8080, tcp:db.example.org:5432, unix:/run/x.
+func (g *Grant) Socket() string {
+	host := g.Address
+	switch {
+	case g.Network == "unix" || g.Network == "unix-datagram":
+		return g.Network + ":" + g.Address
+	case g.Host != "":
+		host = g.Host
+	}
+	return g.Network + ":" + net.JoinHostPort(host, strconv.Itoa(int(g.Port)))
 }
 
 // Answers says to whom a listening socket for datagrams may send.

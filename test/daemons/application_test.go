@@ -1,7 +1,6 @@
 package daemons
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"bulkhead/broker/control"
 	"bulkhead/broker/launch"
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/test/transcript"
 )
 
 // patience is how long anything may take that a daemon does at once on a
@@ -33,26 +32,8 @@ type application struct {
 	name      string
 	component string
 	process   *exec.Cmd
-	output    *output
+	output    *transcript.Transcript
 	ended     chan struct{} // closed when the broker has ended
-}
-
-// output collects what the application writes while it runs.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // needs ends the test, saying what to do, unless the machine has what it needs.
@@ -123,7 +104,7 @@ func launchPolicy(t *testing.T, policy, component string, set ...string) *applic
 	t.Helper()
 	a := &application{
 		t: t, name: "test-" + component + "-" + strconv.Itoa(os.Getpid()), component: component,
-		output: &output{}, ended: make(chan struct{}),
+		output: &transcript.Transcript{}, ended: make(chan struct{}),
 	}
 	arguments := []string{"run", policy, "--set", "application=" + a.name}
 	for _, s := range set {

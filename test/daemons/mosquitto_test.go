@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bulkhead/test/transcript"
 )
 
 // mosquittoSettings are for Debian's configuration with its state elsewhere
@@ -40,7 +42,7 @@ func TestMosquitto(t *testing.T) {
 
 	// And one goes to a subscriber who is there.
 	subscriber := exec.Command("mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-t", "wind", "-C", "1", "-W", "10")
-	said := &output{}
+	said := &transcript.Transcript{}
 	subscriber.Stdout = said
 	if err := subscriber.Start(); err != nil {
 		t.Fatal(err)

@@ -1,16 +1,16 @@
 package docs
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"bulkhead/test/transcript"
 )
 
 // patience bounds each command, and the wait for what one in the background
@@ -86,10 +86,10 @@ func runBlock(t *testing.T, p page, b block, directory, bin string) {
 		var wrong string
 		if behind {
 			background = append(background, started)
-			wrong = c.compare(started.said)
+			wrong = c.compare(started.text)
 			for deadline := time.Now().Add(patience); wrong != "" && time.Now().Before(deadline) && !started.over(); {
 				time.Sleep(20 * time.Millisecond)
-				wrong = c.compare(started.said)
+				wrong = c.compare(started.text)
 			}
 		} else {
 			select {
@@ -98,10 +98,10 @@ func runBlock(t *testing.T, p page, b block, directory, bin string) {
 				started.end()
 				t.Errorf("%s:%d: # %s did not end", p.path, b.line, c.line)
 			}
-			wrong = c.compare(started.said)
+			wrong = c.compare(started.text)
 		}
 		if wrong != "" {
-			t.Errorf("%s:%d: # %s\n%s\nit prints:\n%s", p.path, b.line, c.line, wrong, started.said())
+			t.Errorf("%s:%d: # %s\n%s\nit prints:\n%s", p.path, b.line, c.line, wrong, started.said.String())
 		}
 	}
 }
@@ -182,16 +182,14 @@ func loose(line string) *regexp.Regexp {
 type process struct {
 	command *exec.Cmd
 	done    chan struct{}
-
-	mutex sync.Mutex
-	text  bytes.Buffer
+	said    transcript.Transcript
 }
 
 func start(line, directory, bin string) (*process, error) {
 	p := &process{command: exec.Command("bash", "-c", line), done: make(chan struct{})}
 	p.command.Dir = directory
 	p.command.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "NO_COLOR=1")
-	p.command.Stdout, p.command.Stderr = p, p
+	p.command.Stdout, p.command.Stderr = &p.said, &p.said
 	// A group of its own, to end all of it. bash executes a lone command in
 	// its own place, so a signal meets sandbox itself.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -205,16 +203,9 @@ func start(line, directory, bin string) (*process, error) {
 	return p, nil
 }
 
-func (p *process) Write(b []byte) (int, error) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return p.text.Write(b)
-}
-
-func (p *process) said() string {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return p.text.String()
+// text is what it has said, as root says it who works in his home directory.
+func (p *process) text() string {
+	return strings.ReplaceAll(p.said.String(), p.command.Dir, "/root")
 }
 
 func (p *process) over() bool {

@@ -11,9 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"bulkhead/test/transcript"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,25 +87,8 @@ func (x *trial) file(name, content string) string {
 type process struct {
 	t              *testing.T
 	command        *exec.Cmd
-	stdout, stderr output
+	stdout, stderr transcript.Transcript
 	ended          chan struct{}
-}
-
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // environment is what programs are started with, whatever the tests' own is.

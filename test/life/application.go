@@ -4,7 +4,6 @@
 package life
 
 import (
-	"bytes"
 	"encoding/json"
 	"flag"
 	"os"
@@ -13,13 +12,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/control"
+	"bulkhead/test/transcript"
 )
 
 var binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
@@ -32,31 +31,12 @@ var Patience = 20 * time.Second
 type Application struct {
 	Name string // sup2-…
 	Dir  string // for files and sockets
-	Said *Said
+	Said *transcript.Transcript
 
 	t       *testing.T
 	within  []string // what runs the programs elsewhere, such as nsenter
 	command *exec.Cmd
 	ended   chan struct{}
-}
-
-// Said is what a process has written so far.
-type Said struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write keeps b.
-func (s *Said) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *Said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // New prepares an application; the test is skipped where it cannot run.
@@ -81,7 +61,7 @@ func NewHere(t *testing.T, name string) *Application {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	a := &Application{Name: "sup2-" + name, Dir: dir, Said: &Said{}, t: t}
+	a := &Application{Name: "sup2-" + name, Dir: dir, Said: &transcript.Transcript{}, t: t}
 	t.Cleanup(func() {
 		if a.command != nil {
 			a.Signal(unix.SIGTERM)

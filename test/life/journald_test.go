@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"bulkhead/test/transcript"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -40,7 +42,7 @@ exec cat`)}
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := &Said{}
+	said := &transcript.Transcript{}
 	j.holder.Stdout, j.holder.Stderr = said, said
 	if err := j.holder.Start(); err != nil {
 		t.Fatal(err)

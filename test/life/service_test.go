@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/test/transcript"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +22,7 @@ type Service struct {
 	dir     string
 	program string // that supervises
 	command *exec.Cmd
-	manager *Said // what it and the application say
+	manager *transcript.Transcript // what it and the application say
 }
 
 const servicePolicy = `application: {{NAME}}
@@ -37,7 +39,7 @@ func NewService(t *testing.T, name, program, policy string, scripts map[string]s
 	if _, err := exec.LookPath(program); err != nil {
 		t.Fatalf("needs the packages of test/life/packages.txt: %v", err)
 	}
-	s := &Service{Application: a, t: t, program: program, dir: filepath.Join(a.Dir, "service"), manager: &Said{}}
+	s := &Service{Application: a, t: t, program: program, dir: filepath.Join(a.Dir, "service"), manager: &transcript.Transcript{}}
 	bin, err := filepath.Abs(*binDirectory)
 	if err != nil {
 		t.Fatal(err)
