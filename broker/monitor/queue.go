@@ -35,6 +35,9 @@ func (c *component) active() int { return c.workers - len(c.ready) }
 // ask serves a request now, later, or refuses it: up to Maximum workers run,
 // up to Queue requests wait, and one more is told to try again.
 func (m *Monitor) ask(c *component, r *request) {
+	if r.requester != nil {
+		r.requester.asked = true
+	}
 	switch {
 	case c.held == heldOff:
 		m.refuse(r, unix.EAGAIN)
@@ -88,6 +91,18 @@ func (m *Monitor) serveQueue(c *component) {
 		m.tellQueue(c)
 	}
 	m.tendDoors(c)
+}
+
+// abandon ends what a worker that is gone has started, which works for nobody
+// now, and what it has asked for.
+func (m *Monitor) abandon(w *work) {
+	for _, other := range m.workers {
+		if other.requester == w {
+			other.requester = nil
+			m.kill(other, "the worker that started it ended")
+		}
+	}
+	m.dropRequests(w)
 }
 
 // dropRequests forgets what a worker that is gone waits for.

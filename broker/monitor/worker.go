@@ -35,6 +35,7 @@ type work struct {
 	dropped   map[int]bool // grants it gave up
 	accepts   map[int]bool // eventfds of its waits for connections
 	sealed    bool
+	asked     bool  // for a worker, once
 	launched  bool  // it is somebody's: it has its orders
 	counted   bool  // it takes one of its component's places
 	stub      *stub // what stands for it in the component that executed its program
@@ -545,14 +546,9 @@ func (m *Monitor) gone(w *work) {
 	m.release(w)
 	c.ready = without(c.ready, w)
 	m.returnLeaf(c, w.leaf)
-	// What it started works for nobody now.
-	for _, other := range m.workers {
-		if other.requester == w {
-			other.requester = nil
-			m.kill(other, "the worker that started it ended")
-		}
+	if w.asked { // else its end takes no longer beside a thousand others
+		m.abandon(w)
 	}
-	m.dropRequests(w)
 	if w == m.supervisor {
 		m.supervisor = nil
 		m.finish(125)
