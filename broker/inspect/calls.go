@@ -19,6 +19,8 @@ type Calls struct {
 	Foreign string     `json:"i386"`    // to calls of 32-bit programs
 	X32     string     `json:"x32"`
 	Calls   []CallRule `json:"calls"` // those that do not get Default
+
+	noNamespaces bool // of unshare: it may reach the kernel, but makes none
 }
 
 // CallRule is what happens to one call.
@@ -49,7 +51,11 @@ func describeCalls(programs []program) *Calls {
 			continue
 		}
 		d.Known++
-		rule := newCallRule(name, combined(programs, architecture, uint32(number)))
+		ways := combined(programs, architecture, uint32(number))
+		rule := newCallRule(name, ways)
+		if number == unix.SYS_UNSHARE {
+			d.noNamespaces = noNamespaces(ways)
+		}
 		if rule.allows() {
 			d.Allowed++
 		}
@@ -59,6 +65,29 @@ func describeCalls(programs []program) *Calls {
 	}
 	return d
 }
+
+// noNamespaces says whether a call whose first argument has the flags of clone(2)
+// makes no namespace, whatever the flags are.
+func noNamespaces(ways []way) bool {
+	for _, w := range ways {
+		if !allowing(actionName(w.answer)) {
+			continue
+		}
+		var without uint32
+		for _, t := range w.tests {
+			if t.word == 0 && t.compare == "==" && t.value == 0 {
+				without |= t.mask
+			}
+		}
+		if without&namespaceFlags != namespaceFlags {
+			return false
+		}
+	}
+	return true
+}
+
+const namespaceFlags = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID |
+	unix.CLONE_NEWTIME | unix.CLONE_NEWUSER | unix.CLONE_NEWUTS
 
 func newCallRule(name string, ways []way) CallRule {
 	rule := CallRule{Call: name, Action: unconditional(ways)}

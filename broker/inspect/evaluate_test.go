@@ -58,6 +58,25 @@ func TestDescribeCalls(t *testing.T) {
 	}
 }
 
+// unshare without the flags of namespaces makes none (systemd's
+// RestrictNamespaces=); with one of them left it does.
+func TestNoNamespaces(t *testing.T) {
+	flags := []uint64{unix.CLONE_NEWCGROUP, unix.CLONE_NEWIPC, unix.CLONE_NEWNET, unix.CLONE_NEWNS, unix.CLONE_NEWPID, unix.CLONE_NEWTIME, unix.CLONE_NEWUSER, unix.CLONE_NEWUTS}
+	for left := -1; left < len(flags); left++ {
+		s := plan.Syscalls{Default: plan.Allow}
+		for k, flag := range flags {
+			if k != left {
+				s.Rules = append(s.Rules, plan.Rule{Call: "unshare", Action: plan.Errno, Errno: int32(unix.EPERM),
+					Conditions: []plan.Condition{{Argument: 0, Comparison: plan.MaskedEqual, Mask: flag, Value: flag}}})
+			}
+		}
+		c := describeCalls([]program{decodeProgram(compiled(t, s))})
+		if c.noNamespaces != (left < 0) || !c.allowed("unshare") {
+			t.Errorf("with flag %d left: %v, allowed %v", left, c.noNamespaces, c.allowed("unshare"))
+		}
+	}
+}
+
 // Two filters: the kernel takes the answer that allows least.
 func TestDescribeTwoFilters(t *testing.T) {
 	first := compiled(t, plan.Syscalls{Default: plan.Allow, Rules: []plan.Rule{{Call: "ptrace", Action: plan.Kill}, {Call: "mount", Action: plan.Refuse}}})

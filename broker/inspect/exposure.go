@@ -241,7 +241,7 @@ func (s *subject) reaches(names []string) []string {
 	}
 	var reached []string
 	for _, name := range names {
-		if s.calls.allowed(name) {
+		if s.calls.allowed(name) && !(name == "unshare" && s.calls.noNamespaces) {
 			reached = append(reached, name)
 		}
 	}

@@ -78,6 +78,12 @@ func TestInspectKnownWalls(t *testing.T) {
 		t.Errorf("what is not allowed: %s", p.Seccomp.Calls.Default)
 	}
 
+	for _, r := range p.Exposure.Reasons {
+		if strings.Contains(r.Found, "unshare") { // RestrictNamespaces=
+			t.Errorf("exposed: %+v", r)
+		}
+	}
+
 	// What systemd itself says of the unit, where both speak of the same thing.
 	for setting, shown := range analyzed(t, "known.service") {
 		var ours bool
