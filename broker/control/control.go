@@ -135,6 +135,7 @@ type Component struct {
 	WaitsFor  []string   `json:"waits-for,omitempty"`
 	After     []string   `json:"after,omitempty"`
 	Essential bool       `json:"essential,omitempty"`
+	Wanted    bool       `json:"wanted,omitempty"` // up, whatever it is
 	Pinned    string     `json:"pinned,omitempty"` // up, down
 	Frozen    bool       `json:"frozen,omitempty"`
 	Released  bool       `json:"released,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +25,6 @@ var verbs = []struct {
 }{
 	{control.Start, "Start a component and what it comes after", true},
 	{control.Stop, "Stop a component; it stays down until it is started", true},
-	{control.Restart, "Stop a component, then start it", true},
 	{control.Reload, "Send a component its reload signal", false},
 	{control.Destroy, "Kill every process of a component at once", true},
 	{control.Freeze, "Let every process of a component stand still, with what it holds", false},
@@ -43,7 +43,7 @@ asked for is so; --no-wait only asks.`,
 	for _, v := range verbs {
 		c.AddCommand(verbCommand(v.verb, v.short, v.waits))
 	}
-	c.AddCommand(signalCommand(), pinCommand())
+	c.AddCommand(restartCommand(), signalCommand(), pinCommand())
 	return c
 }
 
@@ -62,6 +62,73 @@ func verbCommand(verb control.Verb, short string, waits bool) *cobra.Command {
 		c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is so")
 	}
 	return c
+}
+
+func restartCommand() *cobra.Command {
+	var noWait bool
+	c := &cobra.Command{
+		Use:   "restart APPLICATION [COMPONENT...]",
+		Short: "Stop a component, then start it; several, or all that are up, one after the other",
+		Long: `restart stops a component and starts it again. Several it takes one by one, in the
+order of their start, and each has to be ready before the next: the first that does
+not come back ends it, and the others run on. Without names it takes all that are up.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			names := arguments[1:]
+			if len(names) != 1 {
+				reply, err := ask(arguments[0], control.Request{Verb: control.AskStatus}, nil)
+				if err != nil {
+					return err
+				}
+				if names, err = inOrder(reply.Status.Components, names); err != nil {
+					return err
+				}
+			}
+			for _, name := range names {
+				if _, err := ask(arguments[0], control.Request{Verb: control.Restart, Component: name, Wait: !noWait}, nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is so")
+	return c
+}
+
+// inOrder puts components into the order in which they start. Without names it
+// takes those that are up and have a life of their own.
+func inOrder(all []control.Component, names []string) ([]string, error) {
+	wanted, after := map[string]bool{}, map[string][]string{}
+	for _, c := range all {
+		after[c.Name] = c.After
+		own := c.Start == "with-application" || c.Start == "on-demand"
+		wanted[c.Name] = len(names) == 0 && own && c.State.Up() && c.Name != "supervisor" || slices.Contains(names, c.Name)
+	}
+	for _, name := range names {
+		if _, known := after[name]; !known {
+			return nil, fmt.Errorf("there is no component %q", name)
+		}
+	}
+	var order []string
+	var visit func(name string)
+	visit = func(name string) {
+		if _, first := after[name]; !first {
+			return
+		}
+		before := after[name]
+		delete(after, name)
+		for _, other := range before {
+			visit(other)
+		}
+		if wanted[name] {
+			order = append(order, name)
+		}
+	}
+	for _, c := range all {
+		visit(c.Name)
+	}
+	return order, nil
 }
 
 func signalCommand() *cobra.Command {
