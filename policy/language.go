@@ -84,6 +84,7 @@ type Component struct {
 	ReadyTimeout Duration       `key:"ready-timeout" doc:"How long it may take to get ready."`
 	StopSignal   Text           `key:"stop-signal" kind:"signal" doc:"What asks it to end; the default is SIGTERM."`
 	StopTimeout  Duration       `key:"stop-timeout" doc:"How long it may take to end before it is killed."`
+	Background   Flag           `key:"background" doc:"The program puts itself into the background, as old daemons do: the component is up as long as any process of it."`
 	Killable     Flag           `key:"killable" doc:"At a stop it is killed at once, unless it has a connection at one of its sockets: then it is asked, and gets its stop-timeout."`
 	ReloadSignal Text           `key:"reload-signal" kind:"signal" doc:"What asks it to read its configuration again."`
 	Watchdog     Duration       `key:"watchdog" doc:"It is restarted when it does not say WATCHDOG=1 for this long."`

@@ -16,7 +16,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		for _, key := range []struct {
 			name string
 			at   plan.Position
-		}{{"restart", s.Restart.Position}, {"essential", s.Essential.Position}, {"watchdog", s.Watchdog.Position}, {"ready", s.Ready.Position}, {"health", s.Health.Position}, {"on-exit", s.OnExit.Position}, {"killable", s.Killable.Position}, {"finish", firstText(s.Finish)}} {
+		}{{"restart", s.Restart.Position}, {"essential", s.Essential.Position}, {"watchdog", s.Watchdog.Position}, {"ready", s.Ready.Position}, {"health", s.Health.Position}, {"on-exit", s.OnExit.Position}, {"background", s.Background.Position}, {"killable", s.Killable.Position}, {"finish", firstText(s.Finish)}} {
 			if key.at.Line > 0 {
 				c.mistake(key.at, "remove it, or write start: with-application", "%s: is for components that start with the application", key.name)
 			}
@@ -34,6 +34,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		Ready:        c.ready(component),
 		StopSignal:   stop,
 		StopTimeout:  s.StopTimeout.Or(defaultStopTimeout),
+		Background:   s.Background.Value,
 		Killable:     s.Killable.Value,
 		Watchdog:     s.Watchdog.Value,
 		After:        texts(s.After),

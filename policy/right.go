@@ -412,6 +412,9 @@ func (l *rightList) life() {
 	}
 	say(restart, s.Restart.Position)
 	say(fmt.Sprintf("is asked to end by %s and killed %s later", signalName(life.StopSignal), durationText(life.StopTimeout)), firstSet(s.StopSignal.Position, s.StopTimeout.Position))
+	if life.Background {
+		say("runs as long as any process of it does", s.Background.Position)
+	}
 	if life.Killable {
 		say("is killed at once when it has no connection", s.Killable.Position)
 	}

@@ -90,7 +90,7 @@ var unitDirectives = map[string]func(d *draft, value string){
 		case "notify", "notify-reload":
 			d.set("ready", "notify")
 		case "forking":
-			d.note("Type=forking: find the program's option that keeps it in the foreground, and add it to command:")
+			d.note("Type=forking: find the program's option that keeps it in the foreground, and add it to command:, or write background: true")
 		case "oneshot":
 			d.set("restart", "never")
 		}

@@ -26,6 +26,7 @@ const (
 	specLandlockPath = 11
 	specCapabilities = 12
 	specProcAccess   = 13
+	specBackground   = 14
 )
 
 const specMagic = "BHSPEC1\n"
@@ -91,6 +92,9 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 	}
 	s.record(specCapabilities, u64s(capabilities))
 	s.record(specProc, u32s(uint32(c.Proc)))
+	if c.Life.Background {
+		s.record(specBackground, nil)
+	}
 
 	if abi > 0 {
 		s.landlock(c, newRuleset(abi, c.HostNetwork))

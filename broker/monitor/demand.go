@@ -100,7 +100,7 @@ func (m *Monitor) retireHalted(w *work, h wire.Header, signal unix.Signal, err e
 			return
 		}
 		if err == nil {
-			err = unix.PidfdSendSignal(w.program, signal, nil, 0)
+			err = m.signalProgram(w, signal)
 		}
 		m.signalAll(w, unix.SIGCONT)
 		m.replySupervisor(h, 0, err)

@@ -243,7 +243,18 @@ func (m *Monitor) commandSignal(h wire.Header, b *wire.Body) (uint32, error) {
 	if w.program < 0 {
 		return 0, unix.ESRCH
 	}
-	return 0, unix.PidfdSendSignal(w.program, signal, nil, 0)
+	return 0, m.signalProgram(w, signal)
+}
+
+// signalProgram signals a worker's program or, where that has gone into the
+// background, whoever is there of it.
+func (m *Monitor) signalProgram(w *work, signal unix.Signal) error {
+	err := unix.PidfdSendSignal(w.program, signal, nil, 0)
+	if err == unix.ESRCH && w.component.Life.Background {
+		m.signalAll(w, signal)
+		return nil
+	}
+	return err
 }
 
 func (m *Monitor) commandFinish(h wire.Header, b *wire.Body) (uint32, error) {

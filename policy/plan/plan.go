@@ -445,6 +445,7 @@ type Life struct {
 	Ready        Ready         `json:"ready"`
 	StopSignal   int32         `json:"stop-signal"`
 	StopTimeout  time.Duration `json:"stop-timeout"`            // then SIGKILL
+	Background   bool          `json:"background,omitempty"`    // the worker is there as long as any process of it
 	Killable     bool          `json:"killable,omitempty"`      // without a connection it needs neither of the two
 	ReloadSignal int32         `json:"reload-signal,omitempty"` // zero: it cannot reload
 	Watchdog     time.Duration `json:"watchdog,omitempty"`

@@ -60,6 +60,7 @@ enum {
 	SPEC_LANDLOCK_PATH = 11,/* u64 access, string */
 	SPEC_CAPABILITIES = 12, /* u64 kept */
 	SPEC_PROC_ACCESS = 13,  /* u64 landlock access to the worker's own /proc */
+	SPEC_BACKGROUND = 14,   /* nothing: the program puts itself into the background */
 };
 
 enum {
@@ -116,6 +117,7 @@ struct spec {
 	struct landlock_path paths[MAX_PATHS];
 	int path_count;
 	uint64_t capabilities;
+	int background;              /* the worker is there as long as anything of it */
 	const struct process_header *process; /* NULL without MSG_PROCESS */
 };
 

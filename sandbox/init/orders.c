@@ -66,6 +66,7 @@ static int replace_command(struct spec *s, const char *packet, long n)
 		return -1;
 	memcpy(text, packet, n);
 	s->program = text + 4;
+	s->background = 0;
 	s->argument_count = 0;
 	for (char *p = text + 4; p < text + n; p += strlen(p) + 1)
 		s->arguments[s->argument_count++] = p;

@@ -97,6 +97,11 @@ static int record(struct spec *s, unsigned tag, const char *p, size_t n)
 		s->paths[s->path_count].fd = fcntl(low, F_DUPFD_CLOEXEC, OWN_FDS);
 		close(low);
 		return s->paths[s->path_count++].fd < 0 ? -2 : 0;
+	case SPEC_BACKGROUND:
+		if (n != 0)
+			return -1;
+		s->background = 1;
+		return 0;
 	case SPEC_CAPABILITIES:
 		if (n != 8)
 			return -1;

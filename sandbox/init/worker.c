@@ -213,9 +213,10 @@ static void mount_proc(struct spec *s, int socket)
 		give_up(socket, "make /proc/sys read-only", errno);
 }
 
-static _Noreturn void reap(int socket, pid_t main_pid, int executed)
+static _Noreturn void reap(int socket, pid_t main_pid, int executed, int background)
 {
-	int ended = 0;
+	int ended = 0, left = 0; /* the program's process has gone, and others may run on */
+	struct { uint32_t type, status; uint64_t processor, peak; } m = { .type = MSG_ENDED };
 
 	for (;;) {
 		int status;
@@ -225,20 +226,28 @@ static _Noreturn void reap(int socket, pid_t main_pid, int executed)
 			continue;
 		if (pid < 0 && ended)
 			_exit(0); /* what the program left behind has ended too */
+		if (pid < 0 && left) {
+			message_send(socket, &m, sizeof m, NULL, 0);
+			_exit(0);
+		}
 		if (pid < 0)
 			give_up(socket, "wait for the program", errno);
-		if (pid != main_pid)
+		if (pid != main_pid && !background)
 			continue; /* an orphan of the program's */
 		if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
 			uint32_t stopped[2] = { MSG_STOPPED, status };
 			message_send(socket, stopped, sizeof stopped, NULL, 0);
 			continue;
 		}
-		struct { uint32_t type, status; uint64_t processor, peak; } m = {
-			MSG_ENDED, status,
-			(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000ull + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec,
-			usage.ru_maxrss * 1024ull,
-		};
+		m.status = status;
+		m.processor += (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000ull + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+		if (m.peak < usage.ru_maxrss * 1024ull)
+			m.peak = usage.ru_maxrss * 1024ull;
+		/* A daemon that goes into the background ends with 0, and what it
+		 * has forked is the worker from then on: the last says how it ended. */
+		left |= background && pid == main_pid && status == 0;
+		if (left || pid != main_pid)
+			continue;
 		message_send(socket, &m, sizeof m, NULL, 0);
 		/* The end of pid 1 ends whatever the program left behind; what
 		 * was executed may leave something, as it could where it was. */
@@ -365,5 +374,5 @@ _Noreturn void worker_run(struct spec *s, int executed, int socket, const int *c
 	 * never end. */
 	syscall(SYS_close_range, 0, socket - 1, 0);
 	syscall(SYS_close_range, socket + 1, ~0U, 0);
-	reap(socket, pid, executed);
+	reap(socket, pid, executed, s->background && !executed);
 }
