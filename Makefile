@@ -120,13 +120,14 @@ test: setup setup-test build vet ## set up everything and run all tests
 
 test-here: build ## run the tests on this machine (root)
 	{ $(GO) test -json -cover -p 1 -count=1 -timeout 20m $(COVER_PACKAGES); \
-	  $(GO) test -json -p 1 -count=1 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(COVER_PACKAGES))"); } | $(GO) run ./test/report
+	  $(GO) test -json -p 1 -count=1 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(COVER_PACKAGES))"); } | $(GO) run ./test/report -raced "$(RACE_PACKAGES)"
 
 # Those whose code runs in the tests' own process; the others look at programs
 # that they start, of which the coverage of the tests says nothing. With -race
 # run those of the broker that have goroutines, and with -cover all of them.
-RACE_PACKAGES  := ./broker/supervisor ./broker/control ./broker/client/... ./broker/wire ./broker/monitor ./policy/plan ./sandbox/cgroup ./sandbox/worker
-COVER_PACKAGES := ./policy ./broker/inspect ./cmd/sandbox
+RACE_PACKAGES  := ./broker/supervisor ./broker/control ./broker/client/... ./broker/wire ./broker/monitor ./policy/plan ./sandbox/cgroup ./sandbox/worker \
+                  ./broker/handover ./policy/calls ./policy/learn ./sandbox/observe
+COVER_PACKAGES := ./policy ./broker/inspect ./cmd/sandbox ./sandbox
 test-race: build ## run the tests of the broker's own code with the race detector
 	$(GO) test -json -race -cover -count=1 $(RACE_PACKAGES) | $(GO) run ./test/report
 

@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -44,10 +45,13 @@ type report struct {
 	passed  int
 	failed  int
 	skipped int
+	raced   []string
 }
 
 func main() {
-	r := &report{out: os.Stdout, output: map[string][]string{}}
+	raced := flag.String("raced", "", "the packages that another run looked at with the race detector, for the last lines")
+	flag.Parse()
+	r := &report{out: os.Stdout, output: map[string][]string{}, raced: strings.Fields(*raced)}
 	started := time.Now()
 	if err := r.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
@@ -156,6 +160,9 @@ func (r *report) finish(took time.Duration) bool {
 	}
 	if r.skipped == 0 {
 		fmt.Fprintln(r.out, "  nothing")
+	}
+	if len(r.raced) > 0 {
+		fmt.Fprintf(r.out, "\nwith the race detector ran, before this\n  %s\n", strings.ReplaceAll(strings.Join(r.raced, " "), "./", ""))
 	}
 	for _, t := range r.results {
 		if t.action == "fail" {
