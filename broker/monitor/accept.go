@@ -49,7 +49,7 @@ func (m *Monitor) answerAccept(w *work, h wire.Header, b *wire.Body, _ []int) an
 			return
 		}
 		if w.broker >= 0 {
-			m.record(w, index, "accept")
+			m.record(w, g, "accept")
 			m.reply(w, h.Op, h.ID, 0, nil, fd)
 		}
 		unix.Close(fd)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
 )
 
 // denial is one thing that a worker tried and was refused.
@@ -70,14 +71,14 @@ func (m *Monitor) denyGrant(w *work, op wire.Op, errno syscall.Errno, object str
 
 // record tells the supervisor which descriptor was handed out, to whom and
 // under which grant; as with denials, a busy worker's are counted together.
-func (m *Monitor) record(w *work, grant int, object string) {
+func (m *Monitor) record(w *work, g *plan.Grant, object string) {
 	if w.component.index < 0 {
 		return
 	}
 	r := &w.component.records
-	if r.grant != grant || r.object != object || r.worker != w.id {
+	if r.grant != g.Name || r.object != object || r.worker != w.id {
 		m.tellRecord(w.component)
-		*r = records{worker: w.id, grant: grant, object: object}
+		*r = records{worker: w.id, grant: g.Name, object: object, scheduled: r.scheduled}
 	}
 	r.times++
 	if !r.scheduled {
@@ -90,7 +91,7 @@ func (m *Monitor) record(w *work, grant int, object string) {
 // the same reason and are not told yet.
 type records struct {
 	worker    uint32
-	grant     int
+	grant     string // its name: a reload gives it another number
 	object    string
 	times     uint32
 	scheduled bool
@@ -105,9 +106,14 @@ func (m *Monitor) tellRecord(c *component) {
 	}
 	times := r.times
 	r.times = 0
-	m.tell(wire.Granted, func(b *wire.Message) {
-		b.U32(r.worker).U32(uint32(c.index)).U32(uint32(r.grant)).String(bounded(r.object)).U32(times)
-	})
+	for _, b := range c.Grants {
+		if m.plan.Grants[b.Grant].Name == r.grant {
+			m.tell(wire.Granted, func(body *wire.Message) {
+				body.U32(r.worker).U32(uint32(c.index)).U32(uint32(b.Grant)).String(bounded(r.object)).U32(times)
+			})
+			return
+		}
+	}
 }
 
 // bounded keeps a worker's text to a length that any message has room for.

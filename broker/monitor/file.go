@@ -197,7 +197,7 @@ func (m *Monitor) finishCall(w *work, n *notification, o outcome) {
 		o.done()
 	}
 	if o.record {
-		m.record(w, o.at.index, o.at.path)
+		m.record(w, o.at.grant, o.at.path)
 	}
 	switch {
 	case o.fd >= 0:

@@ -21,7 +21,7 @@ func (m *Monitor) answerOpen(w *work, h wire.Header, b *wire.Body, _ []int) answ
 	if b.End() != nil {
 		return refused(errMalformed)
 	}
-	index, g, errno := m.granted(w, name, plan.GrantFile, plan.GrantDirectory, plan.GrantDevice)
+	_, g, errno := m.granted(w, name, plan.GrantFile, plan.GrantDirectory, plan.GrantDevice)
 	if errno != 0 {
 		m.denyGrant(w, h.Op, errno, "open "+string(name)+"/"+string(rest))
 		return refused(errno)
@@ -34,20 +34,20 @@ func (m *Monitor) answerOpen(w *work, h wire.Header, b *wire.Body, _ []int) answ
 	o := asked{grant: g, path: string(rest), flags: flags, mode: mode}
 	fd, errno := o.open(m.soon())
 	if errno == unix.EAGAIN {
-		return m.openElsewhere(w, h, index, o)
+		return m.openElsewhere(w, h, o)
 	}
-	return m.opened(w, h, index, o, fd, errno)
+	return m.opened(w, h, o, fd, errno)
 }
 
 // openElsewhere is for an open that may wait: for a disk, for another machine, for
 // the holder of a lease.
-func (m *Monitor) openElsewhere(w *work, h wire.Header, index int, o asked) answer {
+func (m *Monitor) openElsewhere(w *work, h wire.Header, o asked) answer {
 	fd := -1
 	if !m.elsewhere(w.component, func() (errno syscall.Errno) {
 		fd, errno = o.open(m.atLeisure())
 		return errno
 	}, func(errno syscall.Errno) {
-		m.answer(w, h, m.opened(w, h, index, o, fd, errno))
+		m.answer(w, h, m.opened(w, h, o, fd, errno))
 	}) {
 		return refused(unix.EAGAIN)
 	}
@@ -55,12 +55,12 @@ func (m *Monitor) openElsewhere(w *work, h wire.Header, index int, o asked) answ
 }
 
 // opened is the answer to an open, written down.
-func (m *Monitor) opened(w *work, h wire.Header, grant int, o asked, fd int, errno syscall.Errno) answer {
+func (m *Monitor) opened(w *work, h wire.Header, o asked, fd int, errno syscall.Errno) answer {
 	if errno != 0 {
 		m.denyGrant(w, h.Op, errno, "open "+o.grant.Name+"/"+o.path)
 		return refused(errno)
 	}
-	m.record(w, grant, o.path)
+	m.record(w, o.grant, o.path)
 	return answer{fd: fd}
 }
 

@@ -322,3 +322,20 @@ func duplicate(t *testing.T, file *os.File) int {
 	}
 	return fd
 }
+
+// However many different files a worker asks for, one deadline waits for the
+// time to tell of them, and one for the directory that is held.
+func TestRecordsWaitTogether(t *testing.T) {
+	k := newTalker(t)
+	for i := range 100 {
+		errno, got := k.ask(wire.Open, open("store", []string{"file", "inside"}[i%2]))
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		closeAll(got)
+	}
+	if n := len(k.m.loop.timers); n > 2 {
+		t.Errorf("%d deadlines wait", n)
+	}
+	k.m.roots.forget()
+}

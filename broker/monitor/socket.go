@@ -19,7 +19,7 @@ func (m *Monitor) answerListen(w *work, h wire.Header, b *wire.Body, _ []int) an
 	if b.End() != nil {
 		return refused(errMalformed)
 	}
-	index, _, errno := m.granted(w, name, plan.GrantListen)
+	index, g, errno := m.granted(w, name, plan.GrantListen)
 	fd, bound := m.listeners[index]
 	if errno == 0 && w.component.Start == plan.PerConnection {
 		// It has its connection; the socket would give it everybody's.
@@ -32,7 +32,7 @@ func (m *Monitor) answerListen(w *work, h wire.Header, b *wire.Body, _ []int) an
 		m.denyGrant(w, h.Op, errno, "listen "+string(name))
 		return refused(errno)
 	}
-	m.record(w, index, "")
+	m.record(w, g, "")
 	return answer{fd: fd, keep: true}
 }
 
@@ -57,7 +57,7 @@ func (m *Monitor) answerConnect(w *work, h wire.Header, b *wire.Body, _ []int) a
 	if b.End() != nil {
 		return refused(errMalformed)
 	}
-	index, g, errno := m.granted(w, name, plan.GrantConnect)
+	_, g, errno := m.granted(w, name, plan.GrantConnect)
 	if errno != 0 {
 		m.denyGrant(w, h.Op, errno, "connect "+string(name))
 		return refused(errno)
@@ -71,7 +71,7 @@ func (m *Monitor) answerConnect(w *work, h wire.Header, b *wire.Body, _ []int) a
 			m.reply(w, h.Op, h.ID, errno, nil)
 			return
 		}
-		m.record(w, index, "")
+		m.record(w, g, "")
 		m.reply(w, h.Op, h.ID, 0, nil, fd)
 		unix.Close(fd)
 	}) {
@@ -240,7 +240,7 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 		m.respond(w, n, errno)
 		return
 	}
-	m.record(w, index, "bind")
+	m.record(w, &m.plan.Grants[index], "bind")
 	m.respond(w, n, 0)
 }
 
@@ -329,13 +329,13 @@ func (m *Monitor) brokeredConnect(w *work, n *notification) {
 		refuse()
 		return
 	}
-	as := identityOf(w)
+	as, g := identityOf(w), &m.plan.Grants[index]
 	if !m.elsewhere(w.component, func() syscall.Errno {
 		return m.connectAs(as, mine, address.sockaddr())
 	}, func(errno syscall.Errno) {
 		unix.Close(mine)
 		if errno == 0 {
-			m.record(w, index, "connect")
+			m.record(w, g, "connect")
 		}
 		m.respond(w, n, errno)
 	}) {

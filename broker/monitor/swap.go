@@ -134,7 +134,6 @@ func (m *Monitor) renumber(c *component, index int) {
 			m.drop(w, numbers[grant])
 		}
 	}
-	c.records = records{scheduled: c.records.scheduled}
 	if c.files != nil {
 		// A copy of the same length: a hand that looks at this moment has the
 		// one or the other, and the same grants in both.
