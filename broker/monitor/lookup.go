@@ -21,6 +21,9 @@ type lookup struct {
 	held *roots
 	// renew is for a directory that is lost, where held is nil.
 	renew func(directory string) bool
+	// hasty is for the loop where there is nobody to wait elsewhere: a disk may
+	// take its time, but not the holder of a lease, nor a device.
+	hasty bool
 }
 
 // soon is a lookup that never waits, for the loop.
@@ -165,7 +168,7 @@ func (l lookup) openFile(root int, name string, flags int) int {
 // the file (fcntl(2)), whose holder may be a worker, or a FIFO would. EAGAIN says
 // that it would have to wait.
 func (l lookup) withoutWaiting(flags int, open func(flags int) (int, syscall.Errno)) (int, syscall.Errno) {
-	if l.held == nil || flags&unix.O_NONBLOCK != 0 {
+	if l.held == nil && !l.hasty || flags&unix.O_NONBLOCK != 0 {
 		return open(flags)
 	}
 	fd, errno := open(flags | unix.O_NONBLOCK)

@@ -247,7 +247,7 @@ func openGrant(g *plan.Grant) (int, syscall.Errno) {
 	if g.Create {
 		flags |= unix.O_CREAT
 	}
-	return asked{grant: g, flags: flags, mode: g.Mode}.open(lookup{})
+	return asked{grant: g, flags: flags, mode: g.Mode}.open(lookup{hasty: true})
 }
 
 // grantError is a grant that could not be opened when a worker started.

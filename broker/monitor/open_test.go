@@ -225,6 +225,10 @@ func TestLeaseHoldsUpNobodyElse(t *testing.T) {
 	}
 	k.send(packet) // comes back although the lease stands
 	<-broken
+	file := &plan.Grant{Kind: plan.GrantFile, Path: filepath.Join(g.Path, "leased"), Access: plan.Read | plan.Write}
+	if _, errno := openGrant(file); errno != unix.EAGAIN {
+		t.Errorf("at the start of a worker: %v", errno)
+	}
 	if n := k.w.component.waiting; n != 1 {
 		t.Fatalf("%d opens wait elsewhere", n)
 	}
@@ -234,6 +238,13 @@ func TestLeaseHoldsUpNobodyElse(t *testing.T) {
 	if _, err := unix.FcntlInt(uintptr(holder), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
 		t.Fatal(err)
 	}
+	fd, errno := openGrant(file)
+	if errno != 0 {
+		t.Errorf("at the start of a worker, without the lease: %v", errno)
+	} else if flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); flags&^0o100000 != unix.O_RDWR {
+		t.Errorf("at the start of a worker its flags are %#o", flags)
+	}
+	unix.Close(fd)
 	k.posted()
 	b, control := make([]byte, wire.MaximumSize), make([]byte, 64)
 	n, cn, _, _, err := unix.Recvmsg(k.socket, b, control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
