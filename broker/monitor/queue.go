@@ -68,14 +68,17 @@ func (m *Monitor) serve(c *component, r *request) {
 	}
 	// Exactly one answer: here when it fails, otherwise when the program
 	// runs or fails to.
-	if _, err := m.run(c, r); err != nil {
+	w, err := m.run(c, r)
+	if err != nil {
 		m.refuse(r, errnoOf(err))
 		m.tell(wire.WorkerFailed, func(b *wire.Message) {
 			b.U32(0).U32(uint32(c.index)).U32(uint32(errnoOf(err))).String(err.Error())
 		})
 	}
 	r.close()
-	m.fillAhead(c)
+	if w == nil || !w.pooled { // else when it runs
+		m.fillAhead(c)
+	}
 }
 
 // serveQueue is called when a worker of c is gone.

@@ -38,6 +38,7 @@ type work struct {
 	asked     bool  // for a worker, once
 	launched  bool  // it is somebody's: it has its orders
 	counted   bool  // it takes one of its component's places
+	pooled    bool  // it was prepared in advance, and its place in the pool is to be filled
 	stub      *stub // what stands for it in the component that executed its program
 	// private is set for a worker of the monitor's own, a ready command:
 	// its end is told to nobody else.
@@ -238,7 +239,18 @@ func (m *Monitor) take(c *component) (*work, error) {
 	}
 	w := c.ready[0]
 	c.ready = c.ready[1:]
+	w.pooled = true
 	return w, nil
+}
+
+// refill fills the place of a worker from the pool: when its program runs, or
+// never will. Before, the next one would be made on the processors that it
+// needs itself.
+func (m *Monitor) refill(w *work) {
+	if w.pooled {
+		w.pooled = false
+		m.fillAhead(w.component)
+	}
 }
 
 // run launches a worker for a request.
@@ -338,6 +350,7 @@ func (m *Monitor) heard(w *work, said worker.Message) bool {
 }
 
 func (m *Monitor) started(w *work, said worker.Message) {
+	m.refill(w)
 	w.program, w.listener = said.Program, said.Listener
 	if w.state == preparing {
 		w.state = running
@@ -535,6 +548,7 @@ func (m *Monitor) gone(w *work) {
 		m.tellEnd(w, wire.Signaled, uint32(unix.SIGKILL), 0, w.leaf.Peak(), reason)
 	}
 	delete(m.workers, w.id)
+	m.refill(w)
 	m.stopAccepting(w)
 	delete(m.brokers, w.brokerID)
 	m.loop.stop(w.deadline)
