@@ -76,6 +76,30 @@ grants:
 	a.Stop()
 }
 
+// The places of workers that were prepared in advance are filled again.
+func TestReadyAheadIsKept(t *testing.T) {
+	a := New(t, "ahead").Write(`
+application: {{NAME}}
+components:
+  web:
+    command: [{{PROGRAM}}, program, ask, many upper 7]
+    may-start: [upper]
+    restart: never
+  upper: {command: [{{BUSYBOX}}, "true"], start: per-request, workers: {maximum: 3, ready-ahead: 3, queue: 9}}
+  other: {command: [{{BUSYBOX}}, sleep, "1000"]}
+`).Run().Ready()
+	a.eventually("seven have run", func() bool { return len(a.Lines("web")) == 1 })
+	expectLines(t, a.Lines("web"), `many upper 7: 7 exited with status 0; limit ""`)
+	a.eventually("three wait again", func() bool {
+		waiting := map[string]bool{}
+		for _, p := range a.Of(WorkerInit, "upper") {
+			waiting[p.Worker] = true
+		}
+		return len(waiting) == 3
+	})
+	a.Stop()
+}
+
 // Up to the maximum run, up to the queue's length wait, one more is told to
 // try again, and none is lost.
 func TestQueueIsBounded(t *testing.T) {
