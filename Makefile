@@ -17,8 +17,9 @@ MUSL      ?= musl-gcc
 CFLAGS_C  := -std=gnu11 -Wall -Wextra -Werror -O2 -static -s -fstack-protector-strong \
              -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 LIBEXEC   := bin/libexec
-GOFILES   := go.mod go.sum $(shell find cmd sandbox policy broker profiles -name '*.go' -o -name '*.yaml' -o -name '*.html' -o -name '*.css' 2>/dev/null)
+GOFILES   := go.mod go.sum $(shell find cmd sandbox policy broker profiles -name '*.go' -o -name '*.yaml' -o -name '*.bpf' -o -name '*.html' -o -name '*.css' 2>/dev/null)
 LDFLAGS   := -s -w
+STATIC    := CC=$(MUSL) CGO_CFLAGS='-O2 -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu'
 PREFIX    ?= /usr/local
 
 .PHONY: help
@@ -52,11 +53,18 @@ setup-demo: setup ## … and those that the demo uses
 
 .PHONY: build libexec
 build: bin/sandbox libexec ## build bin/sandbox and the programs it executes
-libexec: $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper
+libexec: $(LIBEXEC)/builder $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper
 
 bin/sandbox: $(GOFILES)
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/sandbox
+
+# libcontainer starts the builder twice for each compartment: statically, because
+# the dynamic linker and glibc would take half of such a start. Its part in C
+# comes with the module.
+$(LIBEXEC)/builder: $(GOFILES)
+	@mkdir -p $(LIBEXEC)
+	$(STATIC) $(GO) build -trimpath -tags osusergo,netgo -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static -Wl,--build-id=none"' -o $@ ./cmd/sandbox-builder
 
 # The two processes of the broker link no C at all.
 $(LIBEXEC)/monitor $(LIBEXEC)/supervisor: $(GOFILES)
@@ -84,7 +92,7 @@ $(LIBEXEC)/keeper: broker/keeper/keeper.c
 .PHONY: install
 install: build ## install below PREFIX (/usr/local)
 	install -D -m 0755 bin/sandbox $(DESTDIR)$(PREFIX)/bin/sandbox
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sandbox $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sandbox $(LIBEXEC)/builder $(LIBEXEC)/monitor $(LIBEXEC)/supervisor $(LIBEXEC)/init $(LIBEXEC)/stub $(LIBEXEC)/sweeper $(LIBEXEC)/keeper
 
 .PHONY: man
 man: ## write the manual pages and shell completions to build/
@@ -143,7 +151,7 @@ vet: build ## gofmt and go vet
 
 VM_TESTS    := .cache/vm/tests
 # Those that need nothing but the kernel, and whole applications: what they test differs with it.
-VM_PACKAGES := sandbox sandbox/cgroup sandbox/worker broker/wire broker/monitor test/guest
+VM_PACKAGES := sandbox sandbox/address sandbox/cgroup sandbox/compartment sandbox/worker broker/wire broker/monitor test/guest
 test-vm: build ## run the tests in virtual machines with cgroup v2
 	rm -rf $(VM_TESTS)
 	set -e; for package in $(VM_PACKAGES); do \
@@ -169,6 +177,15 @@ bench-record: build ## bench, kept: test/bench/record.json and the tables of doc
 	@mkdir -p test/bench/out
 	$(GO) run ./test/bench -install -json test/bench/out/run.json -html test/bench/out/run.html -page docs/performance.md
 	cp test/bench/out/run.json test/bench/record.json
+
+.PHONY: profile
+profile: build ## where the processor time of a cold start goes (root; package linux-perf)
+	@mkdir -p build/profile/libexec
+	$(GO) build -trimpath -o build/profile/sandbox ./cmd/sandbox
+	$(STATIC) $(GO) build -trimpath -tags osusergo,netgo -ldflags '-linkmode external -extldflags "-static -Wl,--build-id=none"' -o build/profile/libexec/builder ./cmd/sandbox-builder
+	for p in monitor supervisor; do CGO_ENABLED=0 $(GO) build -trimpath -o build/profile/libexec/$$p ./cmd/sandbox-$$p || exit; done
+	for p in $(LIBEXEC)/*; do [ -e build/profile/libexec/$${p##*/} ] || cp $$p build/profile/libexec/; done
+	$(GO) run ./test/bench/profile
 
 .PHONY: tcb
 tcb: ## print the size of the code that runs with privilege

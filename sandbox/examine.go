@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/sandbox/address"
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/landlock"
 )
 
 // Finding is one thing that this kernel and this user can enforce, or not.
@@ -110,7 +112,7 @@ func examineSeccomp() Finding {
 }
 
 func examineLandlock() Finding {
-	abi := landlockABI()
+	abi := landlock.ABI()
 	f := Finding{Subject: "Landlock", Enforced: abi > 0, Detail: fmt.Sprintf("version %d", abi)}
 	switch {
 	case abi == 0:
@@ -128,9 +130,9 @@ func examineLandlock() Finding {
 
 func examineAddresses() Finding {
 	f := Finding{Subject: "addresses", Detail: "programs at cgroups look at bind, connect and datagrams"}
-	if err := tryAddresses(); err != nil {
+	if err := address.Try(); err != nil {
 		f.Detail = err.Error()
-		f.Advice = addressAdvice(err) + "; without it udp grants need optional: [addresses], and may then be used for any address"
+		f.Advice = address.Advice(err) + "; without it udp grants need optional: [addresses], and may then be used for any address"
 		return f
 	}
 	f.Enforced = true

@@ -1,3 +1,6 @@
+// Package sandbox compiles the filters of compartments and says what this kernel
+// can enforce. libseccomp is known here and nowhere else. What builds a
+// compartment is sandbox/compartment.
 package sandbox
 
 import (
@@ -23,6 +26,9 @@ func CompileFilters(p *plan.Plan) error {
 	for i := range p.Components {
 		c := &p.Components[i]
 		if len(c.Syscalls.Program) != 0 {
+			continue
+		}
+		if c.Syscalls.Program = precompiled(c.Syscalls); c.Syscalls.Program != nil {
 			continue
 		}
 		program, err := CompileFilter(c.Syscalls)
@@ -60,7 +66,7 @@ var comparisons = map[plan.Comparison]seccomp.ScmpCompareOp{
 	plan.MaskedEqual:    seccomp.CompareMaskedEqual,
 }
 
-// CompileFilter compiles one filter.
+// CompileFilter lets libseccomp compile one filter, whatever was compiled before.
 func CompileFilter(s plan.Syscalls) ([]byte, error) {
 	program, err := assemble(s)
 	if err != nil {

@@ -20,14 +20,6 @@ const (
 	PlanFD     = 4 // the encoded plan
 )
 
-// PresentFD is where a builder finds the plan that the application has now,
-// behind the plan to build from and the sweeper's pipe.
-const PresentFD = PlanFD + 2
-
-// BuildCommand is the hidden command of the launcher's program that builds
-// compartments again.
-const BuildCommand = "build-compartment"
-
 // ReloadSocket is where, in the application's directory, the monitor takes a
 // changed plan, and PlanFile where inspect and reload find the present one.
 const (
@@ -88,7 +80,7 @@ func (h *Handover) Hierarchy() cgroup.Hierarchy {
 	return found
 }
 
-// Compartment is a compartment that the launcher built.
+// Compartment is a compartment that the builder built.
 type Compartment struct {
 	Component int // index into Plan.Components
 	Control   int // descriptor: the socket of its init

@@ -48,7 +48,7 @@ func (i *Inspector) readCgroup(pid int) (*Cgroup, error) {
 }
 
 // programs is how many programs at the groups of a process look at the
-// addresses that it uses (sandbox.LimitAddresses).
+// addresses that it uses (address.Limit).
 func (i *Inspector) programs(pid int) int {
 	b, err := readFile(procPath(pid, "cgroup"))
 	if err != nil || i.hierarchy.V2() == "" {

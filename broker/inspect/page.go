@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -20,19 +21,22 @@ var pageText string
 //go:embed page.css
 var pageStyle string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"bytes": bytesWords, "span": Span, "counted": counted, "list": listText,
-	"limit":   func(l Limit) string { return l.words(decimal) },
-	"memory":  func(l Limit) string { return l.words(bytesWords) },
-	"percent": func(l Limit) string { return l.words(percent) },
-	"ranges":  rangesText, "ids": ids, "words": func(d Descriptor) string { return d.words() }, "drift": func(d Drift) string { return d.String() },
-	"capabilities": capabilitiesText, "up": func(all []Wall) int { return len(all) - len(missing(all)) },
-	"calls": (*Calls).lines, "seccomp": func(s Seccomp) string { return s.words() },
-	"sets":   func(c Capabilities) []namedSet { return c.sets() },
-	"stamp":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"figure": func(f float64) string { return fmt.Sprintf("%.1f", f) },
-	"adds":   func(f float64) string { return fmt.Sprintf("+%.2f", f) },
-}).Parse(pageText))
+// Parsed when it is wanted: most commands never show a page.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"bytes": bytesWords, "span": Span, "counted": counted, "list": listText,
+		"limit":   func(l Limit) string { return l.words(decimal) },
+		"memory":  func(l Limit) string { return l.words(bytesWords) },
+		"percent": func(l Limit) string { return l.words(percent) },
+		"ranges":  rangesText, "ids": ids, "words": func(d Descriptor) string { return d.words() }, "drift": func(d Drift) string { return d.String() },
+		"capabilities": capabilitiesText, "up": func(all []Wall) int { return len(all) - len(missing(all)) },
+		"calls": (*Calls).lines, "seccomp": func(s Seccomp) string { return s.words() },
+		"sets":   func(c Capabilities) []namedSet { return c.sets() },
+		"stamp":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"figure": func(f float64) string { return fmt.Sprintf("%.1f", f) },
+		"adds":   func(f float64) string { return fmt.Sprintf("+%.2f", f) },
+	}).Parse(pageText))
+})
 
 // Page is a report as it is shown by a browser.
 type Page struct {
@@ -104,7 +108,7 @@ func (p *Page) Write(out io.Writer) error {
 		d.Title = fmt.Sprintf("Bulkhead: %d applications", len(names))
 	}
 	var b strings.Builder
-	err := pageTemplate.Execute(&b, d)
+	err := pageTemplate().Execute(&b, d)
 	for line := range strings.Lines(b.String()) {
 		if err == nil {
 			_, err = io.WriteString(out, Printable(strings.TrimSuffix(line, "\n"))+"\n")

@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bulkhead/broker/handover"
+	"bulkhead/broker/listener"
 	"bulkhead/policy/plan"
-	"bulkhead/sandbox"
+	"bulkhead/sandbox/address"
 	"bulkhead/sandbox/cgroup"
 )
 
@@ -42,8 +42,8 @@ type directory struct {
 	keeper    int      // socket of the keeper, who starts others
 	keeperPid int      // a child of this process, 0 before there is one
 
-	listeners []int              // granted sockets; the sweeper removes only closed ones
-	addresses *sandbox.Addresses // the wall of addresses, nil without one
+	listeners []int         // granted sockets; the sweeper removes only closed ones
+	addresses *address.Wall // the wall of addresses, nil without one
 }
 
 // patience is how long a start waits for the sweeping of an earlier run.
@@ -154,7 +154,7 @@ func (d *directory) protect(p *plan.Plan, programs Programs, manager *Manager) e
 		return err
 	}
 	// What the sweeper removes too. A reload adds to it.
-	if err := addSockets(d.path, socketPaths(p, manager)); err != nil {
+	if err := listener.Enlist(d.path, socketPaths(p, manager)); err != nil {
 		return err
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
@@ -179,23 +179,6 @@ func (d *directory) useMemory() error {
 	}
 	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=64m"); err != nil {
 		return fmt.Errorf("mount a file system in memory on %s: %w", root, err)
-	}
-	return nil
-}
-
-// addSockets adds files of granted unix sockets to those that the sweeper
-// removes when nobody has them any more. A line for each: one in a path would
-// be another path, and removes what it names only if that is a deserted socket.
-func addSockets(directory string, paths []string) error {
-	file, err := os.OpenFile(filepath.Join(directory, handover.SocketsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the list of sockets for the sweeper: %w", err)
-	}
-	defer file.Close()
-	for _, path := range paths {
-		if _, err := file.WriteString(path + "\n"); err != nil {
-			return fmt.Errorf("write the list of sockets for the sweeper: %w", err)
-		}
 	}
 	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"bulkhead/broker/handover"
 )
 
 // startKeeper starts the keeper, who will execute the builder and the sweeper
@@ -28,7 +26,7 @@ func (d *directory) startKeeper(programs Programs, plan, reload *os.File) error 
 		return failed(err)
 	}
 	defer null.Close()
-	command := []string{programs.Keeper, programs.Sandbox, handover.BuildCommand, d.path, d.group, filepath.Dir(programs.Init), strconv.Itoa(os.Getpid()), "--"}
+	command := []string{programs.Keeper, programs.Builder, d.path, d.group, filepath.Dir(programs.Init), strconv.Itoa(os.Getpid()), "--"}
 	attributes := &os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{null, null, os.Stderr, far, plan, reload}}
 	if d.addresses != nil {
 		// Not in the monitor's group: a sweeper, its child, ends what is there.

@@ -4,26 +4,27 @@
 //	capable.go    whether this root may do what the plan takes
 //	directory.go  the application's directory, its lock, and the sweeper
 //	keeper.go     who executes for the monitor, which may not
-//	listen.go     granted listening sockets
+//	builder.go    the builder of compartments, for the first time
 //	shed.go       what the monitor does not keep
-//	enclose.go    what of the host's files the monitor can reach
 //	launch.go     the order of it all
 package launch
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/confine"
+	"bulkhead/broker/enclose"
 	"bulkhead/broker/handover"
+	"bulkhead/broker/limits"
+	"bulkhead/broker/listener"
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox"
+	"bulkhead/sandbox/address"
+	"bulkhead/sandbox/memfd"
 )
 
 // The numbers that the monitor finds its inheritance at are taken before the
@@ -47,6 +48,7 @@ func init() {
 type Programs struct {
 	Sandbox    string // this program
 	Monitor    string
+	Builder    string
 	Supervisor string
 	Init       string
 	Stub       string
@@ -66,6 +68,7 @@ func Find() (Programs, error) {
 		p := Programs{
 			Sandbox:    self,
 			Monitor:    filepath.Join(directory, "monitor"),
+			Builder:    filepath.Join(directory, "builder"),
 			Supervisor: filepath.Join(directory, "supervisor"),
 			Init:       filepath.Join(directory, "init"),
 			Stub:       filepath.Join(directory, "stub"),
@@ -73,7 +76,7 @@ func Find() (Programs, error) {
 			Keeper:     filepath.Join(directory, "keeper"),
 		}
 		missing := false
-		for _, path := range []string{p.Monitor, p.Supervisor, p.Init, p.Stub, p.Sweeper, p.Keeper} {
+		for _, path := range []string{p.Monitor, p.Builder, p.Supervisor, p.Init, p.Stub, p.Sweeper, p.Keeper} {
 			if _, err := os.Stat(path); err != nil {
 				missing = true
 			}
@@ -82,7 +85,7 @@ func Find() (Programs, error) {
 			return p, nil
 		}
 	}
-	return Programs{}, fmt.Errorf("find the programs of sandbox: monitor, supervisor, init, stub, sweeper and keeper are neither in %s/libexec nor in %s/../libexec/sandbox; run make build, or install them all", here, here)
+	return Programs{}, fmt.Errorf("find the programs of sandbox: monitor, builder, supervisor, init, stub, sweeper and keeper are neither in %s/libexec nor in %s/../libexec/sandbox; run make build, or install them all", here, here)
 }
 
 // ErrRunning says that the application runs already.
@@ -110,7 +113,7 @@ func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 	if err := capable(p, manager); err != nil {
 		return err
 	}
-	if err := raiseLimits(p); err != nil {
+	if err := limits.Raise(p); err != nil {
 		return err
 	}
 	base, err := StateDirectory()
@@ -129,9 +132,12 @@ func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 		d.abandon()
 		return err
 	}
-	h, err := buildLocked(base, p, programs, own, manager, d)
+	planFile, err := memfd.New("plan")
 	if err == nil {
-		err = become(programs, h, p, d)
+		var h *handover.Handover
+		if h, err = buildLocked(base, p, programs, own, manager, d, planFile); err == nil {
+			err = become(programs, h, p, d, planFile)
+		}
 	}
 	// Not reached after a successful exec.
 	d.abandon()
@@ -160,7 +166,7 @@ func nameTaken(p *plan.Plan, own Own) error {
 
 // buildLocked keeps sweepers of other applications from removing the cgroup
 // that they all share while groups are made in it.
-func buildLocked(base string, p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory) (*handover.Handover, error) {
+func buildLocked(base string, p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory, planFile *os.File) (*handover.Handover, error) {
 	fd, err := unix.Open(base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer unix.Close(fd)
@@ -169,11 +175,11 @@ func buildLocked(base string, p *plan.Plan, programs Programs, own Own, manager 
 	if err != nil {
 		return nil, fmt.Errorf("lock the state directory %s: %w", base, err)
 	}
-	return build(p, programs, own, manager, d)
+	return build(p, programs, own, manager, d, planFile)
 }
 
 // build makes everything that the monitor takes over.
-func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory) (*handover.Handover, error) {
+func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory, planFile *os.File) (*handover.Handover, error) {
 	h := &handover.Handover{
 		Directory: d.path, Group: d.group, Supervisor: own.Supervisor, Resolver: own.Resolver,
 		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
@@ -182,10 +188,15 @@ func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *direct
 	for i := range p.Components {
 		p.Components[i].Number = i
 	}
+	// It gets ready while everything else is made.
+	builder, err := startBuilder(programs, d, planFile)
+	if err != nil {
+		return nil, err
+	}
+	defer builder.end()
 	// Before any socket is made: a socket is looked at by the programs of the
 	// group that it was made in.
-	var err error
-	if d.addresses, err = sandbox.LimitAddresses(d.group, p); err != nil {
+	if d.addresses, err = address.Limit(d.group, p); err != nil {
 		return nil, err
 	}
 	if a := d.addresses; a != nil {
@@ -206,59 +217,42 @@ func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *direct
 		h.Listeners = append(h.Listeners, handover.Listener{Grant: i, FD: fd})
 		d.listeners = append(d.listeners, fd)
 	}
-	if h.Control, err = listenPath(filepath.Join(d.path, "control"), unix.SOCK_STREAM, 0o600, -1); err != nil {
+	if h.Control, err = listener.Own(filepath.Join(d.path, "control"), unix.SOCK_STREAM, 0o600, -1); err != nil {
 		return nil, err
 	}
-	if h.Status, err = listenPath(filepath.Join(d.path, "status"), unix.SOCK_STREAM, 0o660, int(p.Control.ReadGroup)); err != nil {
+	if h.Status, err = listener.Own(filepath.Join(d.path, "status"), unix.SOCK_STREAM, 0o660, int(p.Control.ReadGroup)); err != nil {
 		return nil, err
 	}
 	if err := sandbox.CompileFilters(p); err != nil {
 		return nil, err
 	}
-	all := make([]int, len(p.Components))
-	for i := range all {
-		all[i] = i
+	encoded, err := plan.Encode(p)
+	if err != nil {
+		return nil, err
 	}
-	site := sandbox.Site{Application: p.Application, Directory: d.path, Group: d.group, Init: programs.Init, Stub: programs.Stub, Messages: os.Stderr}
-	h.Compartments, err = compartments(p, all, site)
+	if err := memfd.Fill(planFile, encoded); err != nil {
+		return nil, fmt.Errorf("write the plan for builder and monitor: %w", err)
+	}
+	// For sandbox inspect, which compares it with what the kernel says. Only
+	// who may control the application may read it: environments hold secrets.
+	if err := os.WriteFile(filepath.Join(h.Directory, handover.PlanFile), encoded, 0o600); err != nil {
+		return nil, fmt.Errorf("write the plan for sandbox inspect: %w", err)
+	}
+	if err := (handover.Order{All: true}).Send(builder.socket); err != nil {
+		return nil, err
+	}
+	// While it builds.
+	if h.Filter, err = sandbox.CompileFilter(confine.Filter(p, os.Getpid())); err != nil {
+		return nil, fmt.Errorf("compile the monitor's own filter: %w", err)
+	}
+	h.Compartments, err = builder.receive(len(p.Components))
 	return h, err
-}
-
-// compartments builds those of some components side by side.
-func compartments(p *plan.Plan, which []int, site sandbox.Site) ([]handover.Compartment, error) {
-	made := make([]handover.Compartment, len(which))
-	failed := make([]error, len(which))
-	var wait sync.WaitGroup
-	// More than processors, because libcontainer waits for its own children.
-	slots := make(chan struct{}, 2*runtime.NumCPU())
-	for i, index := range which {
-		wait.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			c, err := sandbox.Create(site, &p.Components[index])
-			if err != nil {
-				failed[i] = err
-				return
-			}
-			made[i] = handover.Compartment{Component: index, Control: c.Control, Pid: c.Pid, Pidfd: c.Pidfd}
-		})
-	}
-	wait.Wait()
-	return made, errors.Join(failed...)
 }
 
 // become executes the monitor in this process, with exactly the descriptors
 // that the handover names.
-func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory) error {
-	encodedPlan, err := plan.Encode(p)
-	if err != nil {
-		return err
-	}
-	planFile, err := sandbox.Sealed("plan", encodedPlan)
-	if err != nil {
-		return fmt.Errorf("write the plan for the monitor: %w", err)
-	}
-	reload, err := listenPath(filepath.Join(d.path, handover.ReloadSocket), unix.SOCK_SEQPACKET, 0o600, -1)
+func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory, planFile *os.File) error {
+	reload, err := listener.Own(filepath.Join(d.path, handover.ReloadSocket), unix.SOCK_SEQPACKET, 0o600, -1)
 	if err != nil {
 		return err
 	}
@@ -269,7 +263,7 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 		return err
 	}
 	h.Keeper, h.KeeperPid = d.keeper, d.keeperPid
-	root, err := enclose(d, p, programs.Monitor)
+	root, err := enclose.Prepare(d.path, d.group, p, programs.Monitor)
 	if err != nil {
 		return err
 	}
@@ -278,9 +272,6 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 		h.Enclosed = true
 	}
 	h.Mounts, h.Capabilities = handover.MountsOf(d.hierarchy), confine.Mask(confine.Capabilities(p))
-	if h.Filter, err = sandbox.CompileFilter(confine.Filter(p, os.Getpid())); err != nil {
-		return fmt.Errorf("compile the monitor's own filter: %w", err)
-	}
 	keep := []*int{&h.Lock, &h.Sweeper, &h.Keeper, &h.Control, &h.Status}
 	for _, fd := range []*int{&h.Notify, &h.Ready, &h.Allowed, &h.Refusals, &h.Outside} {
 		if *fd >= 0 {
@@ -309,16 +300,11 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory)
 		*fd = copied
 		copies = append(copies, copied)
 	}
-	// For sandbox inspect, which compares it with what the kernel says. Only
-	// who may control the application may read it: environments hold secrets.
-	if err := os.WriteFile(filepath.Join(h.Directory, "plan"), encodedPlan, 0o600); err != nil {
-		return fmt.Errorf("write the plan for sandbox inspect: %w", err)
-	}
 	encoded, err := plan.Encode(h)
 	if err != nil {
 		return err
 	}
-	handoverFile, err := sandbox.Sealed("handover", encoded)
+	handoverFile, err := memfd.Sealed("handover", encoded)
 	if err != nil {
 		return fmt.Errorf("write the handover for the monitor: %w", err)
 	}

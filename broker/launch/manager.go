@@ -12,8 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/listener"
 	"bulkhead/policy/plan"
-	"bulkhead/sandbox"
+	"bulkhead/sandbox/address"
 )
 
 // Manager is what the service manager that started this process wants of it:
@@ -111,7 +112,7 @@ func away(fd int) (int, error) {
 func (m *Manager) listen(g *plan.Grant) (int, error) {
 	fd, ok := m.listeners[g.Name]
 	if !ok {
-		return listen(g)
+		return listener.Granted(g)
 	}
 	family, kind := unix.AF_UNIX, unix.SOCK_STREAM
 	if ip, err := netip.ParseAddr(g.Address); err == nil {
@@ -124,7 +125,7 @@ func (m *Manager) listen(g *plan.Grant) (int, error) {
 	}
 	for _, option := range []struct{ name, want int }{{unix.SO_DOMAIN, family}, {unix.SO_TYPE, kind}} {
 		if is, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option.name); err != nil || is != option.want {
-			return -1, &GrantError{g, "take over the service manager's socket of that name, which is of another kind", unix.EPROTOTYPE}
+			return -1, &listener.GrantError{Grant: g, Doing: "take over the service manager's socket of that name, which is of another kind", Err: unix.EPROTOTYPE}
 		}
 	}
 	return fd, nil
@@ -133,7 +134,7 @@ func (m *Manager) listen(g *plan.Grant) (int, error) {
 // limited refuses a socket for datagrams that the manager made: the programs
 // that limit where its answers go see only sockets of the application's own
 // groups, and a socket stays with the group that it was made in.
-func (m *Manager) limited(p *plan.Plan, grant int, wall *sandbox.Addresses) error {
+func (m *Manager) limited(p *plan.Plan, grant int, wall *address.Wall) error {
 	g := &p.Grants[grant]
 	if _, ok := m.listeners[g.Name]; !ok || g.Network != "udp" || wall == nil {
 		return nil
@@ -144,8 +145,8 @@ func (m *Manager) limited(p *plan.Plan, grant int, wall *sandbox.Addresses) erro
 			continue
 		}
 		if slices.ContainsFunc(c.Grants, func(b plan.Binding) bool { return b.Grant == grant }) {
-			return &GrantError{g, "limit where datagrams of component " + c.Name + " go, from the service manager's socket of that name",
-				errors.New("it was made outside of the application; let Bulkhead make it, or write optional: [addresses] for the component")}
+			return &listener.GrantError{Grant: g, Doing: "limit where datagrams of component " + c.Name + " go, from the service manager's socket of that name",
+				Err: errors.New("it was made outside of the application; let Bulkhead make it, or write optional: [addresses] for the component")}
 		}
 	}
 	return nil

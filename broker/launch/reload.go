@@ -13,10 +13,12 @@ import (
 
 	"bulkhead/broker/confine"
 	"bulkhead/broker/handover"
+	"bulkhead/broker/listener"
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox"
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/memfd"
 )
 
 // Present reads the plan of a running application from its directory.
@@ -107,7 +109,7 @@ func Reload(directory string, now, next *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := sandbox.Sealed("plan", b)
+	sealed, err := memfd.Sealed("plan", b)
 	if err != nil {
 		return fmt.Errorf("write the plan for the monitor: %w", err)
 	}
@@ -220,7 +222,7 @@ func clean(directory, group string, present *plan.Plan, others ...*plan.Plan) er
 				continue
 			}
 			done[name] = true
-			for _, left := range []string{filepath.Join(directory, "root", name), filepath.Join(directory, "libcontainer", name)} {
+			for _, left := range []string{filepath.Join(directory, "root", name), filepath.Join(directory, "root", ".libcontainer", name)} {
 				failed = errors.Join(failed, os.RemoveAll(left))
 			}
 			for _, left := range h.Directories(filepath.Join(group, name)) {
@@ -273,7 +275,7 @@ func settleFiles(directory string, now, next *plan.Plan) error {
 				failed = errors.Join(failed, os.Chmod(g.Address, os.FileMode(other.Mode)))
 			}
 		}
-		if !kept && deserted(g.Address) {
+		if !kept && listener.Deserted(g.Address) {
 			failed = errors.Join(failed, os.Remove(g.Address))
 		}
 	}

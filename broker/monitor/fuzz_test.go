@@ -87,9 +87,9 @@ func FuzzBuilt(f *testing.F) {
 			return
 		}
 		sendAll(t, far, packet, l.begin(t, fds))
-		made := &built{}
-		made.receive(near, 0)
-		made.close()
+		made := &handover.Built{}
+		made.Receive(near, 0)
+		made.Close()
 		l.end(t)
 	})
 }

@@ -73,7 +73,7 @@ func (m *Monitor) keeperSays() {
 		m.keeperGone()
 		return
 	}
-	fds, err := rights(control[:cn])
+	fds, err := handover.Rights(control[:cn])
 	if err != nil {
 		m.keeperGone()
 		return

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/handover"
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
 )
@@ -251,7 +252,7 @@ func TestLeaseHoldsUpNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fds, err := rights(control[:cn])
+	fds, err := handover.Rights(control[:cn])
 	if err != nil || len(fds) != 1 {
 		t.Fatalf("the answer has %d descriptors, %v", len(fds), err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/handover"
 	"bulkhead/broker/wire"
 )
 
@@ -35,7 +36,7 @@ func (p *packets) receive(socket int) (packet []byte, fds []int, err error) {
 	default:
 		return nil, nil, errno
 	}
-	if fds, err = rights(p.control[:p.header.Controllen]); err != nil {
+	if fds, err = handover.Rights(p.control[:p.header.Controllen]); err != nil {
 		return nil, nil, err
 	}
 	if p.header.Flags&unix.MSG_CTRUNC != 0 || len(fds) > wire.MaximumFDs {
@@ -47,27 +48,6 @@ func (p *packets) receive(socket int) (packet []byte, fds []int, err error) {
 		return nil, nil, wire.ErrTooLarge
 	}
 	return p.bytes[:n], fds, nil
-}
-
-// rights are the descriptors in control messages.
-func rights(control []byte) ([]int, error) {
-	if len(control) == 0 {
-		return nil, nil
-	}
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil, err
-	}
-	var fds []int
-	for i := range messages {
-		got, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			closeAll(fds)
-			return nil, err
-		}
-		fds = append(fds, got...)
-	}
-	return fds, nil
 }
 
 func closeAll(fds []int) {

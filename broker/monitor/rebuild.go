@@ -27,7 +27,7 @@ func (m *Monitor) commandRebuild(h wire.Header, b *wire.Body) (uint32, error) {
 		c.builds = append(c.builds, h)
 		return 0, errLater
 	}
-	err = m.build(handover.OrderBuild, []int{c.index}, nil, func(made *built, err error) {
+	err = m.build(handover.OrderBuild, []int{c.index}, nil, func(made *handover.Built, err error) {
 		asked := c.builds
 		c.builds = nil
 		if err == nil {
@@ -44,12 +44,12 @@ func (m *Monitor) commandRebuild(h wire.Header, b *wire.Body) (uint32, error) {
 	return 0, errLater
 }
 
-func (m *Monitor) rebuilt(c *component, made *built) error {
+func (m *Monitor) rebuilt(c *component, made *handover.Built) error {
 	if c.index < 0 {
-		made.close()
+		made.Close()
 		return fmt.Errorf("take over the compartment: the policy has changed meanwhile: %w", unix.ECANCELED)
 	}
-	if err := m.adopt(c, made.compartments[0]); err != nil {
+	if err := m.adopt(c, made.Compartments[0]); err != nil {
 		m.forsake(c)
 		return fmt.Errorf("take over the compartment: %w", err)
 	}

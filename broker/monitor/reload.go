@@ -32,11 +32,11 @@ type reload struct {
 	client int // who asked, -1 when it has hung up
 	file   int // the plan's memfd
 	plan   *plan.Plan
-	same   []int  // by number in plan: the component's number now, -1: changed or new
-	made   *built // and not yet in components
-	bound  []int  // listening sockets that were made for it
-	told   bool   // the supervisor knows of it
-	agreed bool   // … and has taken down what changes
+	same   []int           // by number in plan: the component's number now, -1: changed or new
+	made   *handover.Built // and not yet in components
+	bound  []int           // listening sockets that were made for it
+	told   bool            // the supervisor knows of it
+	agreed bool            // … and has taken down what changes
 	failed error
 	ending int // inits of compartments that go, and have not gone yet
 
@@ -146,7 +146,7 @@ func (m *Monitor) buildNext(r *reload, err error) {
 		m.openLogs(r, err)
 		return
 	}
-	err = m.build(handover.OrderNext, components, grants, func(made *built, err error) {
+	err = m.build(handover.OrderNext, components, grants, func(made *handover.Built, err error) {
 		r.made = made
 		m.openLogs(r, err)
 	})
@@ -252,11 +252,11 @@ func (m *Monitor) prepared(r *reload, err error) {
 // furnish makes components of what was built.
 func (m *Monitor) furnish(r *reload) error {
 	if r.made != nil {
-		for _, l := range r.made.listeners {
+		for _, l := range r.made.Listeners {
 			r.listeners[l.Grant] = l.FD
 			r.bound = append(r.bound, l.FD)
 		}
-		r.made.listeners = nil
+		r.made.Listeners = nil
 	}
 	r.components = make([]*component, len(r.same))
 	for i, same := range r.same {
@@ -266,9 +266,9 @@ func (m *Monitor) furnish(r *reload) error {
 		}
 		r.components[i] = newComponent(r.plan, i, r.listeners)
 	}
-	for r.made != nil && len(r.made.compartments) > 0 {
-		made := r.made.compartments[0]
-		r.made.compartments = r.made.compartments[1:]
+	for r.made != nil && len(r.made.Compartments) > 0 {
+		made := r.made.Compartments[0]
+		r.made.Compartments = r.made.Compartments[1:]
 		c := r.components[made.Component]
 		if err := m.adopt(c, made); err != nil {
 			m.forsake(c)
@@ -288,7 +288,7 @@ func (m *Monitor) giveUp(r *reload, why error) {
 		m.tell(wire.Reloaded, func(b *wire.Message) { b.U32(0) })
 	}
 	if r.made != nil {
-		r.made.close()
+		r.made.Close()
 	}
 	for _, c := range r.components {
 		if c.index < 0 {

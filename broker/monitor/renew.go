@@ -66,9 +66,9 @@ func (m *Monitor) renewRoot(then func()) {
 	if r.under {
 		return
 	}
-	over := func(made *built, _ error) {
+	over := func(made *handover.Built, _ error) {
 		if made != nil {
-			made.close()
+			made.Close()
 		}
 		r.under, r.last = false, time.Now()
 		waiting := r.then

@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIPE_FD = 3, LOCK_FD = 4, PATIENCE_MS = 10000, SOCKET_PATIENCE_MS = 200 };
+enum { PIPE_FD = 3, LOCK_FD = 4, PATIENCE_MS = 10000, SOCKET_PATIENCE_MS = 200, MEMBERS = 4096 };
 
 static void wait_ms(long ms)
 {
@@ -37,13 +37,29 @@ static void wait_ms(long ms)
 	nanosleep(&t, NULL);
 }
 
-/* Whether pid is listed in an open cgroup.procs file. */
-static int listed(FILE *procs, long pid)
+/* Reads the pids of an open cgroup.procs file; returns how many. */
+static int members(int procs, long *pids, int room)
 {
-	char line[32];
-	rewind(procs);
-	while (fgets(line, sizeof line, procs))
-		if (atol(line) == pid)
+	static char text[1 << 16];
+	int count = 0;
+	long n, length = 0;
+	while ((n = pread(procs, text + length, sizeof text - 1 - length, length)) > 0)
+		length += n;
+	text[length] = 0;
+	for (char *p = text, *end; count < room; p = end) {
+		long pid = strtol(p, &end, 10);
+		if (end == p)
+			break;
+		pids[count++] = pid;
+	}
+	return count;
+}
+
+static int listed(int procs, long pid)
+{
+	static long pids[MEMBERS];
+	for (int i = members(procs, pids, MEMBERS) - 1; i >= 0; i--)
+		if (pids[i] == pid)
 			return 1;
 	return 0;
 }
@@ -60,29 +76,28 @@ static void kill_members(int group)
 		return;
 	}
 	fd = openat(group, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-	FILE *procs = fd < 0 ? NULL : fdopen(fd, "r");
-	if (!procs)
+	if (fd < 0)
 		return;
-	long pids[1024];
-	int count = 0;
-	char line[32];
-	while (count < 1024 && fgets(line, sizeof line, procs))
-		pids[count++] = atol(line);
+	long pids[MEMBERS];
+	int count = members(fd, pids, MEMBERS);
 	for (int i = 0; i < count; i++) {
 		int pidfd = syscall(SYS_pidfd_open, pids[i], 0);
 		if (pidfd < 0)
 			continue;
-		if (listed(procs, pids[i]))
+		if (listed(fd, pids[i]))
 			syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 		close(pidfd);
 	}
-	fclose(procs);
+	close(fd);
 }
 
 /* Removes name in parent with everything below it. In a group the files go
  * with the directory, and what lives there is killed first. */
 static int remove_tree(int parent, const char *name, int group)
 {
+	/* Most groups are empty by now. */
+	if (group && unlinkat(parent, name, AT_REMOVEDIR) == 0)
+		return 0;
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -1;

@@ -90,12 +90,14 @@ const (
 	Reloaded        Op = 95 // monitor: u32 components; from here on all numbers are those of the new plan, or, with 0, it is given up
 )
 
-// The operations between the monitor and the builder of compartments.
+// The operations between the builder of compartments and who wants some: the
+// launcher, and the monitor afterwards.
 const (
 	Build     Op = 100 // monitor, Request: u32 count, u32 components; u32 count, u32 grants to listen for
 	Built     Op = 101 // builder, Event: u32 component, u32 pid; 2 descriptors: its init's socket and pidfd
 	Bound     Op = 102 // builder, Event: u32 grant; 1 descriptor
 	BuildOver Op = 103 // builder, Reply: nothing, or, refused, a string that says why; all of it is undone then
+	BuildAll  Op = 104 // launcher, Request: every component, nothing to listen for
 )
 
 // Apply is what sandbox reload asks of the monitor, on a socket of its own: a

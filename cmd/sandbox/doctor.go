@@ -21,7 +21,7 @@ func doctorCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			findings := sandbox.Examine()
-			programs := sandbox.Finding{Subject: "programs", Needed: true, Enforced: true, Detail: "monitor, supervisor, init, stub, sweeper and keeper are there"}
+			programs := sandbox.Finding{Subject: "programs", Needed: true, Enforced: true, Detail: "monitor, builder, supervisor, init, stub, sweeper and keeper are there"}
 			if _, err := launch.Find(); err != nil {
 				programs.Enforced, programs.Detail, programs.Advice = false, "not found", err.Error()
 			}

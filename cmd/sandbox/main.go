@@ -70,7 +70,7 @@ descriptors that a monitor hands over.`,
 		&cobra.Group{ID: "policy", Title: "Policies:"},
 		&cobra.Group{ID: "look", Title: "Looking:"},
 	)
-	c.AddCommand(runCommand(), upCommand(), reloadCommand(), installCommand(), wrapCommand(), buildCommand(), observedCommand())
+	c.AddCommand(runCommand(), upCommand(), reloadCommand(), installCommand(), wrapCommand(), observedCommand())
 	c.AddCommand(checkCommand(), explainCommand(), diffCommand(), lintCommand(), schemaCommand(), initCommand(), learnCommand(), splitCommand())
 	c.AddCommand(inspectCommand(), doctorCommand())
 	c.AddCommand(controlCommands()...)

@@ -24,7 +24,7 @@ type Hierarchy struct {
 	// (pure v2); empty otherwise.
 	Unified string
 	// Beside is the mount point of a cgroup v2 without controllers beside v1
-	// (hybrid). libcontainer puts inits there too.
+	// (hybrid).
 	Beside string
 	// Controllers are the mount points of the v1 controllers by name
 	// ("memory", "pids", "cpu").
@@ -66,7 +66,7 @@ func parse(mountinfo string) (Hierarchy, error) {
 		}
 	}
 	if _, v1 := h.Controllers["memory"]; v1 {
-		for _, name := range []string{"pids", "cpu"} {
+		for _, name := range Used {
 			if _, ok := h.Controllers[name]; !ok {
 				return h, fmt.Errorf("find the cgroup hierarchies: the v1 controller %q is not mounted; mount it or boot with cgroup v2", name)
 			}
@@ -82,7 +82,7 @@ func parse(mountinfo string) (Hierarchy, error) {
 }
 
 // Directories returns the directories of a group in all hierarchies where
-// libcontainer or Bulkhead makes one, whether they exist or not.
+// Bulkhead makes one, whether they exist or not.
 func (h Hierarchy) Directories(group string) []string {
 	if h.Unified != "" {
 		return []string{path.Join(h.Unified, group)}
@@ -92,8 +92,8 @@ func (h Hierarchy) Directories(group string) []string {
 		all = append(all, path.Join(h.Beside, group))
 	}
 	seen := map[string]bool{}
-	for _, mount := range h.Controllers {
-		if !seen[mount] {
+	for _, name := range Used {
+		if mount := h.Controllers[name]; !seen[mount] {
 			seen[mount] = true
 			all = append(all, path.Join(mount, group))
 		}

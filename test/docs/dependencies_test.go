@@ -14,10 +14,10 @@ import (
 // programs links, and for no other.
 func TestModules(t *testing.T) {
 	linked := map[string]bool{}
-	for _, program := range []string{"sandbox", "sandbox-monitor", "sandbox-supervisor"} {
+	for _, program := range []string{"sandbox", "sandbox-builder", "sandbox-monitor", "sandbox-supervisor"} {
 		for _, module := range modules(t, program) {
 			linked[module] = true
-			if program != "sandbox" && module != "golang.org/x/sys" {
+			if program != "sandbox" && program != "sandbox-builder" && module != "golang.org/x/sys" {
 				t.Errorf("%s links %s: nothing but golang.org/x/sys belongs there", program, module)
 			}
 		}
@@ -39,7 +39,7 @@ func modules(t *testing.T, program string) []string {
 	c := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", "./cmd/"+program)
 	c.Dir = root
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if program == "sandbox" {
+	if program == "sandbox" || program == "sandbox-builder" {
 		c.Env = append(os.Environ(), "CGO_ENABLED=1")
 	}
 	out, err := c.Output()

@@ -83,7 +83,7 @@ var moments = []struct {
 		old.Kill(unix.SIGKILL)
 		a.eventually("the builder runs, or has", func() bool {
 			inits := a.Of(CompartmentInit, "door")
-			return !a.running() || len(a.Of(Launcher, "")) > 0 || len(inits) > 0 && inits[0].Pid != old.Pid
+			return !a.running() || len(a.Of(Builder, "")) > 0 || len(inits) > 0 && inits[0].Pid != old.Pid
 		})
 	}},
 	{"while it stops", func(a *Application) {
@@ -94,7 +94,7 @@ var moments = []struct {
 }
 
 var victims = []victim{
-	{Launcher, ""}, {Monitor, ""}, {Sweeper, ""}, {Keeper, ""}, {Supervisor, ""},
+	{Launcher, ""}, {Builder, ""}, {Monitor, ""}, {Sweeper, ""}, {Keeper, ""}, {Supervisor, ""},
 	{CompartmentInit, "supervisor"}, {CompartmentInit, "web"}, {CompartmentInit, "work"},
 	{WorkerInit, "supervisor"}, {WorkerInit, "web"}, {WorkerInit, "work"}, {Program, "web"}, {Program, "slow"},
 }
@@ -102,12 +102,12 @@ var victims = []victim{
 // hit is what must be hit, or the test tests nothing. Some of it is there for a
 // few milliseconds only: on a busy machine it is tried again.
 var hit = []string{
-	"in the middle of the build, launcher", "in the middle of the build, sweeper",
+	"in the middle of the build, launcher", "in the middle of the build, builder", "in the middle of the build, sweeper",
 	"right after the exec, monitor", "right after the exec, compartment's init supervisor",
 	"when it is ready, monitor", "when it is ready, supervisor", "when it is ready, sweeper", "when it is ready, keeper",
 	"when it is ready, compartment's init web", "when it is ready, worker's init web", "when it is ready, program web",
 	"under load, monitor", "under load, worker's init work", "under load, compartment's init work",
-	"while a compartment is built again, launcher", "while a compartment is built again, keeper",
+	"while a compartment is built again, builder", "while a compartment is built again, keeper",
 	"while a compartment is built again, monitor", "while a compartment is built again, sweeper",
 	"while it stops, keeper", "while it stops, monitor", "while it stops, supervisor", "while it stops, sweeper", "while it stops, compartment's init supervisor",
 }

@@ -140,7 +140,7 @@ func TestProgramsOfOursAreWrong(t *testing.T) {
 				if err := os.MkdirAll(other.Libexec, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				for _, name := range []string{"sandbox", "libexec/monitor", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
+				for _, name := range []string{"sandbox", "libexec/monitor", "libexec/builder", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
 					if err := copyProgram(filepath.Join(a.site.Dir, name), filepath.Join(other.Dir, name)); err != nil {
 						t.Fatal(err)
 					}

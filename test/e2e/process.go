@@ -16,7 +16,8 @@ type Role string
 
 // The roles.
 const (
-	Launcher        Role = "launcher" // sandbox, and what libcontainer makes of it
+	Launcher        Role = "launcher"
+	Builder         Role = "builder" // and what libcontainer makes of it
 	Monitor         Role = "monitor"
 	Sweeper         Role = "sweeper"
 	Keeper          Role = "keeper"
@@ -83,8 +84,8 @@ func (a *Application) process(pid int) (Process, bool) {
 			if depth(dir) > depth("/proc/self")+1 {
 				p.Role = WorkerInit // not in its own group yet
 			}
-			if executable == a.site.Sandbox {
-				p.Role = Launcher
+			if filepath.Base(executable) == "builder" {
+				p.Role, p.Component = Builder, ""
 			}
 		case innerPid(dir) == 1:
 			p.Role = WorkerInit
@@ -104,6 +105,8 @@ func (a *Application) process(pid int) (Process, bool) {
 	switch {
 	case executable == a.site.Sandbox && a.before != nil && !a.before.processes[identity(pid)]:
 		return Process{Pid: pid, Role: Launcher}, true
+	case len(words) > 1 && words[1] == "/run/sandbox/"+a.Name && filepath.Base(executable) == "builder":
+		return Process{Pid: pid, Role: Builder}, true
 	case words[0] == "sandbox: "+a.Name:
 		return Process{Pid: pid, Role: Monitor}, true
 	case len(words) > 1 && words[1] == "/run/sandbox/"+a.Name && filepath.Base(executable) == "sweeper":
@@ -125,7 +128,7 @@ func groupOf(dir, application string) (component, leaf string) {
 		}
 		c, l, _ := strings.Cut(path, "/")
 		if c == "@monitor" {
-			continue // no component's; see the sandbox package's LimitAddresses
+			continue // no component's; see address.Limit
 		}
 		if component == "" || leaf == "init" {
 			component, leaf = c, l

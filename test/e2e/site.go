@@ -62,7 +62,7 @@ func newSite(bin string) (*Site, error) {
 	if err := os.Mkdir(s.Libexec, 0o755); err != nil {
 		return s, err
 	}
-	for _, name := range []string{"sandbox", "libexec/monitor", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
+	for _, name := range []string{"sandbox", "libexec/monitor", "libexec/builder", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
 		if err := copyProgram(filepath.Join(bin, name), filepath.Join(dir, name)); err != nil {
 			return s, fmt.Errorf("these tests run what `make build` makes: %w", err)
 		}

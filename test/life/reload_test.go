@@ -149,11 +149,11 @@ func (a *Application) initOf(compartment string) string {
 func (a *Application) noLeftovers(compartments ...string) {
 	a.t.Helper()
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*/sandbox/" + a.Name)
-	for _, at := range append(groups, filepath.Join("/run/sandbox", a.Name, "root"), filepath.Join("/run/sandbox", a.Name, "libcontainer")) {
+	for _, at := range append(groups, filepath.Join("/run/sandbox", a.Name, "root"), filepath.Join("/run/sandbox", a.Name, "root", ".libcontainer")) {
 		entries, _ := os.ReadDir(at)
 		var names []string
 		for _, e := range entries {
-			if e.IsDir() {
+			if e.IsDir() && e.Name() != ".libcontainer" { // whose own entries come last
 				names = append(names, e.Name())
 			}
 		}

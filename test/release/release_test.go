@@ -164,7 +164,7 @@ func TestTarball(t *testing.T) {
 	}
 	must(t, "tar", "--directory", place, "--strip-components=1", "--extract", "--file", only(t, one+"/*.tar.gz"))
 	works(t, place+"/bin/sandbox")
-	for _, program := range []string{"bin/sandbox", "libexec/sandbox/monitor", "libexec/sandbox/supervisor", "libexec/sandbox/init", "libexec/sandbox/stub", "libexec/sandbox/sweeper", "libexec/sandbox/keeper"} {
+	for _, program := range []string{"bin/sandbox", "libexec/sandbox/monitor", "libexec/sandbox/builder", "libexec/sandbox/supervisor", "libexec/sandbox/init", "libexec/sandbox/stub", "libexec/sandbox/sweeper", "libexec/sandbox/keeper"} {
 		if out := must(t, "readelf", "--wide", "--segments", "--dynamic", filepath.Join(place, program)); strings.Contains(out, "INTERP") || strings.Contains(out, "NEEDED") {
 			t.Errorf("%s is not static:\n%s", program, out)
 		}
@@ -293,7 +293,7 @@ func TestBill(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"sandbox", "monitor", "supervisor", "init", "stub", "sweeper", "keeper"} {
+	for _, name := range []string{"sandbox", "monitor", "builder", "supervisor", "init", "stub", "sweeper", "keeper"} {
 		if !references["program:"+name] {
 			t.Errorf("the program %s is not in the bill", name)
 		}

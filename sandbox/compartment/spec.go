@@ -1,4 +1,4 @@
-package sandbox
+package compartment
 
 import (
 	"encoding/binary"
@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/sandbox/landlock"
 )
 
 // Records of the spec that the init of a compartment reads; see
@@ -97,7 +98,7 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 	}
 
 	if abi > 0 {
-		s.landlock(c, newRuleset(abi, c.HostNetwork))
+		s.landlock(c, landlock.New(abi, c.HostNetwork))
 	}
 	for _, e := range c.Root {
 		if e.Kind != plan.EntryTemporary {
@@ -105,7 +106,7 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 		}
 		rights := uint64(0)
 		if abi > 0 {
-			rights = newRuleset(abi, c.HostNetwork).access(plan.Read|plan.Write, true)
+			rights = landlock.New(abi, c.HostNetwork).Access(plan.Read|plan.Write, true)
 		}
 		s.text(specTemporary, append(u64s(e.Size, rights), u32s(e.Mode)...), e.Target)
 	}
@@ -116,24 +117,24 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 	return s.b, nil
 }
 
-func (s *spec) landlock(c *plan.Component, r ruleset) {
-	s.record(specLandlock, append(u64s(r.files, r.network, r.scoped), u32s(r.size, 0)...))
+func (s *spec) landlock(c *plan.Component, r landlock.Ruleset) {
+	s.record(specLandlock, append(u64s(r.Files, r.Network, r.Scoped), u32s(r.Size, 0)...))
 	for _, e := range c.Root {
 		var rights uint64
 		switch e.Kind {
 		case plan.EntryBind, plan.EntryStub:
-			rights = r.access(e.Access, e.Dir)
+			rights = r.Access(e.Access, e.Dir)
 		case plan.EntryData:
-			rights = r.access(plan.Read, false)
+			rights = r.Access(plan.Read, false)
 		case plan.EntryDevice:
-			rights = r.device(e.Access)
+			rights = r.Device(e.Access)
 		}
 		if rights != 0 {
 			s.text(specLandlockPath, u64s(rights), e.Target)
 		}
 	}
 	if c.Proc != plan.ProcNone {
-		s.record(specProcAccess, u64s(r.access(plan.Read|plan.Write, true)))
+		s.record(specProcAccess, u64s(r.Access(plan.Read|plan.Write, true)))
 	}
 	// Directories of the skeleton may be listed: they hold nothing but the
 	// names above. Beneath a bind the bind's own rule decides.

@@ -1,4 +1,4 @@
-package sandbox
+package address
 
 import (
 	"encoding/binary"

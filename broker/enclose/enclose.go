@@ -1,4 +1,6 @@
-package launch
+// Package enclose is what of the host's files the monitor can reach: the launcher
+// prepares a root for it, the builder makes that anew.
+package enclose
 
 import (
 	"errors"
@@ -8,8 +10,8 @@ import (
 
 	"bulkhead/broker/confine"
 	"bulkhead/policy/plan"
-	"bulkhead/sandbox"
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/enclosure"
 )
 
 // settings are parts of /proc by which root by name changes the host.
@@ -19,7 +21,7 @@ var settings = []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/
 // beneath, and what every monitor needs. It is nil where it keeps everything:
 // an ordinary user's monitor, because one in a user namespace of its own
 // has no rights in those of the workers, and one with a grant on a file in /.
-func enclosed(directory, group string, plans ...*plan.Plan) ([]sandbox.Place, error) {
+func enclosed(directory, group string, plans ...*plan.Plan) ([]enclosure.Place, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
@@ -35,29 +37,29 @@ func enclosed(directory, group string, plans ...*plan.Plan) ([]sandbox.Place, er
 	if places[0].Path == "/" {
 		return nil, nil
 	}
-	var all []sandbox.Place
+	var all []enclosure.Place
 	for _, p := range places {
-		all = append(all, sandbox.Place(p))
+		all = append(all, enclosure.Place(p))
 	}
 	for _, at := range settings {
-		all = append(all, sandbox.Place{Path: at})
+		all = append(all, enclosure.Place{Path: at})
 	}
 	return all, nil
 }
 
-// enclose prepares the monitor's root, nil where it keeps the host's.
-func enclose(d *directory, p *plan.Plan, program string) (*sandbox.Enclosure, error) {
-	places, err := enclosed(d.path, d.group, p)
+// Prepare prepares the monitor's root, nil where it keeps the host's.
+func Prepare(directory, group string, p *plan.Plan, program string) (*enclosure.Enclosure, error) {
+	places, err := enclosed(directory, group, p)
 	if err != nil || places == nil {
 		return nil, err
 	}
 	// First, so that what is granted comes to lie over it.
-	return sandbox.Enclose(d.path, append([]sandbox.Place{{Path: program}}, places...))
+	return enclosure.Enclose(directory, append([]enclosure.Place{{Path: program}}, places...))
 }
 
-// encloseAgain gives a monitor that runs the root of the plans that it has now
+// Again gives a monitor that runs the root of the plans that it has now
 // and may have next.
-func encloseAgain(monitor int, directory, group string, plans ...*plan.Plan) error {
+func Again(monitor int, directory, group string, plans ...*plan.Plan) error {
 	if os.Geteuid() != 0 {
 		return nil // it has the host's, and may not be looked at
 	}
@@ -90,7 +92,7 @@ func encloseAgain(monitor int, directory, group string, plans ...*plan.Plan) err
 	if places == nil {
 		return failed(errors.New("a grant on a file in / takes one that reaches everything, and the monitor that runs has given that up for good; stop the application and start it again"))
 	}
-	e, err := sandbox.Enclose(directory, places)
+	e, err := enclosure.Enclose(directory, places)
 	if err != nil {
 		return failed(err)
 	}

@@ -1,4 +1,4 @@
-package sandbox
+package address
 
 import (
 	"errors"
@@ -16,12 +16,12 @@ import (
 	"bulkhead/sandbox/reach"
 )
 
-// ExtendAddresses enters compartments that are about to be built into the wall
+// Extend enters compartments that are about to be built into the wall
 // of addresses of an application that runs, and forgets those that are gone.
 // The programs stay; their maps are found by way of the group that they are
 // attached to. This process moves to the group of the monitor, as the launcher
 // did, for the sockets that it will make.
-func ExtendAddresses(group string, p *plan.Plan, components []int) error {
+func Extend(group string, p *plan.Plan, components []int) error {
 	hierarchy, err := cgroup.Find()
 	if err != nil {
 		return err

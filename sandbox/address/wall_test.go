@@ -1,4 +1,4 @@
-package sandbox
+package address
 
 import (
 	"fmt"
@@ -85,7 +85,7 @@ func playWorker(verbs []string) {
 // process.
 type walled struct {
 	*testing.T
-	wall   *Addresses
+	wall   *Wall
 	groups string
 }
 
@@ -106,7 +106,7 @@ func newWalled(t *testing.T, p *plan.Plan) *walled {
 	for i := range p.Components {
 		p.Components[i].Number = i // as the launcher does
 	}
-	wall, err := LimitAddresses(group, p)
+	wall, err := Limit(group, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestProgramsGoWithTheGroup(t *testing.T) {
 // Without a need there is no wall, and where it may be missing no error.
 func TestWallOfAddressesIsNotBuiltForNothing(t *testing.T) {
 	p := &plan.Plan{Application: "addresses", Components: []plan.Component{{Name: "still"}}}
-	if a, err := LimitAddresses("/sandbox/never", p); a != nil || err != nil {
+	if a, err := Limit("/sandbox/never", p); a != nil || err != nil {
 		t.Errorf("%v, %v", a, err)
 	}
 }
@@ -378,11 +378,11 @@ func limitAsUser() {
 	for i := range p.Grants {
 		p.Grants[i].Position = plan.Position{File: "app.yaml", Line: 3, Column: 5}
 	}
-	_, err := LimitAddresses("/sandbox/never", p)
+	_, err := Limit("/sandbox/never", p)
 	fmt.Println(err)
 	for i := range p.Components {
 		p.Components[i].Optional = []string{"addresses"}
 	}
-	a, err := LimitAddresses("/sandbox/never", p)
+	a, err := Limit("/sandbox/never", p)
 	fmt.Println("optional:", a == nil, err)
 }

@@ -1,4 +1,7 @@
-package sandbox
+// Package address is the wall of addresses of an application: programs in the
+// kernel, at the application's group of cgroup v2, that look at every bind,
+// connect and datagram of its components.
+package address
 
 import (
 	"errors"
@@ -21,10 +24,8 @@ import (
 // component can have the name.
 const MonitorGroup = "@monitor"
 
-// Addresses is the wall of addresses of an application: programs in the
-// kernel, at the application's group of cgroup v2, that look at every bind,
-// connect and datagram of its components. They go when the group goes.
-type Addresses struct {
+// Wall is the wall of one application. It goes when the group goes.
+type Wall struct {
 	Allowed  int            // map of reach.Key, for the monitor to add to
 	Refusals int            // ring of reach.Refusal
 	Outside  cgroup.Outside // the group that this process was in
@@ -41,11 +42,11 @@ const changedRoom = 4096
 // answered: the kernel forgets who was silent for longest.
 const askersRoom = 1 << 14
 
-// LimitAddresses builds the wall of addresses and moves this process to the
+// Limit builds the wall of addresses and moves this process to the
 // group of the monitor, for the programs look at sockets that are born beneath
 // the application's group, and sockets keep the group of their birth. It
 // returns nil where no component needs it, or where it is missing and may be.
-func LimitAddresses(group string, p *plan.Plan) (*Addresses, error) {
+func Limit(group string, p *plan.Plan) (*Wall, error) {
 	needed, wanted := -1, false
 	for i := range p.Components {
 		limited, datagrams := reach.Limited(p, i)
@@ -57,7 +58,7 @@ func LimitAddresses(group string, p *plan.Plan) (*Addresses, error) {
 	if !wanted {
 		return nil, nil
 	}
-	a, err := limitAddresses(group, p)
+	a, err := build(group, p)
 	if err == nil || needed < 0 {
 		return a, nil
 	}
@@ -69,10 +70,11 @@ func LimitAddresses(group string, p *plan.Plan) (*Addresses, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s:%d:%d: component %q: limit where its datagrams go: %w; %s, or write optional: [addresses] if they may go anywhere",
-		at.File, at.Line, at.Column, c.Name, err, addressAdvice(err))
+		at.File, at.Line, at.Column, c.Name, err, Advice(err))
 }
 
-func addressAdvice(err error) string {
+// Advice is what to do about err, which Try returned.
+func Advice(err error) string {
 	switch {
 	case errors.Is(err, errNoUnified):
 		return "mount cgroup2, an empty hierarchy beside v1 is enough"
@@ -84,9 +86,9 @@ func addressAdvice(err error) string {
 
 var errNoUnified = errors.New("no hierarchy of cgroup v2 is mounted")
 
-// tryAddresses says why the wall of addresses cannot be built here. It loads
+// Try says why the wall of addresses cannot be built here. It loads
 // its programs and attaches them to nothing.
-func tryAddresses() error {
+func Try() error {
 	if err := mayLoad(); err != nil {
 		return err
 	}
@@ -116,7 +118,7 @@ func mayLoad() error {
 	return err
 }
 
-func limitAddresses(group string, p *plan.Plan) (_ *Addresses, err error) {
+func build(group string, p *plan.Plan) (_ *Wall, err error) {
 	if err := mayLoad(); err != nil {
 		return nil, err
 	}
@@ -133,7 +135,7 @@ func limitAddresses(group string, p *plan.Plan) (_ *Addresses, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Addresses{Allowed: -1, Refusals: -1, Outside: cgroup.Outside{Directory: -1, Procs: -1}}
+	a := &Wall{Allowed: -1, Refusals: -1, Outside: cgroup.Outside{Directory: -1, Procs: -1}}
 	defer func() {
 		t.close()
 		if err != nil {
@@ -181,7 +183,7 @@ func keep(m *ebpf.Map) (int, error) {
 	return fd, nil
 }
 
-func (a *Addresses) close() {
+func (a *Wall) close() {
 	for _, fd := range []int{a.Allowed, a.Refusals} {
 		if fd >= 0 {
 			unix.Close(fd)
@@ -192,7 +194,7 @@ func (a *Addresses) close() {
 
 // Leave moves this process out of the application again, so that it can be
 // swept.
-func (a *Addresses) Leave() {
+func (a *Wall) Leave() {
 	if a != nil && a.Outside.Procs >= 0 {
 		cgroup.Enter(a.Outside.Procs)
 	}

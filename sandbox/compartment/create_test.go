@@ -1,4 +1,4 @@
-package sandbox
+package compartment
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/sandbox"
 	"bulkhead/sandbox/cgroup"
 	"bulkhead/sandbox/worker"
 )
@@ -36,7 +37,7 @@ func newBuilt(t *testing.T, change func(*plan.Component)) *built {
 			t.Fatal(err)
 		}
 	}
-	initPath, err := filepath.Abs("../bin/libexec/init")
+	initPath, err := filepath.Abs("../../bin/libexec/init")
 	must(err)
 	if _, err := os.Stat(initPath); err != nil {
 		t.Fatalf("the init of compartments is not built (run make build): %v", err)
@@ -72,7 +73,7 @@ func newBuilt(t *testing.T, change func(*plan.Component)) *built {
 		change(&c)
 	}
 	p := &plan.Plan{Application: application, Components: []plan.Component{c}}
-	must(CompileFilters(p))
+	must(sandbox.CompileFilters(p))
 	// Not t.TempDir: a compartment's root must be reachable for its user.
 	directory, err := os.MkdirTemp("", application)
 	must(err)
@@ -245,7 +246,7 @@ func TestCreateUndoesItself(t *testing.T) {
 		Root:     []plan.Entry{{Kind: plan.EntryBind, Source: "/nonexistent", Target: "/bin/busybox"}},
 	}
 	p := &plan.Plan{Application: "create-test-undo", Components: []plan.Component{c}}
-	if err := CompileFilters(p); err != nil {
+	if err := sandbox.CompileFilters(p); err != nil {
 		t.Fatal(err)
 	}
 	hierarchy, err := cgroup.Find()
@@ -259,7 +260,7 @@ func TestCreateUndoesItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	group := cgroup.Application(base, "create-test-undo")
-	_, err = Create(Site{Application: "create-test-undo", Directory: t.TempDir(), Group: group, Init: "../bin/libexec/init", Messages: os.Stderr}, &p.Components[0])
+	_, err = Create(Site{Application: "create-test-undo", Directory: t.TempDir(), Group: group, Init: "../../bin/libexec/init", Messages: os.Stderr}, &p.Components[0])
 	if err == nil || !strings.Contains(err.Error(), `component "test"`) || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("the error is %v", err)
 	}

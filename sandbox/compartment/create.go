@@ -1,22 +1,21 @@
-// Package sandbox builds compartments: from a component of the plan to the
+// Package compartment builds compartments: from a component of the plan to the
 // kernel's walls round it, with a tiny init inside that starts workers.
 //
-// libcontainer, libseccomp and mounts are known here and nowhere else. This
-// package is the builder; what starts workers afterwards is sandbox/worker,
-// which the monitor links without any of them.
-package sandbox
+// libcontainer and mounts are known here and nowhere else. Only the builder links
+// this package, because every compartment starts that program again; what starts
+// workers afterwards is sandbox/worker, which the monitor links.
+package compartment
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/cgroups"
-	// The device rules of cgroups, of which libcontainer refuses to do without.
-	_ "github.com/opencontainers/cgroups/devices"
 	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -24,6 +23,8 @@ import (
 
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/sandbox/landlock"
+	"bulkhead/sandbox/memfd"
 	"bulkhead/sandbox/worker"
 )
 
@@ -49,7 +50,7 @@ type Compartment struct {
 }
 
 // Create builds the compartment of c and starts its init. It undoes itself
-// when it fails. It costs about ten milliseconds, nearly all of them
+// when it fails. It costs some milliseconds, nearly all of them
 // libcontainer's, which is why workers are not started by it.
 func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	failed := func(what string, err error) error {
@@ -59,7 +60,9 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		return nil, err
 	}
 	root := filepath.Join(site.Directory, "root", c.Compartment())
-	state := filepath.Join(site.Directory, "libcontainer")
+	// Beside the roots, because that is in memory. No component has a dot in
+	// its name.
+	state := filepath.Join(site.Directory, "root", ".libcontainer")
 	// What an earlier compartment of this component left; its mounts went
 	// with its mount namespace.
 	for _, old := range []string{root, filepath.Join(state, c.Compartment())} {
@@ -70,11 +73,11 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	if err := skeleton(root, c.Root, int(c.Hosts.Init)); err != nil {
 		return nil, failed("make its root", err)
 	}
-	spec, err := newSpec(c, landlockABI(), len(c.User.Groups) == len(c.Hosts.Groups) && os.Geteuid() == 0)
+	spec, err := newSpec(c, landlock.ABI(), len(c.User.Groups) == len(c.Hosts.Groups) && os.Geteuid() == 0)
 	if err != nil {
 		return nil, failed("write its spec", err)
 	}
-	specFile, err := Sealed("spec", spec)
+	specFile, err := memfd.Sealed("spec", spec)
 	if err != nil {
 		return nil, failed("write its spec", err)
 	}
@@ -114,7 +117,13 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	if err != nil {
 		return nil, failed("bound its init", err)
 	}
-	container, err := libcontainer.Create(state, c.Compartment(), config(site, c, root, missing))
+	settings, all := config(site, c, root, missing), mounts(c.Root, site.Stub)
+	settings.Mounts = all
+	furnished := os.Geteuid() == 0
+	if furnished {
+		settings.Mounts = all[:1] // its /proc, which has to be mounted inside
+	}
+	container, err := newContainer(state, c.Compartment(), settings)
 	if err != nil {
 		return nil, failed("libcontainer refuses it", err)
 	}
@@ -128,12 +137,37 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 			container.Destroy()
 		}
 	}()
-	if err := container.Run(process); err != nil {
-		return nil, failed("start its init", err)
+	var group initGroup
+	err = apart(func() (err error) {
+		if furnished {
+			if err := furnish(root, all[1:]); err != nil {
+				return failed("furnish its root", err)
+			}
+		}
+		if group, err = joinGroup(site, c); err != nil {
+			return failed("make its cgroups", err)
+		}
+		if err := container.Start(process); err != nil {
+			return failed("start its init", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// libcontainer is done with opening devices.
+	if err := group.allow(deviceRules(c.Root)); err != nil {
+		return nil, failed("set the rules for devices", err)
 	}
 	pid, err := process.Pid()
 	if err != nil {
 		return nil, failed("find its init", err)
+	}
+	if err := group.moveBeside(pid); err != nil {
+		return nil, failed("move its init to its cgroup", err)
+	}
+	if err := container.Exec(); err != nil {
+		return nil, failed("execute its init", err)
 	}
 	// The init is this process's child and not yet waited for, so the pid
 	// is its own still.
@@ -148,6 +182,25 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	return &Compartment{Control: pair[0], Pid: pid, Pidfd: pidfd}, nil
 }
 
+// apart runs f in a thread that ends with it: it may join groups and namespaces
+// that what it starts shall inherit.
+func apart(f func() error) error {
+	result := make(chan error)
+	thread := 0
+	go func() {
+		runtime.LockOSThread()
+		thread = unix.Gettid()
+		result <- f()
+	}()
+	err := <-result
+	// Until it is gone this process is in those groups with it, and would end
+	// with them when the sweeper empties them after a start that failed.
+	for unix.Tgkill(unix.Getpid(), thread, 0) != unix.ESRCH {
+		time.Sleep(20 * time.Microsecond)
+	}
+	return err
+}
+
 // enforceable fails where this kernel lacks a wall that the component does not
 // call optional.
 func enforceable(c *plan.Component) error {
@@ -156,7 +209,7 @@ func enforceable(c *plan.Component) error {
 		return fmt.Errorf("%s:%d:%d: component %q: %s; run it where the kernel has it, or write optional: [%s]",
 			at.File, at.Line, at.Column, c.Name, why, wall)
 	}
-	if landlockABI() == 0 && !slices.Contains(c.Optional, "landlock") {
+	if landlock.ABI() == 0 && !slices.Contains(c.Optional, "landlock") {
 		return missing("landlock", "this kernel has no Landlock")
 	}
 	if c.Limits.IOWeight != 0 && !slices.Contains(c.Optional, "io") {
@@ -201,24 +254,6 @@ func greeted(control, pidfd int) error {
 	return errors.New("it ended at once, and says why above: a broken installation, or a component with more arguments, variables or paths than it takes")
 }
 
-// Sealed puts b into a memfd that nobody can change any more.
-func Sealed(name string, b []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	file := os.NewFile(uintptr(fd), name)
-	if _, err := file.Write(b); err != nil {
-		file.Close()
-		return nil, err
-	}
-	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
-		file.Close()
-		return nil, os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
-	}
-	return file, nil
-}
-
 // initCapabilities are what the init needs in its own user namespace to make
 // namespaces and mounts for workers and to become the worker's user. They
 // mean nothing outside of it.
@@ -260,7 +295,6 @@ func config(site Site, c *plan.Component, root string, missing []string) *config
 		Hostname:   c.Hostname,
 		Namespaces: namespaces,
 		Networks:   networks,
-		Mounts:     mounts(c.Root, site.Stub),
 		Capabilities: &configs.Capabilities{
 			Bounding: keep, Effective: keep, Permitted: keep,
 		},

@@ -1,4 +1,6 @@
-package sandbox
+// Package enclosure gives a process a root that has places of the host and nothing
+// else of it.
+package enclosure
 
 import (
 	"fmt"

@@ -1,4 +1,5 @@
-package launch
+// Package limits is about the limits that the processes of a launch need themselves.
+package limits
 
 import (
 	"fmt"
@@ -8,12 +9,12 @@ import (
 	"bulkhead/policy/plan"
 )
 
-// raiseLimits makes sure that every component can have as much as its policy
+// Raise makes sure that every component can have as much as its policy
 // says: a limit can be lowered by anybody, but raised only with
 // CAP_SYS_RESOURCE, which compartments do not have. Without a service manager
 // the kernel's own hard limit of open files is 4096, less than the supervisor's,
 // and that of locked memory 8 MiB.
-func raiseLimits(p *plan.Plan) error {
+func Raise(p *plan.Plan) error {
 	for _, l := range []struct {
 		resource     int
 		what, option string

@@ -1,14 +1,19 @@
-package launch
+// Package listener makes listening sockets: those that a policy grants, and the
+// application's own. The launcher makes them at the start, the builder when a
+// policy is reloaded.
+package listener
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/handover"
 	"bulkhead/policy/plan"
 )
 
@@ -38,9 +43,9 @@ func advice(err error) string {
 	return ""
 }
 
-// listen binds a granted socket. Plain TCP: Go's own listeners would be MPTCP,
+// Granted binds a granted socket. Plain TCP: Go's own listeners would be MPTCP,
 // which programs and checkpoint tools do not expect.
-func listen(g *plan.Grant) (int, error) {
+func Granted(g *plan.Grant) (int, error) {
 	failed := func(doing string, err error) (int, error) { return -1, &GrantError{g, doing, err} }
 	switch g.Network {
 	case "unix", "unix-datagram":
@@ -102,7 +107,7 @@ func listenUnix(g *plan.Grant) (int, error) {
 		return -1, &GrantError{g, "make a socket", err}
 	}
 	err = unix.Bind(fd, &unix.SockaddrUnix{Name: g.Address})
-	if err == unix.EADDRINUSE && strings.HasPrefix(g.Address, "/") && deserted(g.Address) {
+	if err == unix.EADDRINUSE && strings.HasPrefix(g.Address, "/") && Deserted(g.Address) {
 		// A socket file that nobody listens on is what a power cut left.
 		if err = unix.Unlink(g.Address); err == nil {
 			err = unix.Bind(fd, &unix.SockaddrUnix{Name: g.Address})
@@ -121,11 +126,11 @@ func listenUnix(g *plan.Grant) (int, error) {
 	return fd, nil
 }
 
-// deserted says whether a path is a socket that no process has any more. The
+// Deserted says whether a path is a socket that no process has any more. The
 // type has to be looked at: the kernel refuses a connection to a file that is
 // no socket in the same words. A datagram socket asks: one of another kind
 // answers EPROTOTYPE and notices nothing, also between its bind and its listen.
-func deserted(path string) bool {
+func Deserted(path string) bool {
 	var st unix.Stat_t
 	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return false
@@ -138,8 +143,8 @@ func deserted(path string) bool {
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) == unix.ECONNREFUSED
 }
 
-// listenPath makes one of the application's own sockets.
-func listenPath(path string, kind int, mode os.FileMode, group int) (int, error) {
+// Own makes one of the application's own sockets.
+func Own(path string, kind int, mode os.FileMode, group int) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
 		if err = unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err == nil {
@@ -158,4 +163,21 @@ func listenPath(path string, kind int, mode os.FileMode, group int) (int, error)
 		return -1, fmt.Errorf("make the socket %s: %w", path, err)
 	}
 	return fd, nil
+}
+
+// Enlist adds files of granted unix sockets to those that the sweeper
+// removes when nobody has them any more. A line for each: one in a path would
+// be another path, and removes what it names only if that is a deserted socket.
+func Enlist(directory string, paths []string) error {
+	file, err := os.OpenFile(filepath.Join(directory, handover.SocketsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the list of sockets for the sweeper: %w", err)
+	}
+	defer file.Close()
+	for _, path := range paths {
+		if _, err := file.WriteString(path + "\n"); err != nil {
+			return fmt.Errorf("write the list of sockets for the sweeper: %w", err)
+		}
+	}
+	return nil
 }

@@ -1,0 +1,220 @@
+package handover
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/wire"
+)
+
+// Descriptors that the builder finds at fixed numbers.
+const (
+	BuilderFD        = 3 // SOCK_SEQPACKET: one order comes, what was built goes
+	BuilderPlanFD    = 4 // the encoded plan, complete when the order comes
+	BuilderSweeperFD = 5 // its copy of the sweeper's pipe: what it makes is swept when it has ended
+	BuilderPresentFD = 6 // the plan that the application has now, where it has a monitor
+)
+
+// Order is what a builder is to build, by the plan's numbers.
+type Order struct {
+	All        bool // every component, whose numbers would not fit into one packet, and no grant
+	Components []int
+	Grants     []int // to listen for
+}
+
+// Send gives a builder its order.
+func (o Order) Send(socket int) error {
+	var m wire.Message
+	if o.All {
+		m.Begin(wire.Header{Kind: wire.Request, Op: wire.BuildAll, ID: 1})
+	} else {
+		m.Begin(wire.Header{Kind: wire.Request, Op: wire.Build, ID: 1})
+		for _, list := range [][]int{o.Components, o.Grants} {
+			m.U32(uint32(len(list)))
+			for _, n := range list {
+				m.U32(uint32(n))
+			}
+		}
+	}
+	return sendBuilt(socket, &m)
+}
+
+// ReceiveOrder waits for the one order of a builder. io.EOF says that there will
+// be none.
+func ReceiveOrder(socket int) (Order, error) {
+	var o Order
+	var b [wire.MaximumSize + 1]byte
+	n, err := unix.Read(socket, b[:])
+	for err == unix.EINTR {
+		n, err = unix.Read(socket, b[:])
+	}
+	if err != nil {
+		return o, os.NewSyscallError("read", err)
+	}
+	if n == 0 {
+		return o, io.EOF
+	}
+	h, body, err := wire.Parse(b[:n], 0)
+	if err != nil {
+		return o, err
+	}
+	switch {
+	case h.Kind == wire.Request && h.Op == wire.BuildAll:
+		o.All = true
+		return o, body.End()
+	case h.Kind != wire.Request || h.Op != wire.Build:
+		return o, wire.ErrHeader
+	}
+	for _, list := range []*[]int{&o.Components, &o.Grants} {
+		for range body.U32() {
+			*list = append(*list, int(body.U32()))
+			if len(*list) > wire.MaximumSize {
+				return o, wire.ErrShort
+			}
+		}
+	}
+	return o, body.End()
+}
+
+// Built is what a builder has built and hands over. Who has it closes it.
+type Built struct {
+	Compartments []Compartment
+	Listeners    []Listener
+}
+
+// Close gives up what was built.
+func (b *Built) Close() {
+	for _, c := range b.Compartments {
+		unix.Close(c.Control) // which ends the init
+		unix.Close(c.Pidfd)
+	}
+	for _, l := range b.Listeners {
+		unix.Close(l.FD)
+	}
+}
+
+// Send hands over what was built, and says that this is all.
+func (b *Built) Send(socket int) error {
+	var m wire.Message
+	for _, c := range b.Compartments {
+		m.Begin(wire.Header{Kind: wire.Event, Op: wire.Built, FDs: 2}).U32(uint32(c.Component)).U32(uint32(c.Pid))
+		if err := sendBuilt(socket, &m, c.Control, c.Pidfd); err != nil {
+			return err // who waited is gone, or gave up: what has come there is closed there
+		}
+	}
+	for _, l := range b.Listeners {
+		m.Begin(wire.Header{Kind: wire.Event, Op: wire.Bound, FDs: 1}).U32(uint32(l.Grant))
+		if err := sendBuilt(socket, &m, l.FD); err != nil {
+			return err
+		}
+	}
+	return sendBuilt(socket, m.Begin(wire.Header{Kind: wire.Reply, Op: wire.BuildOver}))
+}
+
+// SendFailure says why nothing was built.
+func SendFailure(socket int, failure error) error {
+	text := failure.Error()
+	var m wire.Message
+	m.Begin(wire.Header{Kind: wire.Reply, Op: wire.BuildOver, Status: uint32(unix.EIO)}).String(text[:min(len(text), wire.MaximumText)])
+	return sendBuilt(socket, &m)
+}
+
+func sendBuilt(socket int, m *wire.Message, fds ...int) error {
+	b, err := m.Bytes()
+	if err != nil {
+		return err
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	if err := unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL); err != nil {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	return nil
+}
+
+// ErrBuilder says that a builder ended, or said nothing for too long.
+var ErrBuilder = errors.New("the builder ended before it was done; its message stands in the broker's own output")
+
+// BuildError is why a builder made nothing, in its own words.
+type BuildError struct {
+	Why   string
+	Errno syscall.Errno
+}
+
+func (e *BuildError) Error() string { return e.Why }
+func (e *BuildError) Unwrap() error { return e.Errno }
+
+// Receive takes what a builder made, so many pieces, until it says that it is
+// done. What came before a failure is in b too.
+func (b *Built) Receive(socket, pieces int) error {
+	var packet [wire.MaximumSize + 1]byte
+	control := make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))
+	for range pieces + 1 {
+		n, cn, _, _, err := unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
+		for err == unix.EINTR {
+			n, cn, _, _, err = unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
+		}
+		if err != nil || n == 0 {
+			return fmt.Errorf("%w: %w", ErrBuilder, unix.EIO)
+		}
+		fds, err := Rights(control[:cn])
+		if err != nil {
+			return fmt.Errorf("read what the builder made: %w", err)
+		}
+		h, body, err := wire.Parse(packet[:n], len(fds))
+		switch {
+		case err != nil:
+		case h.Op == wire.Built && len(fds) == 2:
+			c := Compartment{Component: int(body.U32()), Pid: int(body.U32()), Control: fds[0], Pidfd: fds[1]}
+			if body.End() == nil {
+				b.Compartments = append(b.Compartments, c)
+				continue
+			}
+		case h.Op == wire.Bound && len(fds) == 1:
+			l := Listener{Grant: int(body.U32()), FD: fds[0]}
+			if body.End() == nil {
+				b.Listeners = append(b.Listeners, l)
+				continue
+			}
+		case h.Op == wire.BuildOver && len(fds) == 0 && h.Status != 0:
+			return &BuildError{body.String(), syscall.Errno(h.Status)}
+		case h.Op == wire.BuildOver && len(fds) == 0 && len(b.Compartments)+len(b.Listeners) == pieces:
+			return nil
+		}
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		break
+	}
+	return fmt.Errorf("read what the builder made: %w", unix.EPROTO)
+}
+
+// Rights are the descriptors in control messages.
+func Rights(control []byte) ([]int, error) {
+	if len(control) == 0 {
+		return nil, nil
+	}
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nil, err
+	}
+	var fds []int
+	for i := range messages {
+		got, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			return nil, err
+		}
+		fds = append(fds, got...)
+	}
+	return fds, nil
+}

@@ -1,0 +1,71 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
+)
+
+// builder is a running builder that waits for its order.
+type builder struct {
+	socket  int
+	process *os.Process
+}
+
+// startBuilder starts the builder, so that it is ready when there is something
+// to build. plan is an empty file still. What it builds becomes this process's
+// child when it ends.
+func startBuilder(programs Programs, d *directory, plan *os.File) (*builder, error) {
+	failed := func(err error) (*builder, error) {
+		return nil, fmt.Errorf("start the builder %s: %w", programs.Builder, err)
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return failed(os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", err))
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return failed(os.NewSyscallError("socketpair", err))
+	}
+	b := &builder{socket: pair[0]}
+	far := os.NewFile(uintptr(pair[1]), "builder")
+	defer far.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		unix.Close(b.socket)
+		return failed(err)
+	}
+	defer null.Close()
+	pipe, err := unix.FcntlInt(uintptr(d.pipe), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		sweeper := os.NewFile(uintptr(pipe), "sweeper")
+		defer sweeper.Close()
+		// With one processor Go starts faster, here and in libcontainer's processes,
+		// to which it is passed on.
+		b.process, err = os.StartProcess(programs.Builder,
+			[]string{programs.Builder, d.path, d.group, filepath.Dir(programs.Init)},
+			&os.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{null, null, os.Stderr, far, plan, sweeper}})
+	}
+	if err != nil {
+		unix.Close(b.socket)
+		return failed(err)
+	}
+	return b, nil
+}
+
+// receive takes over what it builds.
+func (b *builder) receive(components int) ([]handover.Compartment, error) {
+	var made handover.Built
+	err := made.Receive(b.socket, components)
+	return made.Compartments, err
+}
+
+// end waits for it. One that has not been told to build anything ends when its
+// socket closes.
+func (b *builder) end() {
+	unix.Close(b.socket)
+	b.process.Wait()
+}
