@@ -2,9 +2,12 @@ package supervisor
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
@@ -17,6 +20,7 @@ import (
 // else that is wanted. What does not change is not touched.
 type reload struct {
 	plan  *plan.Plan
+	fd    int                 // of the plan
 	same  []int               // by number in plan: the component's number now, or -1
 	with  map[*component]bool // unchanged, but restarted by a group's strategy
 	asked bool                // the monitor was told that all of it is down
@@ -24,17 +28,14 @@ type reload struct {
 
 // reloading is called when the monitor has everything built.
 func (s *Supervisor) reloading(e reloading) {
-	p, err := readPlan(e.fd)
-	var same []int
-	if err == nil {
-		same, err = plan.Same(s.plan, p)
-	}
+	p, same, err := s.compare(e.fd)
 	if err != nil {
+		unix.Close(e.fd)
 		s.announce(fmt.Sprintf("the changed policy cannot be used: %v", err))
 		s.call(wire.Reload, nil, 0)
 		return
 	}
-	s.reload = &reload{plan: p, same: same, with: map[*component]bool{}}
+	s.reload = &reload{plan: p, fd: e.fd, same: same, with: map[*component]bool{}}
 	kept := map[*component]bool{}
 	for _, number := range same {
 		if number >= 0 {
@@ -52,6 +53,25 @@ func (s *Supervisor) reloading(e reloading) {
 			s.leave(c)
 		}
 	}
+}
+
+// compare reads a changed plan, and says what of it is as it was: walls are part
+// of that, so the present one is read again.
+func (s *Supervisor) compare(fd int) (*plan.Plan, []int, error) {
+	time.AfterFunc(upAndQuiet, debug.FreeOSMemory)
+	was, err := readPlan(s.planFD, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := readPlan(fd, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	same, err := plan.Same(was, next)
+	for i := range next.Components {
+		forgetWalls(&next.Components[i])
+	}
+	return next, same, err
 }
 
 // takeAlong restarts, as after a failure, those whom a group's strategy names
@@ -125,6 +145,7 @@ func (s *Supervisor) tendReload() {
 
 // dropReload goes on as if there had been none.
 func (s *Supervisor) dropReload() {
+	unix.Close(s.reload.fd)
 	s.reload = nil
 	for _, c := range s.components {
 		if c.leaving && !c.kept() && !c.self && !c.byHand && s.state != control.Stopping && s.state != control.Stopped {
@@ -146,6 +167,8 @@ func (s *Supervisor) reloaded(e reloaded) {
 		return
 	}
 	s.reload = nil
+	unix.Close(s.planFD)
+	s.planFD = r.fd
 	var kept, changed, fresh, gone, along []string
 	old := s.byName
 	components := make([]*component, len(r.plan.Components))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,9 @@ const (
 	fdStatus  = 6 // a listening socket for those who may only look
 	fdMetrics = 7 // a granted listening socket, where the plan has one for metrics
 )
+
+// upAndQuiet is when an application is up and its supervisor has little to do.
+const upAndQuiet = 5 * time.Second
 
 // Run is the whole process: it supervises the application whose plan and
 // sockets it has inherited, and returns its own exit status.
@@ -46,7 +50,7 @@ func Run() int {
 }
 
 func run() (int, error) {
-	p, err := readPlan(fdPlan)
+	p, err := readPlan(fdPlan, forgetWalls)
 	if err != nil {
 		return statusBroken, err
 	}
@@ -63,6 +67,9 @@ func run() (int, error) {
 	o.terminal = err == nil
 	o.colour = o.terminal && os.Getenv("NO_COLOR") == ""
 	s := newSupervisor(p, l, o)
+	s.planFD = fdPlan
+	// Reading the plan took several times what is left of it.
+	time.AfterFunc(upAndQuiet, debug.FreeOSMemory)
 	control, err := newServer(fdControl, true, s)
 	if err != nil {
 		return statusBroken, err
@@ -107,8 +114,9 @@ func (s *Supervisor) receive(l *link) error {
 	return fmt.Errorf("the monitor is gone: %w", l.receive(s.post))
 }
 
-func readPlan(fd int) (*plan.Plan, error) {
-	defer unix.Close(fd)
+// readPlan reads a plan, which stays open: what is forgotten of it here is looked
+// at again when the policy is reloaded. part may be nil.
+func readPlan(fd int, part func(*plan.Component)) (*plan.Plan, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("read the plan: %w", err)
@@ -121,7 +129,15 @@ func readPlan(fd int) (*plan.Plan, error) {
 		return nil, fmt.Errorf("read the plan: %w", err)
 	}
 	defer unix.Munmap(b)
-	return plan.Decode[plan.Plan](b)
+	return plan.DecodeParts(b, part)
+}
+
+// forgetWalls takes from a component what only its walls are made of: of the memory
+// that a component costs the supervisor it would be nine tenths.
+func forgetWalls(c *plan.Component) {
+	c.Root, c.Syscalls = nil, plan.Syscalls{}
+	c.Arguments, c.Environment, c.Optional, c.Capabilities = nil, nil, nil, nil
+	c.Hosts, c.User = plan.HostIDs{}, plan.User{}
 }
 
 // file is an inherited descriptor that is shared with other processes. It is

@@ -13,7 +13,8 @@ import (
 // Supervisor is the life cycle of one application. One goroutine, that of
 // loop, owns every field; everybody else talks to it by post.
 type Supervisor struct {
-	plan    *plan.Plan
+	plan    *plan.Plan // without its walls
+	planFD  int        // with them
 	monitor monitor
 	output  *output
 	random  func() float64

@@ -90,6 +90,15 @@ var errShort = errors.New("decode plan: it ends too early")
 // Decode is the inverse of Encode. It never allocates more than a small
 // multiple of len(b), whatever b says.
 func Decode[T any](b []byte) (*T, error) {
+	rest, err := checked[T](b)
+	if err != nil {
+		return nil, err
+	}
+	return decode[T](decoder{b: rest})
+}
+
+// checked is what stands behind the head of an encoded T.
+func checked[T any](b []byte) ([]byte, error) {
 	if len(b) > MaximumSize {
 		return nil, fmt.Errorf("decode plan: %d bytes are more than the %d allowed", len(b), MaximumSize)
 	}
@@ -99,7 +108,20 @@ func Decode[T any](b []byte) (*T, error) {
 	if binary.LittleEndian.Uint64(b[len(magic):]) != fingerprint(reflect.TypeFor[T]()) {
 		return nil, errors.New("decode plan: it was made by another build of sandbox; install all its programs from one build")
 	}
-	d := decoder{b: b[len(magic)+8:]}
+	return b[len(magic)+8:], nil
+}
+
+// DecodeParts decodes a plan for whoever needs some of each component only: part
+// takes the rest away from one before the next is read.
+func DecodeParts(b []byte, part func(*Component)) (*Plan, error) {
+	rest, err := checked[Plan](b)
+	if err != nil {
+		return nil, err
+	}
+	return decode[Plan](decoder{b: rest, part: part})
+}
+
+func decode[T any](d decoder) (*T, error) {
 	v := new(T)
 	if err := d.value(reflect.ValueOf(v).Elem(), 0); err != nil {
 		return nil, err
@@ -110,7 +132,10 @@ func Decode[T any](b []byte) (*T, error) {
 	return v, nil
 }
 
-type decoder struct{ b []byte }
+type decoder struct {
+	b    []byte
+	part func(*Component)
+}
 
 func (d *decoder) take(n int) ([]byte, error) {
 	if n > len(d.b) {
@@ -188,6 +213,9 @@ func (d *decoder) value(v reflect.Value, depth int) error {
 			e := reflect.New(v.Type().Elem()).Elem()
 			if err := d.value(e, depth+1); err != nil {
 				return err
+			}
+			if c, ok := e.Addr().Interface().(*Component); ok && d.part != nil {
+				d.part(c)
 			}
 			v.Set(reflect.Append(v, e))
 		}
