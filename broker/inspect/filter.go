@@ -76,14 +76,19 @@ func readFilters(pid int) ([]Filter, error) {
 	}
 	answer := make(chan result, 1)
 	go func() {
-		// The tracer is a thread. It is never unlocked: should the process
-		// not stop in time, the end of the thread lets go of it.
+		// The tracer is a thread.
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		filters, stopped, err := traceFilters(pid)
-		if stopped {
-			runtime.UnlockOSThread()
-		}
 		answer <- result{filters, err}
+		if !stopped {
+			// It stops later, and is let go then. The end of the thread would
+			// do that too, but the first thread of a Go program never ends.
+			for _, err := unix.Wait4(pid, nil, unix.WALL, nil); err == unix.EINTR; {
+				_, err = unix.Wait4(pid, nil, unix.WALL, nil)
+			}
+			unix.PtraceDetach(pid)
+		}
 	}()
 	r := <-answer
 	return r.filters, r.err
