@@ -119,7 +119,7 @@ clean: ## remove what was built
 # user. -p 1: packages that start applications measure and clean up after
 # themselves, and must not see each other's.
 
-.PHONY: test test-here test-race test-vm
+.PHONY: test test-here test-race test-vm test-vm-all
 test: setup setup-test build vet ## set up everything and run all tests
 	@[ "$$(id -u)" = 0 ] || { echo "the tests make compartments: sudo make test"; exit 1; }
 	$(MAKE) --no-print-directory test-race
@@ -150,15 +150,23 @@ vet: build ## gofmt and go vet
 	$(GO) vet ./...
 
 VM_TESTS    := .cache/vm/tests
-# Those that need nothing but the kernel, and whole applications: what they test differs with it.
+VM_APPLICATION_TESTS := .cache/vm/applications
+# Those that need nothing but the kernel, and busybox: what they test differs with it.
 VM_PACKAGES := sandbox sandbox/address sandbox/cgroup sandbox/compartment sandbox/worker broker/wire broker/monitor test/guest
-test-vm: build ## run the tests in virtual machines with cgroup v2
-	rm -rf $(VM_TESTS)
-	set -e; for package in $(VM_PACKAGES); do \
-		mkdir -p $(VM_TESTS)/$$package; \
-		$(GO) test -c -o $(VM_TESTS)/$$package/$$(basename $$package).test ./$$package; \
-	done
+# Those that need more there; test/vm/applications says what.
+VM_APPLICATIONS := test/e2e test/ordinary
+.PHONY: vm-tests
+vm-tests: build
+	rm -rf $(VM_TESTS) $(VM_APPLICATION_TESTS)
+	set -e; build() { mkdir -p "$$1/$$2"; $(GO) test -c -o "$$1/$$2/$$(basename "$$2").test" "./$$2"; }; \
+	for package in $(VM_PACKAGES); do build $(VM_TESTS) $$package; done; \
+	for package in $(VM_APPLICATIONS); do build $(VM_APPLICATION_TESTS) $$package; done
+test-vm: vm-tests ## run the tests in virtual machines with cgroup v2
 	test/vm/suite --kernel 6.1 --tests $(VM_TESTS) --bin bin -- --tree sandbox/init=/src/sandbox/init
+	set -o pipefail; test/vm/applications --kernel 6.1 --tests $(VM_APPLICATION_TESTS) --bin bin | $(GO) run ./test/report
+test-vm-all: vm-tests ## the same on kernels 6.1 and 6.12, with the tests that take long there (an hour)
+	test/vm/suite --kernel 6.1 --kernel 6.12 --tests $(VM_TESTS) --bin bin -- --tree sandbox/init=/src/sandbox/init
+	set -o pipefail; test/vm/applications --all --kernel 6.1 --kernel 6.12 --tests $(VM_APPLICATION_TESTS) --bin bin | $(GO) run ./test/report
 
 .PHONY: demo
 demo: setup setup-demo build ## set up everything and run the example application

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -154,8 +155,15 @@ int orders_follow(struct spec *s, int *socket, const char **step)
 			return -1;
 		break;
 	}
+	/* Descriptors are moved out of each other's way first, to numbers that the
+	 * soft limit of whoever started the application may not reach. */
 	*step = "pass a descriptor";
-	if (place(socket) < 0)
+	struct rlimit own, wide;
+	if (getrlimit(RLIMIT_NOFILE, &own) < 0)
+		return -1;
+	wide = own;
+	wide.rlim_cur = own.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &wide) < 0 || place(socket) < 0 || setrlimit(RLIMIT_NOFILE, &own) < 0)
 		return -1;
 	*step = "close descriptors";
 	return close_others();

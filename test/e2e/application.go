@@ -15,6 +15,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,8 +28,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds everything that must come to an end by itself.
-const patience = 15 * time.Second
+// patience bounds everything that must come to an end by itself. A machine
+// that is emulated takes longer.
+var patience = flag.Duration("patience", 15*time.Second, "how long what must come about by itself may take")
 
 // Application is one application under test.
 type Application struct {
@@ -65,7 +67,7 @@ func New(t *testing.T, name string) *Application {
 			a.Signal(unix.SIGKILL)
 			a.Wait()
 		}
-		a.ExpectNothingLeft(patience)
+		a.ExpectNothingLeft(*patience)
 		if t.Failed() && a.Out != nil {
 			t.Logf("standard output of %s:\n%s\nstandard error:\n%s", a.Name, a.Out, a.Err)
 		}
@@ -183,8 +185,8 @@ func (a *Application) Ready() *Application {
 // Expect waits until a stream contains text.
 func (a *Application) Expect(o *Output, text string) {
 	a.t.Helper()
-	if !o.wait(text, patience) {
-		a.t.Fatalf("%q did not come within %v (running: %v)", text, patience, a.running())
+	if !o.wait(text, *patience) {
+		a.t.Fatalf("%q did not come within %v (running: %v)", text, *patience, a.running())
 	}
 }
 
@@ -196,8 +198,8 @@ func (a *Application) Wait() int {
 	a.t.Helper()
 	select {
 	case <-a.ended:
-	case <-time.After(patience):
-		a.t.Errorf("%s did not end within %v; it has %v", a.Name, patience, a.Processes())
+	case <-time.After(*patience):
+		a.t.Errorf("%s did not end within %v; it has %v", a.Name, *patience, a.Processes())
 		a.Signal(unix.SIGKILL)
 		<-a.ended
 	}
@@ -238,9 +240,9 @@ func (a *Application) Lines(component string) []string {
 // eventually waits for a condition.
 func (a *Application) eventually(what string, condition func() bool) {
 	a.t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(*patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			a.t.Fatalf("not so within %v: %s; there are %v", patience, what, a.Processes())
+			a.t.Fatalf("not so within %v: %s; there are %v", *patience, what, a.Processes())
 		}
 	}
 }

@@ -157,7 +157,9 @@ func TestMonitorThatCallsWhatItDoesNot(t *testing.T) {
 			if out, err := exec.Command(a.site.Program, arguments...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			a.ExpectStatus(128 + int(unix.SIGKILL))
+			if status := a.Wait(); status != 128+int(unix.SIGKILL) {
+				t.Errorf("status %d", status)
+			}
 			want := fmt.Sprintf("sandbox: keeper: the monitor made a system call that is none of a monitor's, and is ended: %s (%d) with %#x", call.name, call.number, call.arguments[0])
 			if call.arguments[0] == 0 {
 				want = strings.TrimSuffix(want, "0x0")
@@ -165,7 +167,7 @@ func TestMonitorThatCallsWhatItDoesNot(t *testing.T) {
 			if !strings.Contains(a.Err.String(), want) {
 				t.Errorf("%q is missing in:\n%s", want, a.Err)
 			}
-			a.ExpectNothingLeft(patience)
+			a.ExpectNothingLeft(*patience)
 		})
 	}
 }

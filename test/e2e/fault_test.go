@@ -38,7 +38,7 @@ func (a *Application) survive() {
 		a.Signal(unix.SIGTERM)
 	}
 	a.Wait()
-	a.ExpectNothingLeft(patience)
+	a.ExpectNothingLeft(*patience)
 }
 
 // worksAgain is the other half: the next start works.
@@ -186,7 +186,7 @@ func strikeOnce(a *Application, reach func(*Application), v victim) (met bool) {
 	if v.role == Sweeper {
 		// It is replaced when the monitor runs; a stop before that is a
 		// power cut.
-		a.Err.wait("up after", patience)
+		a.Err.wait("up after", *patience)
 	}
 	a.survive()
 	return met
@@ -245,7 +245,7 @@ func TestStoppedMonitorIsKilled(t *testing.T) {
 	a.note()
 	a.Signal(unix.SIGKILL)
 	a.Wait()
-	a.ExpectNothingLeft(patience)
+	a.ExpectNothingLeft(*patience)
 	a.worksAgain()
 }
 
@@ -259,7 +259,7 @@ func TestKilledProcessGroup(t *testing.T) {
 		}
 	}
 	a.Wait()
-	a.ExpectNothingLeft(patience)
+	a.ExpectNothingLeft(*patience)
 	a.worksAgain()
 }
 
@@ -305,7 +305,7 @@ func TestRandomFaults(t *testing.T) {
 					if p.Role == Sweeper {
 						// It is replaced when the monitor runs; a stop before that
 						// is another power cut.
-						a.Err.wait("up after", patience)
+						a.Err.wait("up after", *patience)
 						break
 					}
 				}
@@ -331,7 +331,7 @@ func TestKilledKeeperIsSaid(t *testing.T) {
 			t.Errorf("%q is missing in:\n%s", want, a.Err)
 		}
 	}
-	a.ExpectNothingLeft(patience)
+	a.ExpectNothingLeft(*patience)
 }
 
 // Who kills the supervisor ends the application, which says so.

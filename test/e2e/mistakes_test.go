@@ -256,7 +256,7 @@ func TestOutOfDescriptors(t *testing.T) {
 			a := New(t, "descriptors").Write(sleeper)
 			a.command = exec.Command(a.site.Busybox, "sh", "-c", "ulimit -n "+itoa(n)+" && exec "+a.site.Sandbox+" run "+a.Policy)
 			a.start()
-			if a.Err.wait("application "+a.Name+": up after", patience) {
+			if a.Err.wait("application "+a.Name+": up after", *patience) {
 				ran++
 				if status := a.Stop(); status != 0 {
 					t.Errorf("status %d", status)

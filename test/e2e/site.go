@@ -15,6 +15,7 @@ import (
 // The flags of these tests.
 var (
 	binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
+	built        = flag.String("built", "", "a `directory` with what tests else compile: parent (split/parent.c), and hostile/supervisor and the like")
 	faultCount   = flag.Int("faults", 0, "how many random faults TestRandomFaults makes; 0 is the usual number")
 	faultSeed    = flag.Uint64("seed", 1, "what the random faults follow from")
 	injectAll    = flag.Bool("inject", false, "let TestFailingCallsAtStart fail more calls")

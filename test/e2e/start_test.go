@@ -62,7 +62,7 @@ func TestFiftyStartAtOnce(t *testing.T) {
 		})
 	}
 	lost := map[int]bool{}
-	for deadline := time.After(2 * patience); len(lost) < n-1; {
+	for deadline := time.After(2 * *patience); len(lost) < n-1; {
 		select {
 		case i := <-ended:
 			lost[i] = true
@@ -83,7 +83,7 @@ func TestFiftyStartAtOnce(t *testing.T) {
 	if winner < 0 {
 		t.Fatal("none runs")
 	}
-	if !outputs[winner].wait("up after", patience) {
+	if !outputs[winner].wait("up after", *patience) {
 		t.Errorf("the one that is left does not come up: %s", outputs[winner])
 	}
 	for i := range lost {

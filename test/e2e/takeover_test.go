@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -28,6 +29,13 @@ func replaced(t *testing.T, name string) *Site {
 	t.Cleanup(own.remove)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if *built != "" {
+		program := filepath.Join(own.Libexec, name)
+		if err := errors.Join(os.Remove(program), copyProgram(filepath.Join(*built, name), program)); err != nil {
+			t.Fatal(err)
+		}
+		return own
 	}
 	// Static, as the supervisor is: its filter lets no library be loaded.
 	build := exec.Command("go", "build", "-o", filepath.Join(own.Libexec, name), "./hostile/"+name)
@@ -126,7 +134,7 @@ func TestTakenOverSupervisorSaysNonsense(t *testing.T) {
 			if want := "sandbox: the supervisor said what no supervisor says, and the application ends: "; !strings.Contains(a.Err.String(), want) || !strings.Contains(a.Err.String(), why) {
 				t.Errorf("neither %q nor %q in:\n%s", want, why, a.Err)
 			}
-			a.ExpectNothingLeft(patience)
+			a.ExpectNothingLeft(*patience)
 		})
 	}
 }
@@ -149,7 +157,7 @@ func TestTakenOverSupervisorStays(t *testing.T) {
 	if want := "the supervisor does not stop the application"; !strings.Contains(a.Err.String(), want) {
 		t.Errorf("%q is missing in:\n%s", want, a.Err)
 	}
-	a.ExpectNothingLeft(patience)
+	a.ExpectNothingLeft(*patience)
 }
 
 func expect(t *testing.T, got, want string) {

@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 30 * time.Second
+// patience bounds what a program may take; a machine that is emulated takes longer.
+var patience = flag.Duration("patience", 30*time.Second, "how long a program may take")
 
 // site is a directory of the host with a policy and what it grants.
 type site struct {
@@ -87,7 +89,7 @@ func (s *site) command(ctx context.Context, arguments ...string) *exec.Cmd {
 	}
 	command := exec.CommandContext(ctx, program, arguments...)
 	command.Cancel = func() error { return command.Process.Signal(unix.SIGTERM) }
-	command.WaitDelay = patience
+	command.WaitDelay = *patience
 	return command
 }
 
@@ -95,7 +97,7 @@ func (s *site) command(ctx context.Context, arguments ...string) *exec.Cmd {
 // and what Bulkhead said.
 func (s *site) run(text string) (output, said string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), *patience)
 	defer cancel()
 	command := s.command(ctx, "run", s.policy(text))
 	var out, err bytes.Buffer
@@ -362,7 +364,7 @@ func TestServers(t *testing.T) {
 	s.write("www/sub/page", "a page\n")
 	http, redis := freePort(t), freePort(t)
 	policy := s.policy(strings.NewReplacer("HTTP", http, "REDIS", redis).Replace(server))
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), *patience)
 	defer cancel()
 	command := s.command(ctx, "run", policy)
 	var out bytes.Buffer

@@ -9,12 +9,21 @@ import (
 	"strings"
 )
 
-// elfClosure lists what a program needs besides itself: its interpreter and its libraries, at the
-// paths where the interpreter looks for them. A static program needs nothing.
+// elfClosure lists what a program or a library needs besides itself: its interpreter and its
+// libraries, at the paths where the interpreter looks for them. A static program needs nothing.
 func elfClosure(ctx context.Context, file string) ([]string, error) {
 	interpreter, err := elfInterpreter(file)
-	if err != nil || interpreter == "" {
+	if err != nil {
 		return nil, err
+	}
+	if interpreter == "" {
+		if needs, err := needsLibraries(file); err != nil || !needs {
+			return nil, err
+		}
+		// A library names none: the one of whoever loads it looks for what it needs.
+		if interpreter, err = elfInterpreter("/bin/sh"); err != nil || interpreter == "" {
+			return nil, err
+		}
 	}
 	file, err = filepath.Abs(file)
 	if err != nil {
@@ -40,6 +49,16 @@ func elfClosure(ctx context.Context, file string) ([]string, error) {
 		needed = append(needed, library)
 	}
 	return needed, nil
+}
+
+func needsLibraries(file string) (bool, error) {
+	f, err := elf.Open(file)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", file, err)
+	}
+	defer f.Close()
+	libraries, err := f.ImportedLibraries()
+	return len(libraries) > 0, err
 }
 
 // elfInterpreter returns the interpreter that an ELF file names, or nothing for a static one.

@@ -14,8 +14,8 @@ import (
 // etc is all that the machine knows about itself. Id ranges and the home directory belong to the
 // user of --user.
 var etc = map[string]string{
-	"passwd":        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\ntester:x:1000:1000:tester:/home/tester:/bin/sh\n",
-	"group":         "root:x:0:\ntty:x:5:\nnogroup:x:65534:\ntester:x:1000:\n",
+	"passwd":        "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\ngames:x:5:60:games:/usr/games:/bin/false\nwww-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\ntester:x:1000:1000:tester:/home/tester:/bin/sh\n",
+	"group":         "root:x:0:\ndaemon:x:1:\ntty:x:5:\nwww-data:x:33:\ngames:x:60:\nnogroup:x:65534:\ntester:x:1000:\n",
 	"subuid":        "tester:100000:65536\n",
 	"subgid":        "tester:100000:65536\n",
 	"hosts":         "127.0.0.1 localhost vm\n::1 localhost\n",
@@ -80,6 +80,7 @@ func addBase(a *archive) error {
 	}
 	return errors.Join(
 		a.add("tmp", node{mode: typeDir | 0o1777}),
+		a.add("var/tmp", node{mode: typeDir | 0o1777}),
 		a.add("home/tester", node{mode: typeDir | 0o700, owner: testerID}),
 		// Pid 1 starts before devtmpfs is mounted; Go's runtime ends when 0, 1 and 2 are
 		// closed and there is no /dev/null to put in their place.
@@ -120,6 +121,8 @@ func addHandIns(ctx context.Context, a *archive, files []handIn) error {
 			err = a.addHost(f.host, f.vm)
 		case "elf":
 			err = errors.Join(a.addHost(f.host, f.vm), addClosure(ctx, a, f.host))
+		case "package":
+			err = a.addPackage(ctx, f.host)
 		}
 		if err != nil {
 			return fmt.Errorf("--%s %s=%s: %w", f.kind, f.host, f.vm, err)

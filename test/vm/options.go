@@ -22,9 +22,10 @@ Boots a virtual machine, runs COMMAND in it and ends with its exit status.
   --timeout DURATION       boot and command together, e.g. 90 or 2m (default 120 s)
   --user                   run as uid 1000 with a delegated cgroup instead of as root
   --systemd                boot the host's systemd as pid 1 and run as a service of it
-  --file HOST=VM           put a file in the machine (repeatable, as the next three)
+  --file HOST=VM           put a file in the machine (repeatable, as the next four)
   --elf HOST=VM            the same with its interpreter and libraries
   --tree HOST=VM           put a directory in the machine
+  --package NAME           put a Debian package that is installed here in the machine
   --env NAME=VALUE         set an environment variable of COMMAND
   --dir DIR                start COMMAND there instead of in its home directory
   --modules A,B            load kernel modules before COMMAND starts
@@ -44,9 +45,9 @@ type options struct {
 	modules []string
 }
 
-// A handIn is one file or directory that is put in the machine.
+// A handIn is one file, directory or package that is put in the machine.
 type handIn struct {
-	kind     string // file, elf or tree
+	kind     string // file, elf, tree or package, which has only a host
 	host, vm string
 }
 
@@ -77,6 +78,10 @@ func parseOptions(args []string) (*options, error) {
 			return nil
 		})
 	}
+	flags.Func("package", "", func(v string) error {
+		o.files = append(o.files, handIn{"package", v, ""})
+		return nil
+	})
 	flags.Func("env", "", func(v string) error {
 		if !strings.Contains(v, "=") {
 			return errors.New("want NAME=VALUE")
