@@ -111,22 +111,22 @@ func FuzzKeeperSays(f *testing.F) {
 		if len(packet) == 0 || len(packet) > 64 || fds > 20 || t.Failed() {
 			return
 		}
+		passed := l.begin(t, fds)
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(pair[1])
 		k.m.keeper = keeper{socket: pair[0], waiting: map[uint32]func(child, error){1: func(c child, err error) {
 			if err == nil {
 				unix.Close(c.pidfd)
 			}
 		}}}
-		sendAll(t, pair[1], packet, l.begin(t, fds))
+		sendAll(t, pair[1], packet, passed)
 		k.m.keeperSays()
 		if k.m.keeper.socket >= 0 {
 			unix.Close(k.m.keeper.socket)
 		}
-		pair[0] = -1
+		unix.Close(pair[1])
 		l.end(t)
 	})
 }

@@ -69,16 +69,17 @@ func (m *Monitor) keeperSays() {
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return
 	}
-	if err != nil || n != handover.AnswerSize {
+	var fds []int
+	if err == nil {
+		fds, err = handover.Rights(control[:cn])
+	}
+	brought := binary.NativeEndian.Uint32(b[:]) == handover.Brought
+	if err != nil || n != handover.AnswerSize || brought != (len(fds) == 2) || len(fds) > 2 {
+		closeAll(fds)
 		m.keeperGone()
 		return
 	}
-	fds, err := handover.Rights(control[:cn])
-	if err != nil {
-		m.keeperGone()
-		return
-	}
-	if binary.NativeEndian.Uint32(b[:]) == handover.Brought && len(fds) == 2 {
+	if brought {
 		m.reloadAsked(fds[0], fds[1])
 		return
 	}

@@ -288,6 +288,7 @@ func FuzzRequest(f *testing.F) {
 		if len(packet) > wire.MaximumSize || int(fds) > wire.MaximumFDs {
 			return // receive refuses it
 		}
+		k.TB = t // whose time it is now
 		free := duplicate(t, null)
 		unix.Close(free)
 		var passed []int
