@@ -29,9 +29,9 @@ func (a *Application) size() (s size) {
 		}
 		s.processes++
 		s.descriptors += len(fds)
-		s.mounts += lines("/proc/" + pid + "/mountinfo")
+		s.mounts += a.mounts(pid)
 	}
-	s.mounts += lines("/proc/self/mountinfo")
+	s.mounts += a.mounts("self")
 	s.groups = len(a.groups())
 	filepath.WalkDir("/run/sandbox/"+a.Name, func(_ string, _ fs.DirEntry, err error) error {
 		if err == nil {
@@ -59,9 +59,18 @@ func (a *Application) steady() (s size) {
 	return s
 }
 
-func lines(path string) int {
-	text, _ := os.ReadFile(path)
-	return strings.Count(string(text), "\n")
+// mounts are those that a process sees: of a compartment all, of others, who see
+// what else goes on on the machine, the application's.
+func (a *Application) mounts(pid string) (n int) {
+	groups, _ := os.ReadFile("/proc/" + pid + "/cgroup")
+	inside := strings.Contains(string(groups), "/"+a.Name+"/")
+	text, _ := os.ReadFile("/proc/" + pid + "/mountinfo")
+	for line := range strings.Lines(string(text)) {
+		if inside || strings.Contains(line, a.Name) {
+			n++
+		}
+	}
+	return n
 }
 
 // groups are the application's cgroups in all hierarchies.
