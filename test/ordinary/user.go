@@ -67,7 +67,15 @@ func New(t *testing.T) *User {
 	if err := os.Chmod(u.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"sandbox", "libexec/monitor", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
+	programs, err := filepath.Glob(filepath.Join(*binDirectory, "libexec", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"sandbox"}
+	for _, program := range programs {
+		names = append(names, "libexec/"+filepath.Base(program))
+	}
+	for _, name := range names {
 		b, err := os.ReadFile(filepath.Join(*binDirectory, name))
 		if err != nil {
 			t.Fatalf("these tests run what `make build` makes: %v", err)
