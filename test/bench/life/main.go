@@ -249,6 +249,9 @@ func many(sandbox string, components int, bare bool) (used int64, err error) {
 	}
 	ours, err := usage(group)
 	theirs, unread := usage(filepath.Join(accounting, "sandbox", name))
+	if os.IsNotExist(unread) {
+		unread = nil // its components count with it: it has no group there
+	}
 	return ours + theirs - before, errors.Join(err, unread)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,8 +26,8 @@ const rest = 100 * time.Millisecond
 // leastCounted is over how many starts what the broker does by itself is spread.
 const leastCounted = 100
 
-// account runs the application in a cgroup that counts what the broker uses. What components use, the supervisor
-// among them, counts in the application's own.
+// account runs the application in a cgroup that counts what the broker uses, and its components with it unless the
+// application has a cgroup of its own there.
 func (s *settings) account(policy string) (err error) {
 	group := filepath.Join(accounting, "bench-"+strconv.Itoa(os.Getpid()))
 	if err := os.Mkdir(group, 0o755); err != nil {
@@ -48,16 +49,17 @@ func (s *settings) account(policy string) (err error) {
 	lines := bufio.NewScanner(out)
 	var read []int64
 	for lines.Scan() && lines.Text() == "rest" {
-		time.Sleep(rest)
-		sum := int64(0)
-		for _, of := range []string{group, application} {
-			used, err := usage(of)
+		// On a busy machine the application may be gone before the last look, and its group with it.
+		var used int64
+		for range 10 {
+			time.Sleep(rest / 10)
+			now, err := usage(group, application)
 			if err != nil {
 				return errors.Join(err, command.Process.Kill(), command.Wait())
 			}
-			sum += used
+			used = max(used, now)
 		}
-		read = append(read, sum)
+		read = append(read, used)
 	}
 	io.Copy(io.Discard, out) // the front's own samples are times
 	if err := command.Wait(); err != nil {
@@ -80,13 +82,24 @@ func (s *settings) starts() int {
 	return s.Samples
 }
 
-// usage is the processor time of a cgroup and those in it, of the living and of the dead.
-func usage(group string) (int64, error) {
-	text, err := os.ReadFile(filepath.Join(group, "cpuacct.usage"))
-	if err != nil {
-		return 0, err
+// usage is the processor time of cgroups and those in them, of the living and of the dead. One that is not there has used
+// nothing: an application has a group of its own only where its limits need one.
+func usage(groups ...string) (sum int64, err error) {
+	for _, group := range groups {
+		text, err := os.ReadFile(filepath.Join(group, "cpuacct.usage"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		used, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
 	}
-	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return sum, nil
 }
 
 // remove removes a cgroup, whose last process may still be on its way out.
