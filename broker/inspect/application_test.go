@@ -19,6 +19,10 @@ import (
 	"bulkhead/policy/plan"
 )
 
+// On the main thread, so that no other goroutine gets it: mountIn ends its thread,
+// which the main thread cannot, and /proc/self is what that sees.
+func init() { runtime.LockOSThread() }
+
 // sandboxCommand is the launcher that is looked at.
 func sandboxCommand(t testing.TB) string {
 	t.Helper()

@@ -81,14 +81,15 @@ func readFilters(pid int) ([]Filter, error) {
 		defer runtime.UnlockOSThread()
 		filters, stopped, err := traceFilters(pid)
 		answer <- result{filters, err}
-		if !stopped {
-			// It stops later, and is let go then. The end of the thread would
-			// do that too, but the first thread of a Go program never ends.
-			for _, err := unix.Wait4(pid, nil, unix.WALL, nil); err == unix.EINTR; {
-				_, err = unix.Wait4(pid, nil, unix.WALL, nil)
-			}
-			unix.PtraceDetach(pid)
+		if stopped {
+			return
 		}
+		// It stops later, and is let go then. The end of the thread would
+		// do that too, but the first thread of a Go program never ends.
+		for is, gone := traced(pid); !is && !gone; is, gone = traced(pid) {
+			time.Sleep(ptracePatience / 10)
+		}
+		unix.PtraceDetach(pid)
 	}()
 	r := <-answer
 	return r.filters, r.err
@@ -102,16 +103,12 @@ func traceFilters(pid int) (filters []Filter, stopped bool, err error) {
 		return nil, false, os.NewSyscallError("ptrace(PTRACE_INTERRUPT)", errno)
 	}
 	for deadline := time.Now().Add(ptracePatience); ; {
-		var status unix.WaitStatus
-		waited, err := unix.Wait4(pid, &status, unix.WNOHANG|unix.WALL, nil)
-		if waited == pid && !status.Stopped() {
+		is, gone := traced(pid)
+		if gone {
 			return nil, true, errGone
 		}
-		if waited == pid {
+		if is {
 			break
-		}
-		if err != nil && err != unix.EINTR {
-			return nil, false, os.NewSyscallError("wait4", err)
 		}
 		if time.Now().After(deadline) {
 			return nil, false, fmt.Errorf("it did not stop within %v", ptracePatience)
@@ -136,6 +133,22 @@ func traceFilters(pid int) (filters []Filter, stopped bool, err error) {
 		}
 		filters = append(filters, Filter{Instructions: count, Program: program})
 	}
+}
+
+// traced says whether a process that this thread traces has stopped, or is gone.
+// It asks ptrace and not wait4 alone: where this program is the process's parent
+// too, a wait of another thread may have taken the news.
+func traced(pid int) (stopped, gone bool) {
+	var status unix.WaitStatus
+	waited, err := unix.Wait4(pid, &status, unix.WNOHANG|unix.WALL, nil)
+	if waited == pid {
+		return status.Stopped(), !status.Stopped()
+	}
+	if err == unix.ECHILD {
+		return false, true
+	}
+	_, errno := getFilter(pid, 0, nil)
+	return errno != unix.ESRCH, false
 }
 
 func filterAdvice(errno syscall.Errno) string {
