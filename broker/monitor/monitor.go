@@ -10,7 +10,8 @@
 //	loop.go        one goroutine, one event after the other
 //	turn.go        whose turn it is
 //	budget.go      how often a component may ask
-//	worker.go      workers from spawn to end
+//	worker.go      workers from spawn to their programs
+//	gone.go        … and how they end
 //	leaf.go        their cgroups, some made ahead
 //	queue.go       requests that wait for a free worker
 //	connection.go  connections that each get a worker
