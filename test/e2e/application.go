@@ -199,7 +199,16 @@ func (a *Application) Wait() int {
 	select {
 	case <-a.ended:
 	case <-time.After(*patience):
-		a.t.Errorf("%s did not end within %v; it has %v", a.Name, *patience, a.Processes())
+		all := a.Processes()
+		a.t.Errorf("%s did not end within %v; it has %v", a.Name, *patience, all)
+		for _, role := range []Role{Supervisor, Monitor} {
+			for _, p := range all {
+				if p.Role == role {
+					p.Kill(unix.SIGQUIT) // Go's runtime says where each goroutine stands
+					time.Sleep(200 * time.Millisecond)
+				}
+			}
+		}
 		a.Signal(unix.SIGKILL)
 		<-a.ended
 	}

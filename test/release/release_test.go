@@ -174,7 +174,7 @@ func TestTarball(t *testing.T) {
 		return
 	}
 	// It looks for the program in its own path, where a test installs nothing.
-	unit := strings.ReplaceAll(read(t, place+"/lib/systemd/system/sandbox@.service"), "ExecStart=sandbox", "ExecStart="+place+"/bin/sandbox")
+	unit := strings.ReplaceAll(read(t, place+"/lib/systemd/system/sandbox@.service"), "=sandbox ", "="+place+"/bin/sandbox ")
 	unit = strings.ReplaceAll(unit, "Documentation=man:sandbox(8)\n", "")
 	file := filepath.Join(t.TempDir(), "sandbox@x.service")
 	if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
