@@ -267,7 +267,7 @@ func TestKilledProcessGroup(t *testing.T) {
 func TestRandomFaults(t *testing.T) {
 	n := *faultCount
 	if n == 0 {
-		if n = 200; testing.Short() {
+		if n = 40; testing.Short() { // make stress has a thousand
 			n = 20
 		}
 	}
