@@ -164,7 +164,7 @@ func (b *Built) Receive(socket, pieces int) error {
 		if err != nil || n == 0 {
 			return fmt.Errorf("%w: %w", ErrBuilder, unix.EIO)
 		}
-		fds, err := Rights(control[:cn])
+		fds, err := wire.Rights(control[:cn])
 		if err != nil {
 			return fmt.Errorf("read what the builder made: %w", err)
 		}
@@ -194,27 +194,4 @@ func (b *Built) Receive(socket, pieces int) error {
 		break
 	}
 	return fmt.Errorf("read what the builder made: %w", unix.EPROTO)
-}
-
-// Rights are the descriptors in control messages.
-func Rights(control []byte) ([]int, error) {
-	if len(control) == 0 {
-		return nil, nil
-	}
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil, err
-	}
-	var fds []int
-	for i := range messages {
-		got, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			for _, fd := range fds {
-				unix.Close(fd)
-			}
-			return nil, err
-		}
-		fds = append(fds, got...)
-	}
-	return fds, nil
 }

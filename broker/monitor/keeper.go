@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/handover"
+	"bulkhead/broker/wire"
 )
 
 // keeper is the process that executes programs for the monitor, which may not:
@@ -71,7 +72,7 @@ func (m *Monitor) keeperSays() {
 	}
 	var fds []int
 	if err == nil {
-		fds, err = handover.Rights(control[:cn])
+		fds, err = wire.Rights(control[:cn])
 	}
 	brought := binary.NativeEndian.Uint32(b[:]) == handover.Brought
 	if err != nil || n != handover.AnswerSize || brought != (len(fds) == 2) || len(fds) > 2 {

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bulkhead/broker/handover"
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
 )
@@ -252,7 +251,7 @@ func TestLeaseHoldsUpNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fds, err := handover.Rights(control[:cn])
+	fds, err := wire.Rights(control[:cn])
 	if err != nil || len(fds) != 1 {
 		t.Fatalf("the answer has %d descriptors, %v", len(fds), err)
 	}

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bulkhead/broker/handover"
 	"bulkhead/broker/wire"
 )
 
@@ -36,7 +35,7 @@ func (p *packets) receive(socket int) (packet []byte, fds []int, err error) {
 	default:
 		return nil, nil, errno
 	}
-	if fds, err = handover.Rights(p.control[:p.header.Controllen]); err != nil {
+	if fds, err = wire.Rights(p.control[:p.header.Controllen]); err != nil {
 		return nil, nil, err
 	}
 	if p.header.Flags&unix.MSG_CTRUNC != 0 || len(fds) > wire.MaximumFDs {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/test/transcript"
 )
 
 // entries is journald's end of a log: packets, as they came.
@@ -72,7 +73,7 @@ func (e entries) message() string {
 // TestJournaldEntries: each line is an entry with its priority; the pieces of a
 // line that is cut share one, and no line can add a field.
 func TestJournaldEntries(t *testing.T) {
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web"})
 	_, got := logToJournald(t, o)
 	end := written(t, o, 0)[0]
@@ -104,7 +105,7 @@ func TestJournaldEntries(t *testing.T) {
 // TestJournaldSlow: while journald takes nothing its component waits and nobody
 // else does, it is said, and then everything comes in order.
 func TestJournaldSlow(t *testing.T) {
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web", "other"})
 	stop := make(chan struct{})
 	defer close(stop)
@@ -141,7 +142,7 @@ func TestJournaldSlow(t *testing.T) {
 // TestJournaldAnew: a journald that went away and comes back on another socket
 // gets every line that it had not taken.
 func TestJournaldAnew(t *testing.T) {
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web"})
 	stop := make(chan struct{})
 	defer close(stop)

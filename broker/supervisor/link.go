@@ -129,11 +129,9 @@ func (l *link) receive(post func(any)) error {
 		if n == 0 && cn == 0 {
 			return io.EOF
 		}
-		var fds []int
-		if cn > 0 {
-			if fds, err = rights(control[:cn]); err != nil {
-				return err
-			}
+		fds, err := wire.Rights(control[:cn])
+		if err != nil {
+			return fmt.Errorf("read the descriptors from the monitor: %w", err)
 		}
 		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 			return wire.ErrTooLarge
@@ -148,22 +146,6 @@ func (l *link) receive(post func(any)) error {
 		}
 		post(m)
 	}
-}
-
-func rights(control []byte) ([]int, error) {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil, fmt.Errorf("read the descriptors from the monitor: %w", err)
-	}
-	var fds []int
-	for i := range messages {
-		got, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			return nil, fmt.Errorf("read the descriptors from the monitor: %w", err)
-		}
-		fds = append(fds, got...)
-	}
-	return fds, nil
 }
 
 func (l *link) close() {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/test/transcript"
 )
 
 // logTo gives component 0 of an output a log file; rotate opens the next one.
@@ -40,7 +41,7 @@ func logTo(t *testing.T, o *output, p *plan.Log, rotate func() (int, error)) *lo
 func TestLogRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "web.log")
 	p := &plan.Log{Kind: plan.LogFile, Name: path, Rotate: 64 << 10, Keep: 100}
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web"})
 	rotated := 0
 	logTo(t, o, p, func() (int, error) {
@@ -103,7 +104,7 @@ func full(t *testing.T) (path string, release func()) {
 // when there is room again everything arrives, in order.
 func TestFullDiskWaits(t *testing.T) {
 	path, release := full(t)
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web", "other"})
 	stop := make(chan struct{})
 	defer close(stop)
@@ -149,7 +150,7 @@ func TestFullDiskWaits(t *testing.T) {
 // in the log stays, and the count is right.
 func TestFullDiskDrops(t *testing.T) {
 	path, release := full(t)
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web"})
 	stop := make(chan struct{})
 	defer close(stop)

@@ -14,6 +14,7 @@ import (
 
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
+	"bulkhead/test/transcript"
 )
 
 // written follows the pipes of some components and returns write ends.
@@ -45,7 +46,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 }
 
 func TestLines(t *testing.T) {
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web"})
 	end := written(t, o, 0)[0]
 	long := strings.Repeat("0123456789", 2000)
@@ -69,7 +70,7 @@ func TestInterleaving(t *testing.T) {
 	for i := range names {
 		names[i], indexes[i] = fmt.Sprintf("c%d", i), i
 	}
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, names)
 	for i, end := range written(t, o, indexes...) {
 		go func() {
@@ -102,7 +103,7 @@ func TestFlood(t *testing.T) {
 			seen <- struct{}{}
 		}
 	})
-	var notes safeBuffer
+	var notes transcript.Transcript
 	o := newOutput(sink, &notes, []string{"flood", "quiet"})
 	ends := written(t, o, 0, 1)
 	stop := make(chan struct{})
@@ -173,7 +174,7 @@ func TestStuckReader(t *testing.T) {
 // stands before the news of the crash and in the status.
 func TestLastWords(t *testing.T) {
 	m := newPeer(t, application(with("web", nil)))
-	var both safeBuffer
+	var both transcript.Transcript
 	m.app.output.lines.to, m.app.output.notes = &both, &both
 	pipe := m.pipe("web", 2)
 	m.run()
@@ -211,7 +212,7 @@ func TestVisible(t *testing.T) {
 }
 
 func TestColour(t *testing.T) {
-	var out, notes safeBuffer
+	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web", "database"})
 	o.terminal, o.colour = true, true
 	io.WriteString(written(t, o, 0)[0], "hello\n")
@@ -254,7 +255,7 @@ func TestOutputReaderGone(t *testing.T) {
 	}
 	unix.Close(p[0])
 	defer unix.Close(p[1])
-	var notes safeBuffer
+	var notes transcript.Transcript
 	o := newOutput(file(p[1]), &notes, []string{"web"})
 	end := written(t, o, 0)[0]
 	for n := range 3 {
@@ -264,7 +265,7 @@ func TestOutputReaderGone(t *testing.T) {
 }
 
 func BenchmarkOutput(b *testing.B) {
-	var notes safeBuffer
+	var notes transcript.Transcript
 	o := newOutput(io.Discard, &notes, []string{"web"})
 	end := written(b, o, 0)[0]
 	block := bytes.Repeat([]byte("a line of eighty bytes, which is about what the lines of most programs have .....\n"), 780)

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
+	"bulkhead/test/transcript"
 )
 
 // peer plays the monitor on the other end of a real socketpair: the packets
@@ -31,29 +31,12 @@ type peer struct {
 	log      []string
 	finished chan int
 	ended    chan struct{}
-	lines    safeBuffer
-	notes    safeBuffer
+	lines    transcript.Transcript
+	notes    transcript.Transcript
 	pipes    map[string]*os.File // write ends, "web.1"
 	// onStart may take over what happens to a worker that is asked for.
 	onStart func(p *peer, component string, worker uint32) (handled bool)
 	names   map[uint32]string
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func with(name string, change func(*plan.Component)) plan.Component {

@@ -16,6 +16,7 @@ import (
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
+	"bulkhead/test/transcript"
 )
 
 // script plays the monitor inside a synctest bubble, where hours pass at
@@ -30,8 +31,8 @@ type script struct {
 	workers map[string]uint32
 	names   map[uint32]string
 	alive   map[uint32]bool
-	notes   safeBuffer
-	lines   safeBuffer
+	notes   transcript.Transcript
+	lines   transcript.Transcript
 	status  int // of Finish, -1 before
 
 	refuse map[string]syscall.Errno // programs that cannot be executed

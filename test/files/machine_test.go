@@ -1,8 +1,6 @@
 package files
 
 import (
-	"net"
-	"testing"
 	"time"
 )
 
@@ -15,18 +13,4 @@ func (s *site) await(what string, so func() bool) {
 		}
 	}
 	s.t.Errorf("%s does not come", what)
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/test/loopback"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -362,7 +364,7 @@ func TestServers(t *testing.T) {
 	s := newSite(t, "python3", "curl", "redis-server", "redis-tools")
 	s.mkdir("www/sub")
 	s.write("www/sub/page", "a page\n")
-	http, redis := freePort(t), freePort(t)
+	http, redis := loopback.Port(t), loopback.Port(t)
 	policy := s.policy(strings.NewReplacer("HTTP", http, "REDIS", redis).Replace(server))
 	ctx, cancel := context.WithTimeout(context.Background(), *patience)
 	defer cancel()

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"bulkhead/test/loopback"
 )
 
 func TestPython(t *testing.T) {
@@ -14,7 +16,7 @@ func TestPython(t *testing.T) {
 	for i := range 3 {
 		x.file(fmt.Sprintf("www/%d.html", i), fmt.Sprintf("page %d", i))
 	}
-	p := port(t)
+	p := loopback.Port(t)
 	page := func(r *process, name, want string) { r.await(func() error { return get(p, "/"+name, want) }) }
 	x.observing(func(r *process) {
 		for i := range 3 {
@@ -31,7 +33,7 @@ func TestPython(t *testing.T) {
 
 func TestRedis(t *testing.T) {
 	x := begin(t, "redis-server")
-	p := port(t)
+	p := loopback.Port(t)
 	x.file("state/README", "")
 	x.observing(func(r *process) {
 		r.await(func() error { return dialogue(p, "SET a 1\r\nGET a\r\n", "$1\r\n1\r\n") })
@@ -48,7 +50,7 @@ func TestRedis(t *testing.T) {
 
 func TestMemcached(t *testing.T) {
 	x := begin(t, "memcached")
-	p := port(t)
+	p := loopback.Port(t)
 	x.observing(func(r *process) {
 		r.await(func() error { return dialogue(p, "set a 0 0 1\r\n1\r\nget a\r\n", "VALUE a 0 1\r\n1\r\nEND") })
 	}, "/usr/bin/memcached", "-u", "memcache", "-l", "127.0.0.1", "-p", p, "-U", "0")
@@ -61,7 +63,7 @@ func TestMemcached(t *testing.T) {
 
 func TestNginx(t *testing.T) {
 	x := begin(t, "nginx-light")
-	p := port(t)
+	p := loopback.Port(t)
 	for i := range 3 {
 		x.file(fmt.Sprintf("www/%d.html", i), fmt.Sprintf("page %d", i))
 	}
@@ -84,7 +86,7 @@ func TestNginx(t *testing.T) {
 
 func TestLighttpd(t *testing.T) {
 	x := begin(t, "lighttpd")
-	p := port(t)
+	p := loopback.Port(t)
 	for i := range 3 {
 		x.file(fmt.Sprintf("www/%d.html", i), fmt.Sprintf("page %d", i))
 	}
@@ -105,7 +107,7 @@ func TestLighttpd(t *testing.T) {
 
 func TestDnsmasq(t *testing.T) {
 	x := begin(t, "dnsmasq-base", "bind9-dnsutils")
-	p := port(t)
+	p := loopback.Port(t)
 	hosts := x.file("hosts", "192.0.2.1 one.example\n192.0.2.2 two.example\n2001:db8::3 three.example\n")
 	ask := func(r *process, want string, question ...string) {
 		r.t.Helper()
@@ -135,7 +137,7 @@ func TestDnsmasq(t *testing.T) {
 // helpers are apart, and the daemon notices nothing.
 func TestSplit(t *testing.T) {
 	x := begin(t, "lighttpd")
-	p := port(t)
+	p := loopback.Port(t)
 	script := func(name, text string) {
 		x.file("cgi/"+name+".cgi", "echo 'Content-Type: text/plain'; echo; "+text+"\n")
 	}

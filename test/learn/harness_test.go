@@ -231,17 +231,6 @@ func (x *trial) run(input string, work func(*process)) string {
 	return p.stdout.String()
 }
 
-// port is one that nobody listens on.
-func port(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
 // dialogue writes to a TCP port and reads until what comes has a text in it.
 func dialogue(port, send, want string) error {
 	c, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)

@@ -6,8 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
+
+	"bulkhead/test/transcript"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,21 +19,11 @@ type Application struct {
 	Name    string
 	command *exec.Cmd
 	ended   chan struct{}
-	mu      sync.Mutex
-	said    strings.Builder
-}
-
-// Write keeps what the application says.
-func (a *Application) Write(b []byte) (int, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.said.Write(b)
+	said    transcript.Transcript
 }
 
 // Said is its output, and what Bulkhead says about it.
 func (a *Application) Said() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	return a.said.String()
 }
 
@@ -41,7 +32,7 @@ func (u *User) Start(policy string) *Application {
 	u.t.Helper()
 	a := &Application{User: u, Name: "a", ended: make(chan struct{})}
 	a.command = u.Command(context.Background(), "run", u.File("policy.yaml", policy))
-	a.command.Stdout, a.command.Stderr = a, a
+	a.command.Stdout, a.command.Stderr = &a.said, &a.said
 	if err := a.command.Start(); err != nil {
 		u.t.Fatal(err)
 	}
@@ -102,17 +93,6 @@ func talk(t *testing.T, port, text string) string {
 		t.Errorf("%q: %v", text, err)
 	}
 	return string(answer[:n])
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 // mkdir makes a directory of the user's.

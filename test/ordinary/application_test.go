@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/sandbox/cgroup"
+	"bulkhead/test/loopback"
 )
 
 // Two real servers in one application: nginx with files that are bound, redis with a directory that
@@ -20,7 +21,7 @@ func TestServers(t *testing.T) {
 	u.mkdir("www")
 	u.mkdir("data")
 	u.File("www/page", "a page\n")
-	web, store := freePort(t), freePort(t)
+	web, store := loopback.Port(t), loopback.Port(t)
 	// It is root as far as it can tell, and would change to a user that nobody is here.
 	u.File("www/nginx.conf", `user root; daemon off; master_process off; error_log stderr; pid /tmp/pid;
 events { worker_connections 16; }
@@ -163,7 +164,7 @@ components:
 func TestName(t *testing.T) {
 	needsGroup(t)
 	u := New(t)
-	port := freePort(t)
+	port := loopback.Port(t)
 	a := u.Start(strings.ReplaceAll(`
 application: a
 grants:
