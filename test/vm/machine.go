@@ -16,21 +16,34 @@ import (
 
 // A verdict is how a run ended: a status for the caller and, where it needs words, the words.
 type verdict struct {
-	status int
-	err    error
+	status    int
+	err       error
+	stillborn bool // the machine ended by itself before its init ran
 }
 
-// runMachine boots, passes the command's output on, and ends the machine. qemu never outlives
-// this function, and through PR_SET_PDEATHSIG not even a killed caller.
+// runMachine boots, passes the command's output on, and ends the machine. A machine that dies
+// before its init has said a word has run nothing of the command, and emulation on a busy host
+// can do that to a kernel: such a machine gets one more try, and the first one's end is printed.
 func runMachine(ctx context.Context, o *options, k *kernel, initrd *os.File) (int, error) {
+	v := bootMachine(ctx, o, k, initrd)
+	if v.stillborn {
+		fmt.Fprintf(os.Stderr, "vm: %v\nvm: the machine had not booted; it is started once more\n", v.err)
+		v = bootMachine(ctx, o, k, initrd)
+	}
+	return v.status, v.err
+}
+
+// bootMachine is one try of runMachine. qemu never outlives this function, and through
+// PR_SET_PDEATHSIG not even a killed caller.
+func bootMachine(ctx context.Context, o *options, k *kernel, initrd *os.File) verdict {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return statusLane, fmt.Errorf("socketpair: %w", err)
+		return verdict{status: statusLane, err: fmt.Errorf("socketpair: %w", err)}
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "port"), os.NewFile(uintptr(pair[1]), "port of qemu")
 	defer ours.Close()
 	if err := os.Remove(o.log); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return statusLane, err
+		return verdict{status: statusLane, err: err}
 	}
 
 	var complaint bytes.Buffer
@@ -41,10 +54,11 @@ func runMachine(ctx context.Context, o *options, k *kernel, initrd *os.File) (in
 		Pdeathsig: syscall.SIGKILL,
 		Setpgid:   true, // a ^C at the terminal is for us; we end it
 	}
-	if err := qemu.Start(); err != nil {
-		return statusLane, err
-	}
+	err = qemu.Start()
 	theirs.Close()
+	if err != nil {
+		return verdict{status: statusLane, err: err}
+	}
 	gone := make(chan error, 1)
 	go func() { gone <- qemu.Wait() }()
 
@@ -58,19 +72,18 @@ func runMachine(ctx context.Context, o *options, k *kernel, initrd *os.File) (in
 		}
 	}()
 
-	var v verdict
 	select {
-	case v = <-said:
+	case v := <-said:
 		qemu.Process.Kill()
 		<-gone
+		return v
 	case <-ctx.Done():
 		qemu.Process.Kill()
 		<-gone
-		v = interrupted(ctx, o, isClosed(booted))
+		return interrupted(ctx, o, isClosed(booted))
 	case err := <-gone:
-		v = died(err, complaint.String(), o, said, isClosed(booted))
+		return died(err, complaint.String(), o, said, isClosed(booted))
 	}
-	return v.status, v.err
 }
 
 func qemuArguments(o *options, k *kernel) []string {
@@ -85,7 +98,10 @@ func qemuArguments(o *options, k *kernel) []string {
 		"-kernel", k.image(), "-initrd", "/proc/self/fd/4",
 		// panic=-1 with -no-reboot: a panic ends qemu at once. cgroup_no_v1: pure cgroup v2.
 		// Mitigations and the crypto self-tests cost emulation time and nothing here depends on them.
-		"-append", "console=ttyS0 panic=-1 cgroup_no_v1=all mitigations=off cryptomgr.notests rdinit="+guestInit,
+		// no_timer_check: the kernel panics when too few timer interrupts arrive in ten of its ticks
+		// (check_timer in arch/x86/kernel/apic/io_apic.c), which says of an emulated processor only
+		// that its host was busy.
+		"-append", "console=ttyS0 panic=-1 no_timer_check cgroup_no_v1=all mitigations=off cryptomgr.notests rdinit="+guestInit,
 		"-no-reboot",
 		"-chardev", "file,id=log,path="+strings.ReplaceAll(o.log, ",", ",,"), "-serial", "chardev:log",
 		"-chardev", "socket,id=port,fd=3",
@@ -111,17 +127,17 @@ func listen(port io.Reader, command string, booted chan<- struct{}) *verdict {
 		case frameExit:
 			wait := syscall.WaitStatus(binary.BigEndian.Uint32(body))
 			if wait.Signaled() {
-				return &verdict{128 + int(wait.Signal()), fmt.Errorf("%s was killed by signal %d (%v)", command, wait.Signal(), wait.Signal())}
+				return &verdict{status: 128 + int(wait.Signal()), err: fmt.Errorf("%s was killed by signal %d (%v)", command, wait.Signal(), wait.Signal())}
 			}
-			return &verdict{wait.ExitStatus(), nil}
+			return &verdict{status: wait.ExitStatus()}
 		case frameMissing:
-			return &verdict{statusMissing, errors.New(string(body))}
+			return &verdict{status: statusMissing, err: errors.New(string(body))}
 		case frameNoExec:
-			return &verdict{statusNoExec, errors.New(string(body))}
+			return &verdict{status: statusNoExec, err: errors.New(string(body))}
 		case frameFailure:
-			return &verdict{statusLane, fmt.Errorf("setting the machine up: %s", body)}
+			return &verdict{status: statusLane, err: fmt.Errorf("setting the machine up: %s", body)}
 		default:
-			return &verdict{statusLane, fmt.Errorf("the guest sent a frame of unknown kind %q", kind)}
+			return &verdict{status: statusLane, err: fmt.Errorf("the guest sent a frame of unknown kind %q", kind)}
 		}
 	}
 }
@@ -131,13 +147,13 @@ var errTimeout = errors.New("time-out")
 // interrupted says why a machine that still ran was ended.
 func interrupted(ctx context.Context, o *options, booted bool) verdict {
 	if context.Cause(ctx) != errTimeout {
-		return verdict{statusLane, errors.New("interrupted by a signal, the machine was ended")}
+		return verdict{status: statusLane, err: errors.New("interrupted by a signal, the machine was ended")}
 	}
 	what := "the machine had not finished booting"
 	if booted {
 		what = strings.Join(o.job.Command, " ") + " still ran"
 	}
-	return verdict{statusTimeout, fmt.Errorf("time-out: %s after %v, the machine was ended%s", what, o.timeout, kernelTail(o.log))}
+	return verdict{status: statusTimeout, err: fmt.Errorf("time-out: %s after %v, the machine was ended%s", what, o.timeout, kernelTail(o.log))}
 }
 
 // died explains why qemu ended by itself. The guest may have had the last word just before.
@@ -153,13 +169,13 @@ func died(err error, complaint string, o *options, said <-chan verdict, booted b
 	reason, _, _ := strings.Cut(panicked, "\r\n")
 	switch {
 	case found:
-		return verdict{statusLane, fmt.Errorf("the kernel panicked: %s%s", reason, kernelTail(o.log))}
+		return verdict{statusLane, fmt.Errorf("the kernel panicked: %s%s", reason, kernelTail(o.log)), !booted}
 	case err != nil:
-		return verdict{statusLane, fmt.Errorf("qemu: %w: %s", err, strings.TrimSpace(complaint))}
+		return verdict{status: statusLane, err: fmt.Errorf("qemu: %w: %s", err, strings.TrimSpace(complaint))}
 	case booted:
-		return verdict{statusLane, fmt.Errorf("the machine was powered off or restarted before %s ended%s", o.job.Command[0], kernelTail(o.log))}
+		return verdict{status: statusLane, err: fmt.Errorf("the machine was powered off or restarted before %s ended%s", o.job.Command[0], kernelTail(o.log))}
 	}
-	return verdict{statusLane, fmt.Errorf("the machine ended while booting: %s%s", strings.TrimSpace(complaint), kernelTail(o.log))}
+	return verdict{statusLane, fmt.Errorf("the machine ended while booting: %s%s", strings.TrimSpace(complaint), kernelTail(o.log)), true}
 }
 
 // kernelTail returns the end of the kernel log, made ready to be put behind a message.
