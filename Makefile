@@ -119,16 +119,21 @@ clean: ## remove what was built
 # user. -p 1: packages that start applications measure and clean up after
 # themselves, and must not see each other's.
 
-.PHONY: test test-here test-race test-vm test-vm-all
-test: setup setup-test build vet ## set up everything and run all tests
-	@[ "$$(id -u)" = 0 ] || { echo "the tests make compartments: sudo make test"; exit 1; }
-	$(MAKE) --no-print-directory test-race
-	$(MAKE) --no-print-directory test-vm
-	$(MAKE) --no-print-directory test-here
+#
+# All lanes run, whatever fails in one, and end within TEST_WITHIN; the last
+# lines say what ran in each, what did not and why.
 
+.PHONY: test test-here test-race test-vm test-vm-all
+TEST_WITHIN ?= 39m
+test: setup setup-test build ## set up everything and run all tests
+	@[ "$$(id -u)" = 0 ] || { echo "the tests make compartments: sudo make test"; exit 1; }
+	$(GO) run ./test/lanes -make "$(MAKE)" -within $(TEST_WITHIN) vet test-race test-vm test-here
+
+# A run whose tests did not even start is none of report's, so each status counts.
 test-here: build ## run the tests on this machine (root)
-	{ $(GO) test -json -cover -p 1 -count=1 -timeout 20m $(COVER_PACKAGES); \
-	  $(GO) test -json -p 1 -count=1 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(COVER_PACKAGES))"); } | $(GO) run ./test/report -raced "$(RACE_PACKAGES)"
+	set -o pipefail; { status=0; $(GO) test -json -cover -p 1 -count=1 -timeout 10m $(COVER_PACKAGES) || status=$$?; \
+	  $(GO) test -json -p 1 -count=1 -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(COVER_PACKAGES))") || status=$$?; \
+	  exit $$status; } | $(GO) run ./test/report -raced "$(RACE_PACKAGES)"
 
 # Those whose code runs in the tests' own process; the others look at programs
 # that they start, of which the coverage of the tests says nothing. With -race
@@ -137,7 +142,7 @@ RACE_PACKAGES  := ./broker/supervisor ./broker/control ./broker/client/... ./bro
                   ./broker/handover ./policy/calls ./policy/learn ./sandbox/observe
 COVER_PACKAGES := ./policy ./broker/inspect ./cmd/sandbox ./sandbox
 test-race: build ## run the tests of the broker's own code with the race detector
-	$(GO) test -json -race -cover -count=1 $(RACE_PACKAGES) | $(GO) run ./test/report
+	set -o pipefail; $(GO) test -json -race -cover -count=1 $(RACE_PACKAGES) | $(GO) run ./test/report
 
 .PHONY: stress
 stress: build ## 10,000 restarts and 1,000 random faults (root; some eight minutes)
@@ -161,12 +166,17 @@ vm-tests: build
 	set -e; build() { mkdir -p "$$1/$$2"; $(GO) test -c -o "$$1/$$2/$$(basename "$$2").test" "./$$2"; }; \
 	for package in $(VM_PACKAGES); do build $(VM_TESTS) $$package; done; \
 	for package in $(VM_APPLICATIONS); do build $(VM_APPLICATION_TESTS) $$package; done
-test-vm: vm-tests ## run the tests in virtual machines with cgroup v2
-	test/vm/suite --kernel 6.1 --tests $(VM_TESTS) --bin bin -- --tree sandbox/init=/src/sandbox/init
-	set -o pipefail; test/vm/applications --kernel 6.1 --tests $(VM_APPLICATION_TESTS) --bin bin | $(GO) run ./test/report
+# in-machines FLAGS OF BOTH, OF APPLICATIONS ALONE
+define in-machines
+	set -o pipefail; { status=0; test/vm/suite $(1) --tests $(VM_TESTS) --bin bin -- --tree sandbox/init=/src/sandbox/init || status=$$?; \
+	  test/vm/applications $(1) $(2) --tests $(VM_APPLICATION_TESTS) --bin bin || status=$$?; \
+	  exit $$status; } | $(GO) run ./test/report
+endef
+VM_TIME ?= 15 * 60
+test-vm: vm-tests ## run the tests in virtual machines with cgroup v2 (within VM_TIME, 15 minutes)
+	export VM_UNTIL=$$(($$(date +%s) + $(VM_TIME))); $(call in-machines,--kernel 6.1)
 test-vm-all: vm-tests ## the same on kernels 6.1 and 6.12, with the tests that take long there (an hour)
-	test/vm/suite --kernel 6.1 --kernel 6.12 --tests $(VM_TESTS) --bin bin -- --tree sandbox/init=/src/sandbox/init
-	set -o pipefail; test/vm/applications --all --kernel 6.1 --kernel 6.12 --tests $(VM_APPLICATION_TESTS) --bin bin | $(GO) run ./test/report
+	$(call in-machines,--kernel 6.1 --kernel 6.12,--all)
 
 .PHONY: demo
 demo: setup setup-demo build ## set up everything and run the example application

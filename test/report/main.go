@@ -1,7 +1,8 @@
 // Command report reads the events of `go test -json` and prints what a person
 // wants to know: a line for each package, the output of what failed, and at
 // the end what ran, what did not and why. Its exit status is 1 when something
-// failed.
+// failed, did not end, or nothing ran at all. With TEST_SUMMARY in its
+// environment it appends that to this file, for command lanes.
 package main
 
 import (
@@ -11,9 +12,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
+
+	"bulkhead/test/summary"
 )
 
 // event is one line of `go test -json` (go doc test2json).
@@ -40,6 +45,8 @@ type coverage struct {
 type report struct {
 	out     io.Writer
 	output  map[string][]string // by package and test
+	open    []result            // started and not ended: packages, and tests
+	ended   map[string]string   // how each package ended
 	results []result
 	covered []coverage
 	passed  int
@@ -48,32 +55,64 @@ type report struct {
 	raced   []string
 }
 
+func newReport(out io.Writer) *report {
+	return &report{out: out, output: map[string][]string{}, ended: map[string]string{}}
+}
+
 func main() {
 	raced := flag.String("raced", "", "the packages that another run looked at with the race detector, for the last lines")
 	flag.Parse()
-	r := &report{out: os.Stdout, output: map[string][]string{}, raced: strings.Fields(*raced)}
+	r := newReport(os.Stdout)
+	r.raced = strings.Fields(*raced)
 	started := time.Now()
-	if err := r.read(os.Stdin); err != nil {
+	// Who ends the run early gets the lines about what had ended by then.
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	if err := r.read(os.Stdin, stop); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(2)
 	}
-	if !r.finish(time.Since(started)) {
+	good := r.finish(time.Since(started))
+	if file := os.Getenv("TEST_SUMMARY"); file != "" {
+		if err := r.summary().Append(file); err != nil {
+			fmt.Fprintln(os.Stderr, "report: say what ran:", err)
+			os.Exit(2)
+		}
+	}
+	if !good {
 		os.Exit(1)
 	}
 }
 
-func (r *report) read(in io.Reader) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
-		var e event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			fmt.Fprintln(r.out, lines.Text()) // not an event: show it
-			continue
+// read takes the events until they end, or until a signal comes.
+func (r *report) read(in io.Reader, stop <-chan os.Signal) error {
+	lines, broken := make(chan []byte), make(chan error, 1)
+	go func() {
+		defer close(lines)
+		scanner := bufio.NewScanner(in)
+		scanner.Buffer(nil, 16<<20)
+		for scanner.Scan() {
+			lines <- slices.Clone(scanner.Bytes())
 		}
-		r.event(e)
+		broken <- scanner.Err()
+	}()
+	for {
+		select {
+		case line, more := <-lines:
+			if !more {
+				return <-broken
+			}
+			var e event
+			if err := json.Unmarshal(line, &e); err != nil {
+				fmt.Fprintf(r.out, "%s\n", line) // not an event: show it
+				continue
+			}
+			r.event(e)
+		case <-stop:
+			fmt.Fprintln(r.out, "report: ended by a signal, before the tests were over")
+			return nil
+		}
 	}
-	return lines.Err()
 }
 
 func (r *report) event(e event) {
@@ -83,11 +122,14 @@ func (r *report) event(e event) {
 		r.output[key] = append(r.output[key], e.Output)
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
+	case "start", "run":
+		r.open = append(r.open, result{pack: e.Package, test: e.Test})
 	case "pass", "fail", "skip":
 		if e.Test == "" {
 			r.pack(e)
 			return
 		}
+		r.open = slices.DeleteFunc(r.open, func(o result) bool { return o.pack == e.Package && o.test == e.Test })
 		r.results = append(r.results, result{e.Package, e.Test, e.Action, reason(r.output[key])})
 		switch e.Action {
 		case "pass":
@@ -103,19 +145,42 @@ func (r *report) event(e event) {
 }
 
 func (r *report) pack(e event) {
+	if r.ended[e.Package] == "fail" && e.Action == "fail" {
+		return // of a machine: its tests' end, and its own
+	}
+	r.ended[e.Package] = e.Action
 	if percent, ok := covered(r.output[e.Package+" "]); ok {
 		r.covered = append(r.covered, coverage{e.Package, percent})
 	}
+	r.unended(e.Package)
 	word := map[string]string{"pass": "ok", "fail": "FAIL", "skip": "no tests"}[e.Action]
 	fmt.Fprintf(r.out, "%-8s %-40s %6.1fs\n", word, e.Package, e.Elapsed)
 	if e.Action == "fail" {
 		named := slices.ContainsFunc(r.results, func(t result) bool { return t.pack == e.Package && t.action == "fail" })
 		if !named {
-			// Not a test but the package: a panic, a time-out, a build.
-			r.failed++
-			fmt.Fprint(r.out, strings.Join(r.output[e.Package+" "], ""))
+			// Not a test but the package: a build, a TestMain, a machine.
+			r.failure(e.Package, "", "")
 		}
 	}
+}
+
+// unended counts the tests of a package that have no end although it has: one
+// of them hung, or a panic, or the machine below them, ended it. What was said
+// last was said by one of them.
+func (r *report) unended(pack string) {
+	for _, o := range r.open {
+		if o.pack == pack && o.test != "" {
+			r.failure(pack, o.test, ", which did not end")
+		}
+	}
+	r.open = slices.DeleteFunc(r.open, func(o result) bool { return o.pack == pack })
+}
+
+// failure counts and shows what failed without saying so itself.
+func (r *report) failure(pack, test, how string) {
+	r.failed++
+	r.results = append(r.results, result{pack, test, "fail", ""})
+	fmt.Fprintf(r.out, "FAILED %s%s\n%s", strings.TrimSpace(pack+" "+test), how, strings.Join(r.output[pack+" "+test], ""))
 }
 
 // covered reads the line that go test -cover prints for a package.
@@ -146,29 +211,40 @@ func reason(output []string) string {
 }
 
 func (r *report) finish(took time.Duration) bool {
+	for len(r.open) > 0 { // those of packages that have no end
+		pack := r.open[0].pack
+		r.unended(pack)
+		r.failure(pack, "", ", which did not end")
+	}
+	if len(r.ended) == 0 && r.failed == 0 {
+		r.failure("everything", "", ": no package has run")
+	}
 	if len(r.covered) > 0 {
 		fmt.Fprintf(r.out, "\nstatements that a package's own tests run\n")
 	}
 	for _, c := range r.covered {
 		fmt.Fprintf(r.out, "  %-40s %5.1f%%\n", strings.TrimPrefix(c.pack, "bulkhead/"), c.percent)
 	}
+	s := r.summary()
 	fmt.Fprintf(r.out, "\nwhat did not run, and why\n")
-	for _, t := range r.results {
-		if t.action == "skip" {
-			fmt.Fprintf(r.out, "  %s %s: %s\n", strings.TrimPrefix(t.pack, "bulkhead/"), t.test, t.reason)
-		}
-	}
-	if r.skipped == 0 {
-		fmt.Fprintln(r.out, "  nothing")
-	}
+	s.WriteAbsent(r.out)
 	if len(r.raced) > 0 {
 		fmt.Fprintf(r.out, "\nwith the race detector ran, before this\n  %s\n", strings.ReplaceAll(strings.Join(r.raced, " "), "./", ""))
 	}
+	s.WriteFailures(r.out)
+	fmt.Fprintf(r.out, "in %s\n%s\n", took.Round(time.Second), s.Counts())
+	return r.failed == 0
+}
+
+func (r *report) summary() summary.Summary {
+	s := summary.Summary{Passed: r.passed, Failed: r.failed, Skipped: r.skipped}
 	for _, t := range r.results {
-		if t.action == "fail" {
-			fmt.Fprintf(r.out, "failed: %s %s\n", t.pack, t.test)
+		switch t.action {
+		case "skip":
+			s.Absent = append(s.Absent, summary.Absent{Package: t.pack, Test: t.test, Reason: t.reason})
+		case "fail":
+			s.Failures = append(s.Failures, strings.TrimSpace(t.pack+" "+t.test))
 		}
 	}
-	fmt.Fprintf(r.out, "in %s\n%d passed, %d failed, %d skipped\n", took.Round(time.Second), r.passed, r.failed, r.skipped)
-	return r.failed == 0
+	return s
 }

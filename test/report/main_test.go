@@ -1,6 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +31,8 @@ func TestReport(t *testing.T) {
 		`not an event`,
 	}, "\n")
 	var out strings.Builder
-	r := &report{out: &out, output: map[string][]string{}}
-	if err := r.read(strings.NewReader(in)); err != nil {
+	r := newReport(&out)
+	if err := r.read(strings.NewReader(in), nil); err != nil {
 		t.Fatal(err)
 	}
 	if r.finish(3 * time.Second) {
@@ -45,4 +50,54 @@ func TestReport(t *testing.T) {
 	if strings.Contains(out.String(), "no statements") {
 		t.Errorf("a package without statements has a coverage:\n%s", out.String())
 	}
+}
+
+// What go test itself says of tests that do not end well, and of what is cut off.
+func TestReportOfRealRuns(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":             "module m\ngo 1.26\n",
+		"hangs/a_test.go":    "package a\nimport \"testing\"\nfunc TestGood(*testing.T) {}\nfunc TestHangs(t *testing.T) { t.Run(\"inside\", func(t *testing.T) { t.Log(\"on its way\"); select {} }) }\nfunc TestAfter(*testing.T) {}\n",
+		"panics/a_test.go":   "package a\nimport \"testing\"\nfunc TestBad(t *testing.T) { t.Error(\"wrong\") }\nfunc TestPanics(*testing.T) { panic(\"oh\") }\n",
+		"compiles/a_test.go": "package a\nfunc missing() { nothing() }\n",
+		"quits/a_test.go":    "package a\nimport (\"os\"; \"testing\")\nfunc TestMain(*testing.M) { println(\"no machine\"); os.Exit(3) }\nfunc TestNever(*testing.T) {}\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := exec.Command("go", "test", "-json", "-count=1", "-timeout=2s", "./...")
+	command.Dir = dir
+	events, _ := command.Output()
+	for _, want := range []string{
+		"FAILED m/hangs TestHangs/inside, which did not end\n", "a_test.go:4: on its way", "panic: test timed out after 2s", "failed: m/hangs TestHangs/inside\n",
+		"FAILED m/panics TestBad\n", "FAILED m/panics TestPanics\n", "panic: oh",
+		"undefined: nothing", "failed: m/compiles\n",
+		"FAILED m/quits\n", "no machine", "failed: m/quits\n",
+		"\n1 passed, 6 failed, 0 skipped\n", // TestHangs and its inside are two
+	} {
+		if out, good := reported(t, string(events)); good || !strings.Contains(out, want) {
+			t.Fatalf("good is %v; it does not say %q:\n%s", good, want, out)
+		}
+	}
+	for _, c := range []struct{ events, want string }{
+		{"go: cannot find main module\n", "failed: everything\n"},
+		{string(events[:bytes.Index(events, []byte("on its way"))]), "FAILED m/hangs, which did not end\n"},
+	} {
+		if out, good := reported(t, c.events); good || !strings.Contains(out, c.want) {
+			t.Errorf("good is %v; it does not say %q:\n%s", good, c.want, out)
+		}
+	}
+}
+
+func reported(t *testing.T, events string) (out string, good bool) {
+	t.Helper()
+	var b strings.Builder
+	r := newReport(&b)
+	if err := r.read(strings.NewReader(events), nil); err != nil {
+		t.Fatal(err)
+	}
+	good = r.finish(time.Second)
+	return b.String(), good
 }
