@@ -276,11 +276,15 @@ components:
 `, directory, openDirectory(t), server.Addr().(*net.TCPAddr).Port))
 	var r *Report
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if r = look(t, application); component(t, r, "second").program() != nil {
+		r = look(t, application)
+		missing := slices.DeleteFunc([]string{"main", "first", "second"}, func(name string) bool {
+			return component(t, r, name).program() != nil
+		})
+		if len(missing) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the second worker does not start")
+			t.Fatalf("no program is seen of %v", missing)
 		}
 	}
 	for _, d := range r.Drifts() {

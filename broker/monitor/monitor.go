@@ -58,13 +58,12 @@
 //	sweeper.go     who removes what is left, also of this process
 //	keeper.go      who executes programs, which this process may not
 //	confine.go     the walls round this process itself
+//	signals.go     which of its threads gets signals, and what they ask for
 package monitor
 
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -161,6 +160,9 @@ func Run() (int, error) {
 	// another user's ids (connectAs) ends its thread, and the main thread
 	// cannot end.
 	runtime.LockOSThread()
+	if err := shield(); err != nil {
+		return 125, err
+	}
 	// The heap is small and stays so: let it be collected early rather than
 	// grow to the runtime's usual minimum.
 	debug.SetGCPercent(50)
@@ -362,19 +364,6 @@ func (m *Monitor) workersOf(c *component) []*work {
 		}
 	}
 	return all
-}
-
-// catchSignals turns the signals that ask the broker to stop into requests to
-// the supervisor, who stops the components in order.
-func (m *Monitor) catchSignals() {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	signal.Ignore(unix.SIGPIPE)
-	go func() {
-		for s := range signals {
-			m.loop.post(func() { m.stopAsked(s.(unix.Signal)) })
-		}
-	}()
 }
 
 // stopPatience is how long a supervisor may take that was asked once more.

@@ -178,7 +178,8 @@ func (m *Monitor) inject(w *work, n *notification, fd int, closeOnExec bool) {
 	}
 }
 
-// hand is inject without an answer where it fails.
+// hand is inject without an answer where it fails. No signal may interrupt it:
+// see shield.
 func (m *Monitor) hand(w *work, n *notification, fd int, closeOnExec bool) syscall.Errno {
 	add := seccompAddFD{id: n.id, flags: addFDSend, source: uint32(fd)}
 	if closeOnExec {

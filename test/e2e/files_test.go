@@ -226,6 +226,40 @@ components:
 	a.ExpectStatus(0)
 }
 
+// The kernel answers an open with 0, the program's standard input, when a signal
+// interrupts the monitor while it injects the descriptor; the monitor's runtime, and
+// children of it that end, send it signals all the time.
+func TestTransparentOpenAmidSignals(t *testing.T) {
+	a := New(t, "files-signals")
+	filesSite(t, a)
+	a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store"}
+components:
+  web:
+    command: [{{PROGRAM}}, program, files, "again {{DIR}}/store/file 30000", "list {{DIR}}/store/sub"]
+    grants: [store]
+    transparent: true
+    restart: never
+  calm: {command: [{{BUSYBOX}}, sleep, "1000"]}
+`).Run()
+	// To the loop's own thread, as Go's runtime does when it wants to preempt.
+	sent := 0
+	for !strings.Contains(a.Out.String(), "store/sub: deep") && a.running() {
+		for range 1000 {
+			if err := unix.Tgkill(a.Pid(), a.Pid(), unix.SIGURG); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+	}
+	a.Expect(a.Out, "store/sub: deep")
+	a.Expect(a.Out, "store/file 30000: ok")
+	t.Logf("%d signals", sent)
+	a.Stop()
+}
+
 // The working directory that the policy names, a file that is made, and what
 // inspect says of stand-ins.
 func TestTransparentInspect(t *testing.T) {

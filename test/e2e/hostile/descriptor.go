@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -152,14 +153,10 @@ func race(arguments []string) int {
 				}
 				var text [32]byte
 				n, _ := f.Read(text[:])
-				info, err := f.Stat()
-				if err != nil || !info.Mode().IsRegular() {
-					counts["SOMETHING ELSE"]++
-				}
 				if strings.Contains(string(text[:n]), "secret") {
 					counts["THE SECRET"]++
 				} else {
-					counts["fine"]++
+					counts[judged(int(f.Fd()), unix.S_IFREG)]++
 				}
 				f.Close()
 			}
@@ -172,6 +169,21 @@ func race(arguments []string) int {
 	sort.Strings(all)
 	fmt.Println("got:", strings.Join(all, ", "))
 	return 0
+}
+
+// judged is "fine" for a descriptor of one of some kinds (inode(7), S_IFMT), and all
+// that is known of it otherwise. Below 3 none was handed out: those are the
+// program's own from its start.
+func judged(fd int, kinds ...uint32) string {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	if err == nil && fd > 2 && slices.Contains(kinds, st.Mode&unix.S_IFMT) {
+		return "fine"
+	}
+	flags, flagsErr := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	link, linkErr := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	return fmt.Sprintf("SOMETHING ELSE: descriptor %d, fstat %v: mode %#o, device %#x, inode %d, flags %#x (%v), link %q (%v)",
+		fd, err, st.Mode, st.Dev, st.Ino, flags, flagsErr, link, linkErr)
 }
 
 // ladder tries to give another worker a way into its own root: a directory, an

@@ -74,15 +74,10 @@ func pathRace(arguments []string) int {
 			}
 			var text [32]byte
 			n, _ := unix.Pread(int(fd), text[:], 0)
-			var st unix.Stat_t
-			unix.Fstat(int(fd), &st)
-			switch {
-			case strings.Contains(string(text[:max(n, 0)]), "secret"):
+			if strings.Contains(string(text[:max(n, 0)]), "secret") {
 				count("THE SECRET")
-			case st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFDIR:
-				count("SOMETHING ELSE")
-			default:
-				count("fine")
+			} else {
+				count(judged(int(fd), unix.S_IFREG, unix.S_IFDIR))
 			}
 			unix.Close(int(fd))
 		}
@@ -129,14 +124,10 @@ func linkRace(arguments []string) int {
 				}
 				var text [32]byte
 				n, _ := unix.Read(fd, text[:])
-				var st unix.Stat_t
-				if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-					counts["SOMETHING ELSE"]++
-				}
 				if strings.Contains(string(text[:max(n, 0)]), "secret") {
 					counts["THE SECRET"]++
 				} else {
-					counts["fine"]++
+					counts[judged(fd, unix.S_IFREG)]++
 				}
 				unix.Close(fd)
 			}

@@ -16,6 +16,7 @@ import (
 // behind it.
 var fileSteps = map[string]func([]string) (string, error){
 	"open":     openFile,
+	"again":    openAgain,
 	"list":     list,
 	"chdir":    func(a []string) (string, error) { return "", unix.Chdir(a[0]) },
 	"getcwd":   func([]string) (string, error) { return os.Getwd() },
@@ -131,6 +132,27 @@ func openFile(a []string) (string, error) {
 		}
 	}
 	return text, nil
+}
+
+// openAgain: PATH COUNT opens a file many times and tells what it got that was not
+// the file, by the numbers that open returned.
+func openAgain(a []string) (string, error) {
+	wrong := map[string]int{}
+	for range number(a[1]) {
+		fd, err := unix.Open(a[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return "", err
+		}
+		if fd < 3 || kindOf(fd) != "file" {
+			wrong[fmt.Sprintf("number %d, a %s", fd, kindOf(fd))]++
+			continue
+		}
+		unix.Close(fd)
+	}
+	if len(wrong) > 0 {
+		return fmt.Sprint(wrong), nil
+	}
+	return "", nil
 }
 
 func list(a []string) (string, error) {
