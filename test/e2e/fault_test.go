@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -192,6 +194,55 @@ func strikeOnce(a *Application, reach func(*Application), v victim) (met bool) {
 	return met
 }
 
+// What the launcher executes is killed between the fork and the exec, while it
+// is one more process with the launcher's program. Of the sweeper the launcher
+// does not learn so: the application runs, with another one, and stops as
+// always. strace keeps the fork there until it is found.
+func TestKilledForkOfTheLauncher(t *testing.T) {
+	for _, program := range []string{"sweeper", "builder", "keeper"} {
+		t.Run(program, func(t *testing.T) {
+			a := New(t, "fork").Write(small)
+			a.command = exec.Command("strace", "-D", "-f", "-qq", "-o", filepath.Join(a.Dir, "trace"), "-P", filepath.Join(a.site.Libexec, program),
+				"-e", "trace=execve", "-e", "inject=execve:delay_enter=200000", a.site.Sandbox, "run", a.Policy)
+			a.start()
+			a.eventually("a fork is about to execute the "+program, func() bool {
+				for _, p := range a.Of(Fork, "") {
+					if executes(p.Pid) == filepath.Join(a.site.Libexec, program) {
+						return p.Kill(unix.SIGKILL) == nil
+					}
+				}
+				return false
+			})
+			if up := a.Err.wait("up after", *patience); up != (program == "sweeper") {
+				t.Errorf("up: %v; it said:\n%s", up, a.Err)
+			}
+			a.survive()
+			a.worksAgain()
+		})
+	}
+}
+
+// executes is the program that a process which stands in execve(2) asks for,
+// "" for one that does not (proc_pid_syscall(5)).
+func executes(pid int) string {
+	dir := "/proc/" + itoa(pid)
+	var number int
+	var path int64
+	b, _ := os.ReadFile(dir + "/syscall")
+	if fmt.Sscanf(string(b), "%d 0x%x", &number, &path); number != unix.SYS_EXECVE {
+		return ""
+	}
+	memory, err := os.Open(dir + "/mem")
+	if err != nil {
+		return ""
+	}
+	defer memory.Close()
+	text := make([]byte, unix.PathMax)
+	n, _ := memory.ReadAt(text, path) // up to the end of what is mapped
+	name, _, _ := strings.Cut(string(text[:n]), "\x00")
+	return name
+}
+
 // A program that is killed is started again, and nobody else notices.
 func TestKilledProgramIsStartedAgain(t *testing.T) {
 	a := New(t, "again").Write(loaded).Run().Ready()
@@ -283,6 +334,7 @@ func TestRandomFaults(t *testing.T) {
 			for i := range n / lanes {
 				delay := time.Duration(random.IntN(400)) * time.Millisecond
 				two := random.IntN(4) == 0
+				var killed []Process
 				a.Run()
 				time.Sleep(delay)
 				all := a.Processes()
@@ -294,7 +346,9 @@ func TestRandomFaults(t *testing.T) {
 					a.note()
 					p.Kill(unix.SIGKILL)
 					kinds[p.Role]++
-					if !slices.ContainsFunc(all, func(p Process) bool { return p.Role == Sweeper }) {
+					killed = append(killed, p)
+					swept := slices.ContainsFunc(all, func(p Process) bool { return p.Role == Sweeper })
+					if p.Role == Launcher && !swept {
 						// Before the sweeper the launcher makes one thing,
 						// its directory: empty, it may stay, and the next
 						// start takes it. Anything in it may not.
@@ -302,16 +356,16 @@ func TestRandomFaults(t *testing.T) {
 						os.Remove("/run/sandbox/" + a.Name)
 						break
 					}
-					if p.Role == Sweeper {
-						// It is replaced when the monitor runs; a stop before that
-						// is another power cut.
+					if p.Role == Sweeper || !swept {
+						// Or a fork that was about to be it. It is replaced when
+						// the monitor runs; a stop before that is another power cut.
 						a.Err.wait("up after", *patience)
 						break
 					}
 				}
 				a.survive()
 				if t.Failed() {
-					t.Fatalf("fault %d of lane %d (-seed %d -faults %d)", i, number, *faultSeed, n)
+					t.Fatalf("fault %d of lane %d (-seed %d -faults %d): after %v killed of %v were %v", i, number, *faultSeed, n, delay, all, killed)
 				}
 			}
 			a.worksAgain()

@@ -17,6 +17,7 @@ type Role string
 // The roles.
 const (
 	Launcher        Role = "launcher"
+	Fork            Role = "fork"    // of the launcher, about to execute one of the others
 	Builder         Role = "builder" // and what libcontainer makes of it
 	Monitor         Role = "monitor"
 	Sweeper         Role = "sweeper"
@@ -104,6 +105,9 @@ func (a *Application) process(pid int) (Process, bool) {
 	words := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
 	switch {
 	case executable == a.site.Sandbox && a.before != nil && !a.before.processes[identity(pid)]:
+		if a.command == nil || pid != a.Pid() {
+			return Process{Pid: pid, Role: Fork}, true
+		}
 		return Process{Pid: pid, Role: Launcher}, true
 	case len(words) > 1 && words[1] == "/run/sandbox/"+a.Name && filepath.Base(executable) == "builder":
 		return Process{Pid: pid, Role: Builder}, true
