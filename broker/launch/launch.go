@@ -5,6 +5,7 @@
 //	directory.go  the application's directory, its lock, and the sweeper
 //	keeper.go     who executes for the monitor, which may not
 //	builder.go    the builder of compartments, for the first time
+//	signals.go    what ends the launcher
 //	shed.go       what the monitor does not keep
 //	launch.go     the order of it all
 package launch
@@ -107,6 +108,9 @@ func (e *ErrRunning) Error() string {
 // cheapest to find; the compartments side by side, because each takes ten
 // milliseconds of mostly waiting; the exec last.
 func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
+	if err := endBySignals(); err != nil {
+		return err
+	}
 	if err := nameTaken(p, own); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -241,6 +242,28 @@ func executes(pid int) string {
 	n, _ := memory.ReadAt(text, path) // up to the end of what is mapped
 	name, _, _ := strings.Cut(string(text[:n]), "\x00")
 	return name
+}
+
+// No handler of the launcher's takes a signal that asks for the end: one that the
+// exec of the monitor interrupts would have taken it for nothing.
+func TestLauncherCatchesNoStop(t *testing.T) {
+	a := New(t, "caught").Write(small)
+	a.eventually("the launcher was looked at while it builds", func() bool {
+		a.Run()
+		defer a.survive()
+		a.eventually("a compartment is being built", func() bool { return !a.running() || len(a.Groups()) > 0 })
+		dir := "/proc/" + itoa(a.Pid())
+		caught, err := strconv.ParseUint(strings.TrimSpace(statusLine(dir, "SigCgt:")), 16, 64)
+		if executable, _ := os.Readlink(dir + "/exe"); err != nil || executable != a.site.Sandbox {
+			return false // it is the monitor by now
+		}
+		for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+			if caught>>(signal-1)&1 != 0 {
+				t.Errorf("the launcher has a handler for %s", unix.SignalName(signal))
+			}
+		}
+		return true
+	})
 }
 
 // A program that is killed is started again, and nobody else notices.
