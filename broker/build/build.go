@@ -143,7 +143,7 @@ func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Sit
 			}
 		}
 	}
-	return m.compartments(p, order.Components, site)
+	return m.compartments(p, order, site)
 }
 
 // few compartments are built before a second processor would be of use.
@@ -151,7 +151,8 @@ const few = 4
 
 // compartments builds those of some components side by side, because each waits
 // for its own processes most of the time.
-func (m *made) compartments(p *plan.Plan, which []int, site compartment.Site) error {
+func (m *made) compartments(p *plan.Plan, order handover.Order, site compartment.Site) error {
+	which := order.Components
 	if len(which) > few {
 		runtime.GOMAXPROCS(runtime.NumCPU()) // it was started with one
 	}
@@ -164,7 +165,11 @@ func (m *made) compartments(p *plan.Plan, which []int, site compartment.Site) er
 		wait.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			c, err := compartment.Create(site, &p.Components[index])
+			create := compartment.Create
+			if order.All && index == order.Supervisor {
+				create = compartment.CreateOwn
+			}
+			c, err := create(site, &p.Components[index])
 			if err != nil {
 				failed[i] = err
 				return

@@ -23,6 +23,7 @@ const (
 // Order is what a builder is to build, by the plan's numbers.
 type Order struct {
 	All        bool // every component, whose numbers would not fit into one packet, and no grant
+	Supervisor int  // with All: the component that is the broker's own supervisor
 	Components []int
 	Grants     []int // to listen for
 }
@@ -31,7 +32,7 @@ type Order struct {
 func (o Order) Send(socket int) error {
 	var m wire.Message
 	if o.All {
-		m.Begin(wire.Header{Kind: wire.Request, Op: wire.BuildAll, ID: 1})
+		m.Begin(wire.Header{Kind: wire.Request, Op: wire.BuildAll, ID: 1}).U32(uint32(o.Supervisor))
 	} else {
 		m.Begin(wire.Header{Kind: wire.Request, Op: wire.Build, ID: 1})
 		for _, list := range [][]int{o.Components, o.Grants} {
@@ -65,7 +66,7 @@ func ReceiveOrder(socket int) (Order, error) {
 	}
 	switch {
 	case h.Kind == wire.Request && h.Op == wire.BuildAll:
-		o.All = true
+		o.All, o.Supervisor = true, int(body.U32())
 		return o, body.End()
 	case h.Kind != wire.Request || h.Op != wire.Build:
 		return o, wire.ErrHeader

@@ -242,7 +242,7 @@ func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *direct
 	if err := os.WriteFile(filepath.Join(h.Directory, handover.PlanFile), encoded, 0o600); err != nil {
 		return nil, fmt.Errorf("write the plan for sandbox inspect: %w", err)
 	}
-	if err := (handover.Order{All: true}).Send(builder.socket); err != nil {
+	if err := (handover.Order{All: true, Supervisor: own.Supervisor}).Send(builder.socket); err != nil {
 		return nil, err
 	}
 	// While it builds.

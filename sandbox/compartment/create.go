@@ -52,7 +52,31 @@ type Compartment struct {
 // Create builds the compartment of c and starts its init. It undoes itself
 // when it fails. It costs some milliseconds, nearly all of them
 // libcontainer's, which is why workers are not started by it.
-func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
+func Create(site Site, c *plan.Component) (*Compartment, error) {
+	return create(site, c, contain)
+}
+
+// walls are what the starter of an init finds prepared.
+type walls struct {
+	site      Site
+	component *plan.Component
+	root      string   // the skeleton of its root
+	missing   []string // controllers that its cgroup cannot have
+	passed    []*os.File
+}
+
+// initProgram is the init among what is passed, from 3 on (init.h). From a
+// descriptor: it is no file of the compartment, and the way to it on the host is
+// not for the compartment's user.
+const initProgram = "/proc/self/fd/5"
+
+// started is an init that runs behind its walls.
+type started struct {
+	pid, pidfd int
+	undo       func()
+}
+
+func create(site Site, c *plan.Component, start func(walls) (*started, error)) (_ *Compartment, err error) {
 	failed := func(what string, err error) error {
 		return fmt.Errorf("create the compartment of component %q: %s: %w", c.Name, what, err)
 	}
@@ -60,12 +84,9 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		return nil, err
 	}
 	root := filepath.Join(site.Directory, "root", c.Compartment())
-	// Beside the roots, because that is in memory. No component has a dot in
-	// its name.
-	state := filepath.Join(site.Directory, "root", ".libcontainer")
 	// What an earlier compartment of this component left; its mounts went
 	// with its mount namespace.
-	for _, old := range []string{root, filepath.Join(state, c.Compartment())} {
+	for _, old := range []string{root, filepath.Join(stateOf(site), c.Compartment())} {
 		if err := os.RemoveAll(old); err != nil {
 			return nil, failed("remove what an earlier one left", err)
 		}
@@ -99,16 +120,6 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 			unix.Close(pair[0])
 		}
 	}()
-
-	process := &libcontainer.Process{
-		// From a descriptor: the init is no file of the compartment.
-		Args:       []string{"/proc/self/fd/5"},
-		Cwd:        "/",
-		Init:       true,
-		Stdin:      nil,
-		Stderr:     site.Messages,
-		ExtraFiles: []*os.File{far, specFile, initFile}, // 3, 4, 5; init.h
-	}
 	hierarchy, err := cgroup.Find()
 	if err != nil {
 		return nil, err
@@ -117,34 +128,64 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	if err != nil {
 		return nil, failed("bound its init", err)
 	}
-	settings, all := config(site, c, root, missing), mounts(c.Root, site.Stub)
+	s, err := start(walls{site, c, root, missing, []*os.File{far, specFile, initFile}})
+	if err != nil {
+		return nil, fmt.Errorf("create the compartment of component %q: %w", c.Name, err)
+	}
+	if err := greeted(pair[0], s.pidfd); err != nil {
+		unix.Close(s.pidfd)
+		s.undo()
+		return nil, failed("wait for its init", err)
+	}
+	return &Compartment{Control: pair[0], Pid: s.pid, Pidfd: s.pidfd}, nil
+}
+
+// stateOf is where libcontainer keeps its state: beside the roots, because that
+// is in memory. No component has a dot in its name.
+func stateOf(site Site) string { return filepath.Join(site.Directory, "root", ".libcontainer") }
+
+// contain starts an init by libcontainer.
+func contain(w walls) (_ *started, err error) {
+	failed := func(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }
+	process := &libcontainer.Process{
+		Args:       []string{initProgram},
+		Cwd:        "/",
+		Init:       true,
+		Stdin:      nil,
+		Stderr:     w.site.Messages,
+		ExtraFiles: w.passed,
+	}
+	settings, all := config(w.site, w.component, w.root, w.missing), mounts(w.component.Root, w.site.Stub)
 	settings.Mounts = all
 	furnished := os.Geteuid() == 0
 	if furnished {
 		settings.Mounts = all[:1] // its /proc, which has to be mounted inside
 	}
-	container, err := newContainer(state, c.Compartment(), settings)
+	container, err := newContainer(stateOf(w.site), w.component.Compartment(), settings)
 	if err != nil {
 		return nil, failed("libcontainer refuses it", err)
 	}
+	undo := func() {
+		// Where no process could be started, libcontainer's Signal would
+		// look at the one that is not there.
+		if _, none := process.Pid(); none == nil {
+			container.Signal(unix.SIGKILL)
+		}
+		container.Destroy()
+	}
 	defer func() {
 		if err != nil {
-			// Where no process could be started, libcontainer's Signal would
-			// look at the one that is not there.
-			if _, none := process.Pid(); none == nil {
-				container.Signal(unix.SIGKILL)
-			}
-			container.Destroy()
+			undo()
 		}
 	}()
 	var group initGroup
 	err = apart(func() (err error) {
 		if furnished {
-			if err := furnish(root, all[1:]); err != nil {
+			if err := furnish(w.root, all[1:]); err != nil {
 				return failed("furnish its root", err)
 			}
 		}
-		if group, err = joinGroup(site, c); err != nil {
+		if group, err = joinGroup(w.site, w.component); err != nil {
 			return failed("make its cgroups", err)
 		}
 		if err := container.Start(process); err != nil {
@@ -156,7 +197,7 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 		return nil, err
 	}
 	// libcontainer is done with opening devices.
-	if err := group.allow(deviceRules(c.Root)); err != nil {
+	if err := group.allow(deviceRules(w.component.Root)); err != nil {
 		return nil, failed("set the rules for devices", err)
 	}
 	pid, err := process.Pid()
@@ -175,11 +216,7 @@ func Create(site Site, c *plan.Component) (_ *Compartment, err error) {
 	if err != nil {
 		return nil, failed("open a pidfd of its init", err)
 	}
-	if err := greeted(pair[0], pidfd); err != nil {
-		unix.Close(pidfd)
-		return nil, failed("wait for its init", err)
-	}
-	return &Compartment{Control: pair[0], Pid: pid, Pidfd: pidfd}, nil
+	return &started{pid, pidfd, undo}, nil
 }
 
 // apart runs f in a thread that ends with it: it may join groups and namespaces

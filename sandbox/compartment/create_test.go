@@ -29,6 +29,14 @@ type built struct {
 
 func newBuilt(t *testing.T, change func(*plan.Component)) *built {
 	t.Helper()
+	return newBuiltBy(t, Create, change)
+}
+
+// creator is one of the two ways to build a compartment.
+type creator func(Site, *plan.Component) (*Compartment, error)
+
+func newBuiltBy(t *testing.T, create creator, change func(*plan.Component)) *built {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if errors.Is(err, cgroup.ErrNone) {
@@ -74,19 +82,28 @@ func newBuilt(t *testing.T, change func(*plan.Component)) *built {
 	}
 	p := &plan.Plan{Application: application, Components: []plan.Component{c}}
 	must(sandbox.CompileFilters(p))
-	// Not t.TempDir: a compartment's root must be reachable for its user.
-	directory, err := os.MkdirTemp("", application)
-	must(err)
-	t.Cleanup(func() { os.RemoveAll(directory) })
-	must(os.Chmod(directory, 0o755))
-	site := Site{Application: application, Directory: directory, Group: group, Init: initPath, Messages: os.Stderr}
-	made, err := Create(site, &p.Components[0])
+	site := Site{Application: application, Directory: reachable(t), Group: group, Init: initPath, Messages: os.Stderr}
+	made, err := create(site, &p.Components[0])
 	must(err)
 	b := &built{T: t, component: &p.Components[0], made: made}
 	t.Cleanup(func() { b.remove(hierarchy, group) })
 	b.group, err = cgroup.Open(hierarchy, group+"/test", c.Limits)
 	must(err)
 	return b
+}
+
+// reachable is not t.TempDir: a compartment's root must be reachable for its user.
+func reachable(t *testing.T) string {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "create-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	if err := os.Chmod(directory, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return directory
 }
 
 // remove ends the compartment, which is its init's socket closing, and removes
@@ -239,12 +256,24 @@ func TestProgramThatCannotRun(t *testing.T) {
 
 // A wall that cannot be built stops the start and leaves nothing.
 func TestCreateUndoesItself(t *testing.T) {
+	for name, create := range map[string]creator{"component": Create, "own": CreateOwn} {
+		t.Run(name, func(t *testing.T) {
+			undone(t, create, "/nonexistent", func(c *plan.Component) {
+				c.Root = []plan.Entry{{Kind: plan.EntryBind, Source: "/nonexistent", Target: "/bin/busybox"}}
+			})
+		})
+	}
+}
+
+// undone makes a compartment that cannot be made, and looks for what is left.
+func undone(t *testing.T, create creator, why string, change func(*plan.Component)) {
+	t.Helper()
 	c := plan.Component{
 		Name: "test", Program: "/bin/busybox", Arguments: []string{"busybox"}, Directory: "/",
 		Hosts:    plan.HostIDs{Init: uint32(os.Getuid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
 		Syscalls: plan.Syscalls{Default: plan.Allow, Rules: []plan.Rule{{Call: "ptrace", Action: plan.Refuse}}},
-		Root:     []plan.Entry{{Kind: plan.EntryBind, Source: "/nonexistent", Target: "/bin/busybox"}},
 	}
+	change(&c)
 	p := &plan.Plan{Application: "create-test-undo", Components: []plan.Component{c}}
 	if err := sandbox.CompileFilters(p); err != nil {
 		t.Fatal(err)
@@ -259,16 +288,25 @@ func TestCreateUndoesItself(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
+	initPath, err := filepath.Abs("../../bin/libexec/init")
+	if err != nil {
+		t.Fatal(err)
+	}
 	group := cgroup.Application(base, "create-test-undo")
-	_, err = Create(Site{Application: "create-test-undo", Directory: t.TempDir(), Group: group, Init: "../../bin/libexec/init", Messages: os.Stderr}, &p.Components[0])
-	if err == nil || !strings.Contains(err.Error(), `component "test"`) || !strings.Contains(err.Error(), "/nonexistent") {
+	_, err = create(Site{Application: "create-test-undo", Directory: reachable(t), Group: group, Init: initPath, Messages: os.Stderr}, &p.Components[0])
+	if err == nil || !strings.Contains(err.Error(), `component "test"`) || !strings.Contains(err.Error(), why) {
 		t.Errorf("the error is %v", err)
 	}
+	// Groups are the sweeper's to remove, and have nobody in them.
 	for _, directory := range hierarchy.Directories(group) {
-		os.Remove(filepath.Join(directory, "test"))
-		os.Remove(directory)
+		for _, part := range []string{"test/init", "test", ""} {
+			os.Remove(filepath.Join(directory, part))
+		}
 		if _, err := os.Stat(directory); err == nil {
 			t.Errorf("the cgroup %s is left", directory)
 		}
+	}
+	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("a process is left: %v", err)
 	}
 }

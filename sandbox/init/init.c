@@ -71,10 +71,18 @@ static void spawn(uint32_t id, int executed, const int *fds, int fd_count)
 		close(fds[i]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const char *what;
 
+	/* Nobody else has made the compartment: the init of the supervisor's. */
+	if (argc == 3) {
+		if ((what = enter(argv[1], argv[2])))
+			die(what);
+		/* Its workers see this in /proc/1/cmdline: nothing of the host's. */
+		memset(argv[1], 0, strlen(argv[1]));
+		memset(argv[2], 0, strlen(argv[2]));
+	}
 	/* The kernel reaps for whoever ignores SIGCHLD; each worker's end is
 	 * told by its own init and seen on its pidfd. */
 	signal(SIGCHLD, SIG_IGN);

@@ -3,6 +3,7 @@
  * fresh pid, mount and ipc namespaces and a cgroup leaf of its own, and ends
  * when the monitor does.
  *
+ *   enter.c   what it does first where the builder starts it without libcontainer
  *   spec.c    what every worker is like, read once
  *   worker.c  one worker: the steps from the fork to the exec
  *   orders.c  what a worker is told before it runs its program
@@ -120,6 +121,11 @@ struct spec {
 	int background;              /* the worker is there as long as anything of it */
 	const struct process_header *process; /* NULL without MSG_PROCESS */
 };
+
+/* Moves into the root, gives the namespaces that this process is in their
+ * settings, and sheds rights. Returns NULL, or the step that failed, with
+ * errno set. */
+const char *enter(const char *root, const char *hostname);
 
 /* Reads the spec from SPEC_FD, opens what Landlock rules refer to. Returns 0,
  * or -1 with errno set and *what naming the step. */
