@@ -23,6 +23,8 @@ func Supervisor() plan.Syscalls {
 		{"waiting", each("epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "ppoll")},
 		{"the monitor, clients, output", each("read", "write", "readv", "writev", "close", "fcntl", "pread64", "lseek", "pipe2",
 			"sendmsg", "sendto", "recvmsg", "recvfrom", "accept4", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername")},
+		{"lines that stay in their pipes until they are written", concat(
+			with("tee", 3, unix.SPLICE_F_NONBLOCK), with("splice", 5, unix.SPLICE_F_NONBLOCK))},
 		{"an entry for journald that is larger than a packet", each("memfd_create")},
 	}...), &plan.Plan{})
 }

@@ -80,7 +80,9 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 		})
 	}
 	if w == m.supervisor {
-		lastWords("the supervisor ended: " + reason)
+		if m.link >= 0 { // else it was said why
+			lastWords("the supervisor ended: " + reason)
+		}
 		return
 	}
 	m.endPrivate(w.component)
@@ -158,7 +160,7 @@ func (m *Monitor) gone(w *work) {
 	}
 	if w == m.supervisor {
 		m.supervisor = nil
-		m.finish(125)
+		m.supervisorLost()
 		return
 	}
 	m.serveQueue(c)

@@ -36,6 +36,7 @@
 //	pass.go        what of that reaches the program
 //	stub.go        what stands for the program there
 //	supervisor.go  the table of what the supervisor may ask
+//	succession.go  … and who writes the last lines when it is lost
 //	news.go        what the supervisor is told, and when
 //	denial.go      … of refusals and of descriptors handed out
 //	ready.go       how the supervisor finds out whether a component is ready
@@ -94,6 +95,7 @@ type Monitor struct {
 	listeners  map[int]int // grant -> listening socket
 	supervisor *work       // nil before it runs and after it ended
 	link       int         // the monitor's end of the supervisor's socket, -1
+	succession succession  // of a supervisor that was lost
 	null       int         // /dev/null
 	status     int         // what the process ends with
 	packets    packets
@@ -128,6 +130,7 @@ type component struct {
 	waiting     int                     // calls for its workers that wait elsewhere
 	ready       []*work                 // prepared in advance, waiting for their descriptors
 	output      [2]int                  // write ends of the log pipes: standard output and error
+	written     [2]int                  // their other ends, of which the supervisor has copies
 	brokered    map[int32]syscall.Errno // calls that the monitor performs; see brokeredCalls
 	files       *files                  // nil where it does not perform those on files
 	passed      []worker.Passed         // what every worker gets at start, without its broker socket
@@ -147,7 +150,7 @@ type component struct {
 	builds      []wire.Header // who waits for its compartment to be built again
 	notifier    int           // socket of sd_notify(3), -1 without one
 	readyEnd    int           // the end of its ready pipe that workers write to, -1 without one
-	untold      []pipeEnd     // of its pipes, for the supervisor
+	untold      []pipeEnd     // of its other pipes, for the supervisor alone
 	gone        func()        // called when its init has ended, nil: nobody waits
 }
 
@@ -263,7 +266,7 @@ func (m *Monitor) closeOnExec() {
 func newComponent(p *plan.Plan, index int, listeners map[int]int) *component {
 	c := &component{
 		Component: &p.Components[index], index: -1,
-		control: -1, pidfd: -1, brokerFD: -1, notifier: -1, readyEnd: -1, output: [2]int{-1, -1},
+		control: -1, pidfd: -1, brokerFD: -1, notifier: -1, readyEnd: -1, output: [2]int{-1, -1}, written: [2]int{-1, -1},
 		brokered: brokeredCalls(&p.Components[index]),
 	}
 	// The builder has made these into walls. They are most of a plan, and
@@ -352,7 +355,7 @@ func (m *Monitor) initGone(c *component) {
 	}
 	m.tell(wire.CompartmentLost, func(b *wire.Message) { b.U32(uint32(c.index)).String(why) })
 	if c.index == m.handover.Supervisor {
-		m.finish(125)
+		m.supervisorLost()
 	}
 }
 
@@ -375,7 +378,7 @@ const stopPatience = time.Second
 func (m *Monitor) stopAsked(s unix.Signal) {
 	m.closeDoors()
 	m.stops++
-	if m.link < 0 {
+	if m.link < 0 && m.succession == noSuccession {
 		m.finish(128 + int(s))
 		return
 	}

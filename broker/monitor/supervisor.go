@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bulkhead/broker/handover"
 	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
 	"bulkhead/sandbox/worker"
@@ -24,29 +23,20 @@ const (
 // startSupervisor runs the supervisor, a component like the others but for
 // the descriptors it gets, and makes everybody's log pipes.
 func (m *Monitor) startSupervisor() error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	link, err := m.linkSupervisor()
 	if err != nil {
-		return fmt.Errorf("make the supervisor's socket: %w", err)
-	}
-	defer unix.Close(pair[1])
-	m.link = pair[0]
-	// Room for a burst of events: what it cannot hold makes the monitor wait.
-	unix.SetsockoptInt(m.link, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20)
-	if err := m.loop.add(m.link, unix.EPOLLIN, func(uint32) { m.supervisorAsks() }); err != nil {
 		return err
 	}
+	defer unix.Close(link)
 	for _, c := range m.components {
 		if err := m.makePipes(c, c.index == m.handover.Supervisor); err != nil {
 			return err
 		}
 		m.tellPipes(c)
 	}
-	c := m.components[m.handover.Supervisor]
 	passed := []worker.Passed{
-		{FD: 0, Number: 0}, {FD: 1, Number: 1}, {FD: 2, Number: 2},
-		{FD: pair[1], Number: supervisorLink},
+		{FD: link, Number: supervisorLink},
 		{FD: m.handover.Control, Number: supervisorControl},
-		{FD: handover.PlanFD, Number: supervisorPlan},
 		{FD: m.handover.Status, Number: supervisorStatus},
 	}
 	for grant, listener := range m.listeners {
@@ -54,7 +44,32 @@ func (m *Monitor) startSupervisor() error {
 			passed = append(passed, worker.Passed{FD: listener, Number: supervisorMetrics})
 		}
 	}
-	w, err := m.run(c, &request{passed: passed})
+	return m.runSupervisor(&request{passed: passed})
+}
+
+// linkSupervisor makes the socket between monitor and supervisor and returns the
+// supervisor's end.
+func (m *Monitor) linkSupervisor() (int, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("make the supervisor's socket: %w", err)
+	}
+	m.link = pair[0]
+	// Room for a burst of events: what it cannot hold makes the monitor wait.
+	unix.SetsockoptInt(m.link, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20)
+	if err := m.loop.add(m.link, unix.EPOLLIN, func(uint32) { m.supervisorAsks() }); err != nil {
+		unix.Close(pair[1])
+		return -1, err
+	}
+	return pair[1], nil
+}
+
+// runSupervisor runs it with what every supervisor gets beside what r passes.
+func (m *Monitor) runSupervisor(r *request) error {
+	r.passed = append(r.passed,
+		worker.Passed{FD: 0, Number: 0}, worker.Passed{FD: 1, Number: 1}, worker.Passed{FD: 2, Number: 2},
+		worker.Passed{FD: m.planFD, Number: supervisorPlan})
+	w, err := m.run(m.components[m.handover.Supervisor], r)
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
@@ -84,24 +99,39 @@ func (m *Monitor) makePipes(c *component, supervisor bool) error {
 // tellPipes gives the supervisor its ends.
 func (m *Monitor) tellPipes(c *component) {
 	for _, end := range c.untold {
-		m.tell(wire.OutputPipe, func(b *wire.Message) {
-			b.U32(uint32(c.index)).U32(uint32(end.stream))
-		}, end.fd)
+		m.tellPipe(c, end)
 		unix.Close(end.fd)
 	}
 	c.untold = nil
+	m.tellOutput(c)
+}
+
+// tellOutput gives the supervisor the ends that it reads a component's output
+// from.
+func (m *Monitor) tellOutput(c *component) {
+	for stream, fd := range c.written {
+		if fd >= 0 {
+			m.tellPipe(c, pipeEnd{stream + 1, fd})
+		}
+	}
+}
+
+func (m *Monitor) tellPipe(c *component, end pipeEnd) {
+	m.tell(wire.OutputPipe, func(b *wire.Message) {
+		b.U32(uint32(c.index)).U32(uint32(end.stream))
+	}, end.fd)
 }
 
 // makeOutput makes the pipes for a component's standard output and error. The
-// monitor keeps the ends to write to: a pipe outlives every worker.
+// monitor keeps both ends: a pipe outlives every worker, and with what stands in
+// it a supervisor that is killed.
 func (c *component) makeOutput() error {
 	for stream := range c.output {
 		var pipe [2]int
 		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 			return err
 		}
-		c.output[stream] = pipe[1]
-		c.untold = append(c.untold, pipeEnd{stream + 1, pipe[0]})
+		c.written[stream], c.output[stream] = pipe[0], pipe[1]
 	}
 	return nil
 }
@@ -162,7 +192,7 @@ func (m *Monitor) obey(packet []byte, fds int) error {
 	if h.Kind != wire.Request || fds > 0 {
 		return wire.ErrHeader
 	}
-	if command == nil {
+	if command == nil || m.succession != noSuccession && !ofSuccessors[h.Op] {
 		return fmt.Errorf("there is no command %d", h.Op)
 	}
 	value, failed := command(m, h, &body)
@@ -180,7 +210,10 @@ func (m *Monitor) dropSupervisor(why string) {
 	lastWords(why)
 	m.loop.close(m.link)
 	m.link = -1
-	m.finish(125)
+	if m.supervisor != nil {
+		m.kill(m.supervisor, why)
+	}
+	m.supervisorLost()
 }
 
 // asked is the component that the supervisor means with a number.

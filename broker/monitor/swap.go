@@ -191,7 +191,8 @@ func (m *Monitor) retire(r *reload, c *component) {
 	c.index = -1
 	m.loop.close(c.notifier)
 	c.notifier = -1
-	for _, fd := range []*int{&c.output[0], &c.output[1], &c.readyEnd} {
+	c.closeOutput()
+	for _, fd := range []*int{&c.written[0], &c.written[1], &c.readyEnd} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 		}

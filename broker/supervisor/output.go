@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"slices"
@@ -25,8 +26,8 @@ const (
 // output brings the lines of each component to its sink, in turns.
 //
 // Each pipe has a goroutine that waits until there is something to read,
-// then waits for its turn, reads one chunk, writes its lines and passes the
-// turn on. Turns are given in the order of asking (a channel's senders are
+// then waits for its turn, reads one chunk, writes its lines, takes them out of
+// the pipe and passes the turn on. Turns are given in the order of asking (a channel's senders are
 // first in, first out), so a component that writes without end gets one chunk
 // and then stands behind everybody else; its pipe fills, and it is slowed by
 // its own write(2). Nothing is kept here but one chunk and the beginnings of
@@ -41,6 +42,7 @@ type output struct {
 	colour   bool
 
 	feeds feeds
+	hand  hand
 
 	queue chan note
 
@@ -171,7 +173,11 @@ func (o *output) remove(gone *source) {
 // follow starts to read a pipe, which output owns from then on.
 func (o *output) follow(from *source, number, fd int) error {
 	s := &stream{source: from, number: number, fd: fd}
-	if err := unix.SetNonblock(fd, true); err != nil {
+	err := o.hand.open()
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return err
 	}
@@ -226,20 +232,32 @@ func readable(fd uintptr) bool {
 	return n > 0 || err != nil && err != unix.EINTR
 }
 
-// read takes one chunk; false means the end of the pipe.
+// read takes one chunk; false means the end of the pipe. Its lines are taken out
+// of the pipe when they are written: what a supervisor that is killed in between
+// has left there its successor writes, again if need be.
 func (o *output) read(s *stream) bool {
 	if s.closed {
 		return false
 	}
-	n, err := unix.Read(s.fd, s.sink.chunk)
+	chunk := s.sink.chunk
+	n, err := o.hand.look(s.fd, chunk)
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return true
 	}
 	if err != nil || n <= 0 {
 		return false
 	}
-	o.split(s, s.sink.chunk[:n])
-	return true
+	o.split(s, chunk[:n])
+	s.sink.flush()
+	if n == len(chunk) {
+		// There is more. The line that it goes on with stays in the pipe too,
+		// if none of it is written.
+		if begun := n - 1 - bytes.LastIndexByte(chunk, '\n'); begun < n && begun == len(s.partial) {
+			n -= begun
+			s.partial = nil
+		}
+	}
+	return o.hand.drop(s.fd, n, chunk) == nil
 }
 
 // drain takes what a component has written so far and finishes its last
@@ -254,7 +272,6 @@ func (o *output) drain(from *source, to *sink) {
 			if s.closed || !readable(uintptr(s.fd)) || !o.read(s) {
 				break
 			}
-			s.sink.flush()
 		}
 		o.finish(s)
 	}

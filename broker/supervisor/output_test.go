@@ -274,3 +274,71 @@ func BenchmarkOutput(b *testing.B) {
 		end.Write(block)
 	}
 }
+
+// TestLinesStayUntilWritten: as long as a chunk's lines are not written they stand
+// in their pipe, for a successor; so does the beginning of a line behind a full
+// chunk. Nothing is twice, also of a pipe of packets, of which a read of a
+// part would lose the rest.
+func TestLinesStayUntilWritten(t *testing.T) {
+	for name, flags := range map[string]int{"stream": unix.O_CLOEXEC, "packets": unix.O_CLOEXEC | unix.O_DIRECT} {
+		t.Run(name, func(t *testing.T) {
+			reached, pass := make(chan []byte), make(chan struct{})
+			o := newOutput(gate{reached, pass}, io.Discard, []string{"web"})
+			var p [2]int
+			if err := unix.Pipe2(p[:], flags); err != nil {
+				t.Fatal(err)
+			}
+			kept, err := unix.FcntlInt(uintptr(p[0]), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(kept)
+			var want strings.Builder
+			given := 0
+			for given < 2*chunkBytes {
+				line := fmt.Sprintf("line %d of a text\n", given)
+				if flags&unix.O_DIRECT != 0 { // sixteen packets are all that there is room for
+					line = strings.Repeat("x", 3000) + "\n" + line
+				}
+				if _, err := unix.Write(p[1], []byte(line)); err != nil {
+					t.Fatal(err)
+				}
+				given += len(line)
+				for part := range strings.Lines(line) {
+					want.WriteString("web | " + part)
+				}
+			}
+			unix.Close(p[1])
+			if err := o.follow(o.sources[0], 1, p[0]); err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			for stands := given; got.Len() < want.Len(); {
+				lines := <-reached
+				left, err := unix.IoctlGetInt(kept, unix.TIOCINQ)
+				if err != nil || left != stands {
+					t.Fatalf("%d bytes stand in the pipe while lines are written, of %d (%v)", left, stands, err)
+				}
+				got.Write(lines)
+				stands -= len(lines) - bytes.Count(lines, []byte{'\n'})*len("web | ")
+				pass <- struct{}{}
+			}
+			if got.String() != want.String() {
+				t.Errorf("got %d bytes, want %d", got.Len(), want.Len())
+			}
+			eventually(t, "the end of the pipe", func() bool { _, streams := o.now(o.sources[0]); return len(streams) == 0 })
+		})
+	}
+}
+
+// gate is a writer whose writes wait for somebody else.
+type gate struct {
+	reached chan []byte
+	pass    chan struct{}
+}
+
+func (g gate) Write(b []byte) (int, error) {
+	g.reached <- bytes.Clone(b)
+	<-g.pass
+	return len(b), nil
+}

@@ -29,7 +29,10 @@ const upAndQuiet = 5 * time.Second
 
 // Run is the whole process: it supervises the application whose plan and
 // sockets it has inherited, and returns its own exit status.
-func Run() int {
+func Run() int { return process(run) }
+
+// process is what supervisor and successor have in common as processes.
+func process(run func() (int, error)) int {
 	// The monitor hears the terminal's signals and passes on what they mean.
 	// A reader of the output that goes away must not end the application.
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE)
@@ -49,14 +52,15 @@ func Run() int {
 	return status
 }
 
-func run() (int, error) {
+// inherit makes a supervisor of what the monitor left open.
+func inherit() (*Supervisor, *link, error) {
 	p, err := readPlan(fdPlan, forgetWalls)
 	if err != nil {
-		return statusBroken, err
+		return nil, nil, err
 	}
 	l, err := newLink(fdMonitor, len(p.Components))
 	if err != nil {
-		return statusBroken, err
+		return nil, nil, err
 	}
 	names := make([]string, len(p.Components))
 	for i := range p.Components {
@@ -68,6 +72,14 @@ func run() (int, error) {
 	o.colour = o.terminal && os.Getenv("NO_COLOR") == ""
 	s := newSupervisor(p, l, o)
 	s.planFD = fdPlan
+	return s, l, nil
+}
+
+func run() (int, error) {
+	s, l, err := inherit()
+	if err != nil {
+		return statusBroken, err
+	}
 	// Reading the plan took several times what is left of it.
 	time.AfterFunc(upAndQuiet, debug.FreeOSMemory)
 	control, err := newServer(fdControl, true, s)
@@ -79,7 +91,7 @@ func run() (int, error) {
 		return statusBroken, err
 	}
 	servers := []*server{control, look}
-	if p.Control.Metrics != "" {
+	if s.plan.Control.Metrics != "" {
 		metrics, err := newServer(fdMetrics, false, s)
 		if err != nil {
 			return statusBroken, err
@@ -92,13 +104,7 @@ func run() (int, error) {
 
 // serve runs everything round loop.
 func (s *Supervisor) serve(l *link, servers ...*server) (int, error) {
-	go func() { s.post(monitorGone{s.receive(l)}) }()
-	go func() {
-		if err := l.send(); err != nil {
-			s.post(monitorGone{err})
-		}
-	}()
-	go s.output.run(s.over)
+	s.speak(l)
 	for _, v := range servers {
 		go v.serve()
 	}
@@ -108,6 +114,17 @@ func (s *Supervisor) serve(l *link, servers ...*server) (int, error) {
 		v.file.Close()
 	}
 	return status, err
+}
+
+// speak starts whoever speaks with the monitor and with whoever reads.
+func (s *Supervisor) speak(l *link) {
+	go func() { s.post(monitorGone{s.receive(l)}) }()
+	go func() {
+		if err := l.send(); err != nil {
+			s.post(monitorGone{err})
+		}
+	}()
+	go s.output.run(s.over)
 }
 
 func (s *Supervisor) receive(l *link) error {

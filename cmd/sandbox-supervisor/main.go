@@ -15,5 +15,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "resolve" {
 		os.Exit(resolver.Run(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "successor" {
+		os.Exit(supervisor.RunSuccessor())
+	}
 	os.Exit(supervisor.Run())
 }
