@@ -207,6 +207,9 @@ func contain(w walls) (_ *started, err error) {
 	if err := group.moveBeside(pid); err != nil {
 		return nil, failed("move its init to its cgroup", err)
 	}
+	if err := keepProcessors(pid); err != nil {
+		return nil, failed("keep its init on the processors of sandbox run", err)
+	}
 	if err := container.Exec(); err != nil {
 		return nil, failed("execute its init", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -181,4 +182,62 @@ components:
 	os.Remove(a.Dir + "/door")
 	unix.Close(fd)
 	a.ExpectNothingLeft(0)
+}
+
+// Who is started on some of the machine's processors stays there, with every
+// component.
+func TestStaysOnItsProcessors(t *testing.T) {
+	// The last of those that there are: on a machine with one it is all.
+	var mine, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mine); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(mine) * 64 {
+		if mine.IsSet(n) {
+			one.Zero()
+			one.Set(n)
+		}
+	}
+	// A process has the processors of the thread that starts it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	a := New(t, "processors")
+	a.Write(`
+application: {{NAME}}
+components:
+  web: {command: [{{BUSYBOX}}, sleep, "1000"]}
+`).Run()
+	if err := unix.SchedSetaffinity(0, &mine); err != nil {
+		t.Fatal(err)
+	}
+	a.Ready()
+	expect := func() {
+		t.Helper()
+		seen := map[Role]bool{}
+		for _, p := range append(a.Processes(), Process{Pid: a.Pid(), Role: Monitor}) {
+			var has unix.CPUSet
+			if err := unix.SchedGetaffinity(p.Pid, &has); err == nil && has != one {
+				t.Errorf("%v may use the processors %s", p, statusLine("/proc/"+itoa(p.Pid), "Cpus_allowed_list:"))
+			}
+			seen[p.Role] = true
+		}
+		for _, role := range []Role{Supervisor, Program} {
+			if !seen[role] {
+				t.Errorf("no %v was seen", role)
+			}
+		}
+	}
+	expect()
+	// A compartment that is built anew too: its builder is the keeper's child.
+	before := a.Of(CompartmentInit, "web")[0].Pid
+	unix.Kill(before, unix.SIGKILL)
+	a.eventually("the compartment is built again", func() bool {
+		inits, programs := a.Of(CompartmentInit, "web"), a.Of(Program, "web")
+		return len(inits) == 1 && inits[0].Pid != before && len(programs) == 1
+	})
+	expect()
+	a.Stop()
 }
