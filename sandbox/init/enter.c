@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <linux/mount.h>
 
 /* What no cgroup limits, counted for each user namespace (namespaces(7),
  * inotify(7)). Only whoever has all rights in it may write these. */
@@ -44,6 +45,7 @@ static int setting(const char *file, const char *value)
  * inherited are locked in their places (mount_namespaces(7)). */
 static const char *move_into(const char *root)
 {
+	struct mount_attr sealed = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
 	char proc[4096];
 
 	if (mount(root, root, NULL, MS_BIND | MS_REC, NULL) < 0)
@@ -64,8 +66,9 @@ static const char *move_into(const char *root)
 		return "let go of the host's root";
 	if (chdir("/") < 0)
 		return "enter the root";
-	/* What the mount was made with is locked and has to be said again. */
-	if (mount(NULL, "/", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
+	/* Added to what the mount was made with, which is locked and which mount(2)
+	 * would have to be told again: a /run may be noexec. */
+	if (syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, &sealed, sizeof sealed) < 0)
 		return "make the root read-only";
 	return NULL;
 }

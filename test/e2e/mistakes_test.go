@@ -198,6 +198,19 @@ func TestStateDirectoryNotWritable(t *testing.T) {
 	expectMistake(t, a, 125, "sandbox: make the state directory /run/sandbox: .*read-only")
 }
 
+// Debian mounts /run without execution, others without more. The walls of a
+// compartment add to what its file system forbids and take nothing away.
+func TestStateDirectoryWithoutExecution(t *testing.T) {
+	for _, options := range []string{"nosuid,nodev,noexec", "noatime,noexec", "nosuid,nodev"} {
+		t.Run(options, func(t *testing.T) {
+			a := New(t, "noexec").Write(sleeper)
+			a.inMountNamespace("mount --make-rprivate / && mount -t tmpfs -o " + options + " none /run && ")
+			a.Ready()
+			a.Stop()
+		})
+	}
+}
+
 // inMountNamespace runs the policy in a mount namespace of its own that a
 // script of the shell prepares.
 func (a *Application) inMountNamespace(script string) {
