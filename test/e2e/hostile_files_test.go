@@ -57,7 +57,7 @@ grants:
   store: {directory: "{{DIR}}/store", access: read-write}
 components:
   villain:
-    command: [{{PROGRAM}}, hostile, path-race, "{{DIR}}/store", "{{DIR}}/secret", 2s]
+    command: [{{PROGRAM}}, hostile, path-race, "{{DIR}}/store", "{{DIR}}/secret", 2s, "fine,ENOENT"]
     grants: [store]
     transparent: true
     restart: never
@@ -80,7 +80,7 @@ grants:
 components:
   swapper: {command: [{{PROGRAM}}, hostile, swap, "{{DIR}}/store", "{{DIR}}/secret"], files: {write: ["{{DIR}}/store"]}}
   villain:
-    command: [{{PROGRAM}}, hostile, link-race, "{{DIR}}/store", 2s]
+    command: [{{PROGRAM}}, hostile, link-race, "{{DIR}}/store", 2s, "fine,EACCES"]
     grants: [store]
     transparent: true
     restart: never

@@ -210,7 +210,7 @@ grants:
   store: {directory: "{{DIR}}/store", access: read-write}
 components:
   swapper: {command: [{{PROGRAM}}, hostile, swap, "{{DIR}}/store", "{{DIR}}/secret"], files: {write: ["{{DIR}}/store"]}}
-  villain: {command: [{{PROGRAM}}, hostile, race, 2s], grants: [store], restart: never, after: swapper}
+  villain: {command: [{{PROGRAM}}, hostile, race, 2s, "fine,EXDEV"], grants: [store], restart: never, after: swapper}
 `).Run()
 	expectLostRace(t, a, "fine", "EXDEV")
 	if b, _ := os.ReadFile(a.Dir + "/secret"); string(b) != "secret" {

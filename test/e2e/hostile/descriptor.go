@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -66,7 +65,7 @@ func own(log int) {
 		}
 	}()
 	cut, refused := 0, 0
-	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Second); goesOn(end, cut > 0 && refused > 0); {
 		if unix.Ftruncate(number, 0) == nil {
 			cut++
 		} else {
@@ -134,40 +133,34 @@ func swap(arguments []string) int {
 	}
 }
 
-// race opens names that change meanwhile and counts what it gets.
+// race: DURATION WANTED opens names that change meanwhile and counts what it gets.
 func race(arguments []string) int {
 	b, err := client.Dial()
 	if err != nil {
 		say("dial", err)
 		return 1
 	}
-	limit, _ := time.ParseDuration(arguments[0])
-	counts := map[string]int{}
-	for end := time.Now().Add(limit); time.Now().Before(end); {
+	seen := newTally(arguments[0], arguments[1])
+	for seen.more() {
 		for _, name := range []string{"file", "way/file", "way/secret", "real/../file", "way/../secret"} {
 			for _, flags := range []int{os.O_RDONLY, os.O_RDWR | os.O_CREATE} {
 				f, err := b.Open("store", name, flags, 0o644)
 				if err != nil {
-					counts[outcome(err)]++
+					seen.got(outcome(err))
 					continue
 				}
 				var text [32]byte
 				n, _ := f.Read(text[:])
 				if strings.Contains(string(text[:n]), "secret") {
-					counts["THE SECRET"]++
+					seen.got("THE SECRET")
 				} else {
-					counts[judged(int(f.Fd()), unix.S_IFREG)]++
+					seen.got(judged(int(f.Fd()), unix.S_IFREG))
 				}
 				f.Close()
 			}
 		}
 	}
-	var all []string
-	for what := range counts {
-		all = append(all, what)
-	}
-	sort.Strings(all)
-	fmt.Println("got:", strings.Join(all, ", "))
+	seen.print()
 	return 0
 }
 

@@ -4,23 +4,19 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"sort"
 	"strings"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// pathRace: DIRECTORY SECRET DURATION makes transparent calls whose path, and
-// whose descriptor of a directory, another thread changes while they are
+// pathRace: DIRECTORY SECRET DURATION WANTED makes transparent calls whose path,
+// and whose descriptor of a directory, another thread changes while they are
 // stopped, and counts what comes of them.
 func pathRace(arguments []string) int {
 	store, secret := arguments[0], arguments[1]
-	limit, _ := time.ParseDuration(arguments[2])
-	counts := map[string]int{}
-	count := func(what string) { counts[what]++ }
+	seen := newTally(arguments[2], arguments[3])
 	var stop atomic.Bool
 
 	// One buffer, and everything that it says in turn.
@@ -60,7 +56,7 @@ func pathRace(arguments []string) int {
 	here := -100
 	working := uintptr(here)
 	list := make([]byte, 4096)
-	for end := time.Now().Add(limit); time.Now().Before(end); {
+	for seen.more() {
 		for _, call := range [][4]uintptr{
 			{unix.SYS_OPENAT, working, path, unix.O_RDONLY},
 			{unix.SYS_OPENAT, working, path, unix.O_RDWR | unix.O_CREAT},
@@ -69,15 +65,15 @@ func pathRace(arguments []string) int {
 		} {
 			fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, call[1], call[2], call[3], 0o600, 0, 0)
 			if errno != 0 {
-				count(outcome(errno))
+				seen.got(outcome(errno))
 				continue
 			}
 			var text [32]byte
 			n, _ := unix.Pread(int(fd), text[:], 0)
 			if strings.Contains(string(text[:max(n, 0)]), "secret") {
-				count("THE SECRET")
+				seen.got("THE SECRET")
 			} else {
-				count(judged(int(fd), unix.S_IFREG, unix.S_IFDIR))
+				seen.got(judged(int(fd), unix.S_IFREG, unix.S_IFDIR))
 			}
 			unix.Close(int(fd))
 		}
@@ -90,44 +86,38 @@ func pathRace(arguments []string) int {
 			{unix.SYS_MKDIR, path, 0o777},
 		} {
 			_, _, errno := unix.Syscall6(call[0], call[1], call[2], call[3], path, 0, 0)
-			count(outcome(outcomeOf(errno)))
+			seen.got(outcome(outcomeOf(errno)))
 		}
 		unix.Seek(number, 0, unix.SEEK_SET)
 		n, err := unix.Getdents(number, list)
 		if err == nil && strings.Contains(string(list[:n]), "secret\x00") {
-			count("THE SECRET'S NAME")
+			seen.got("THE SECRET'S NAME")
 		}
 	}
 	stop.Store(true)
-	var all []string
-	for what := range counts {
-		all = append(all, what)
-	}
-	sort.Strings(all)
-	fmt.Println("got:", strings.Join(all, ", "))
+	seen.print()
 	return 0
 }
 
-// linkRace: DIRECTORY DURATION makes transparent calls on names that somebody
+// linkRace: DIRECTORY DURATION WANTED makes transparent calls on names that somebody
 // else changes meanwhile.
 func linkRace(arguments []string) int {
 	store := arguments[0]
-	limit, _ := time.ParseDuration(arguments[1])
-	counts := map[string]int{}
-	for end := time.Now().Add(limit); time.Now().Before(end); {
+	seen := newTally(arguments[1], arguments[2])
+	for seen.more() {
 		for _, name := range []string{"file", "way/file", "way/secret", "real/../file", "way/../secret"} {
 			for _, flags := range []int{unix.O_RDONLY, unix.O_RDWR | unix.O_CREAT} {
 				fd, err := unix.Open(store+"/"+name, flags, 0o644)
 				if err != nil {
-					counts[outcome(err)]++
+					seen.got(outcome(err))
 					continue
 				}
 				var text [32]byte
 				n, _ := unix.Read(fd, text[:])
 				if strings.Contains(string(text[:max(n, 0)]), "secret") {
-					counts["THE SECRET"]++
+					seen.got("THE SECRET")
 				} else {
-					counts[judged(fd, unix.S_IFREG)]++
+					seen.got(judged(fd, unix.S_IFREG))
 				}
 				unix.Close(fd)
 			}
@@ -140,18 +130,13 @@ func linkRace(arguments []string) int {
 			if names, err := os.ReadDir(store + "/way"); err == nil {
 				for _, name := range names {
 					if name.Name() == "store" { // it has itself in it only from above
-						counts["THE SECRET'S NEIGHBOUR"]++
+						seen.got("THE SECRET'S NEIGHBOUR")
 					}
 				}
 			}
 		}
 	}
-	var all []string
-	for what := range counts {
-		all = append(all, what)
-	}
-	sort.Strings(all)
-	fmt.Println("got:", strings.Join(all, ", "))
+	seen.print()
 	return 0
 }
 

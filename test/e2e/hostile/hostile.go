@@ -4,6 +4,7 @@
 //	packet.go     malformed and forbidden messages to the monitor, floods
 //	descriptor.go what can be done with, and through, descriptors
 //	bring.go      plans for the keeper
+//	tally.go      what the races got
 //	network.go    calls that the monitor performs, changed while it looks
 package hostile
 

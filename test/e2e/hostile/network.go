@@ -151,7 +151,7 @@ func rewrite(arguments []string) int {
 		}
 	}()
 	connected, refused, wrong := 0, 0, 0
-	for end := time.Now().Add(limit); time.Now().Before(end); {
+	for end := time.Now().Add(limit); goesOn(end, connected > 0 && refused > 0); {
 		s := tcp(unix.AF_INET)
 		fd.Store(int32(s))
 		err := raw(unix.SYS_CONNECT, s, address, 16)
