@@ -33,6 +33,7 @@ func (m *Monitor) commandAnnounce(h wire.Header, b *wire.Body) (uint32, error) {
 			m.handover.Ready = -1
 		}
 	case announceStops:
+		m.stopBegun()
 		text = "STOPPING=1\nSTATUS=application " + m.plan.Application + " stops"
 	case announceLives:
 		text = "WATCHDOG=1"

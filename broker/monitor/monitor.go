@@ -55,6 +55,7 @@
 //	reload.go      a changed plan
 //	swap.go        … and the step from the old one to it
 //	store.go descriptors that outlive a worker
+//	stop.go        a stop, which the supervisor does, and its bounds
 //	end.go         taking everything down
 //	sweeper.go     who removes what is left, also of this process
 //	keeper.go      who executes programs, which this process may not
@@ -112,6 +113,7 @@ type Monitor struct {
 	watching   *timer           // looks for stubs that were stopped, nil while there are none
 	stopping   bool             // somebody asked for the end: nothing new is accepted
 	stops      int              // how often
+	heeded     bool             // the supervisor has begun to stop the application
 
 	sweeperAsked bool // the keeper is to start one
 }
@@ -367,28 +369,6 @@ func (m *Monitor) workersOf(c *component) []*work {
 		}
 	}
 	return all
-}
-
-// stopPatience is how long a supervisor may take that was asked once more.
-const stopPatience = time.Second
-
-// stopAsked leaves a stop to the supervisor, who does it in order, and at once
-// when it is asked again. One who does neither was taken over, or hangs: that
-// must not keep the application from ending.
-func (m *Monitor) stopAsked(s unix.Signal) {
-	m.closeDoors()
-	m.stops++
-	if m.link < 0 && m.succession == noSuccession {
-		m.finish(128 + int(s))
-		return
-	}
-	if m.stops == 3 { // the second may be an echo of the first
-		m.loop.after(stopPatience, func() {
-			lastWords("the supervisor does not stop the application, though asked again; it ends now")
-			m.finish(128 + int(s))
-		})
-	}
-	m.tell(wire.StopAsked, func(b *wire.Message) { b.U32(uint32(s)) })
 }
 
 // finish ends the monitor. Every init loses its socket and ends, which ends

@@ -101,7 +101,7 @@ ExecReload=` + unitWord(program) + " reload " + unitWord(file) + `
 Delegate=yes
 KillMode=mixed
 TimeoutStartSec=infinity
-TimeoutStopSec=` + strconv.Itoa(int(stopTime(p).Round(time.Second)/time.Second)) + `
+TimeoutStopSec=` + strconv.Itoa(int((p.StopTime()+stopMargin).Round(time.Second)/time.Second)) + `
 Restart=on-failure
 RestartSec=1s
 `
@@ -149,35 +149,9 @@ WantedBy=sockets.target
 `
 }
 
-// stopMargin is what a stop takes beside the components' own time.
-const stopMargin = 15 * time.Second
-
-// stopTime is how long a stop in order may take: components that come after
-// one another stop one after the other.
-func stopTime(p *plan.Plan) time.Duration {
-	lives := map[string]*plan.Life{}
-	for i := range p.Components {
-		lives[p.Components[i].Name] = &p.Components[i].Life
-	}
-	known := map[string]time.Duration{}
-	var upTo func(name string) time.Duration
-	upTo = func(name string) time.Duration {
-		if d, ok := known[name]; ok {
-			return d
-		}
-		var before time.Duration
-		for _, other := range lives[name].After {
-			before = max(before, upTo(other))
-		}
-		known[name] = before + lives[name].StopTimeout
-		return known[name]
-	}
-	var longest time.Duration
-	for name := range lives {
-		longest = max(longest, upTo(name))
-	}
-	return longest + stopMargin
-}
+// stopMargin is what a stop takes beside the components' own time. The monitor
+// gives its supervisor 15 s of that, and then ends everything itself.
+const stopMargin = 30 * time.Second
 
 // unitWord quotes an argument for systemd, who reads % and $ too.
 func unitWord(word string) string {

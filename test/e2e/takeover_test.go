@@ -160,6 +160,53 @@ func TestTakenOverSupervisorStays(t *testing.T) {
 	a.ExpectNothingLeft(*patience)
 }
 
+// A stop comes to an end whatever the supervisor does: stands still, does not
+// heed what it is asked, or begins and does not go on. One signal is enough.
+func TestStopIsBounded(t *testing.T) {
+	const unheeded = "sandbox: the supervisor was asked to stop the application and has not begun within 10s; the application ends now"
+	for _, c := range []struct {
+		supervisor string
+		site       func(*testing.T) *Site
+		reach      func(*Application)
+		said       string
+		limit      time.Duration
+	}{
+		{"stopped", lane, func(a *Application) {
+			a.Ready()
+			a.Of(Supervisor, "")[0].Kill(unix.SIGSTOP)
+		}, unheeded, 10 * time.Second},
+		{"stays", takenOverLane, func(a *Application) { a.Expect(a.Out, "stays") }, unheeded, 10 * time.Second},
+		{"begins", takenOverLane, func(a *Application) {
+			a.Expect(a.Out, "stays")
+			expect(a.t, a.Out.String(), "start web: ok\nbegin to stop: ok\nstays")
+		}, "sandbox: the supervisor began to stop the application and has not done it within 17s; the application ends now", 17 * time.Second},
+	} {
+		t.Run(c.supervisor, func(t *testing.T) {
+			own := c.site(t)
+			a := New(t, "takeover-"+c.supervisor)
+			a.site = own
+			a.File("secret", "secret")
+			// Without log pipes: hostile code would be its own successor, who
+			// is given another 10 s.
+			policy := strings.ReplaceAll(takeover, `command:`, `stop-timeout: 1s, output: inherit, command:`)
+			a.Write(policy).Run()
+			c.reach(a)
+			a.Signal(unix.SIGTERM)
+			if !a.Err.wait(c.said, c.limit+*patience) {
+				t.Errorf("%q is missing in:\n%s", c.said, a.Err)
+			}
+			a.ExpectStatus(125)
+		})
+	}
+}
+
+// takenOverLane is takenOver beside others.
+func takenOverLane(t *testing.T) *Site {
+	t.Helper()
+	t.Parallel()
+	return takenOver(t)
+}
+
 func expect(t *testing.T, got, want string) {
 	t.Helper()
 	lines := func(s string) []string {

@@ -129,7 +129,7 @@ components:
 		t.Errorf("a second install says\n%s", text)
 	}
 	service := a.Read("sandbox-sup2-install.service")
-	for _, line := range []string{"Type=notify\n", "Delegate=yes\n", "KillMode=mixed\n", "ExecReload=", "TimeoutStopSec=50\n", "Sockets=sandbox-sup2-install-door.socket\n"} {
+	for _, line := range []string{"Type=notify\n", "Delegate=yes\n", "KillMode=mixed\n", "ExecReload=", "TimeoutStopSec=67\n", "Sockets=sandbox-sup2-install-door.socket\n"} {
 		if !strings.Contains(service, line) {
 			t.Errorf("no %q in\n%s", line, service)
 		}

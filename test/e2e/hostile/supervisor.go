@@ -35,10 +35,12 @@ func Supervisor() int {
 		grabs()
 		asks(p)
 	case what == "stays":
-		fmt.Println("stays")
-		for {
-			time.Sleep(time.Second)
-		}
+		stays()
+	case what == "begins":
+		const stops = 2 // as an Announce says it
+		fmt.Println("start web:", ask(wire.StartWorker, []uint32{0}))
+		fmt.Println("begin to stop:", ask(wire.Announce, []uint32{stops}))
+		stays()
 	default:
 		packet, known := nonsense[what]
 		fmt.Println("says nonsense", known)
@@ -46,6 +48,13 @@ func Supervisor() int {
 	}
 	time.Sleep(time.Minute) // until the monitor ends it
 	return 0
+}
+
+func stays() {
+	fmt.Println("stays")
+	for {
+		time.Sleep(time.Second)
+	}
 }
 
 // link is the supervisor's socket to the monitor.
