@@ -212,6 +212,4 @@ tcb: ## print the size of the code that runs with privilege
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## fuzz every decoder for FUZZTIME each (30s)
-	@set -e; for target in $$(grep -rl '^func Fuzz' --include=*_test.go . | xargs -n1 dirname | sort -u); do \
-		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$target/*_test.go | sed 's/func //'); do \
-			echo "$$target $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$target; done; done
+	test/fuzz/all $(FUZZTIME)
