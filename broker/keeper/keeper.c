@@ -90,6 +90,11 @@ static struct order next_order(int fds[FDS_IN_ORDER])
 	if (n < 0)
 		die("read an order");
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	if (n == sizeof o && message.msg_flags & MSG_CTRUNC) {
+		/* Descriptors were lost: there is no number left for them here. */
+		errno = EMFILE;
+		die("take the descriptors of an order");
+	}
 	errno = EPROTO;
 	if (n == sizeof o && !c && (o.what == ORDER_COMMIT || o.what == ORDER_DROP))
 		return o;

@@ -154,11 +154,40 @@ func (s *Supervisor) compartmentLost(e compartmentLost) {
 	// The workers of others start without the supervisor, so the compartment
 	// is built at once.
 	s.tell(c, reason)
+	s.rebuild(c, rebuildFirst)
+}
+
+// The delays between tries to build a compartment again, each twice the one
+// before it.
+const (
+	rebuildFirst = 200 * time.Millisecond
+	rebuildLast  = 10 * time.Second
+)
+
+// rebuildTick is the tick of a compartment that could not be built again.
+type rebuildTick struct {
+	component *component
+	waited    time.Duration
+}
+
+// rebuild builds the compartment of a component whose workers others start. If
+// that fails it is tried again: no start of a worker would ask for it, and what
+// there was too little of may be there later.
+func (s *Supervisor) rebuild(c *component, wait time.Duration) {
 	s.call(wire.Rebuild, func(r reply) {
 		if c.lost = r.status != 0; c.lost {
-			s.tell(c, fmt.Sprintf("its compartment cannot be built again: %s", r.reason))
+			s.tell(c, fmt.Sprintf("its compartment cannot be built again: %s; another try in %s", r.reason, wait))
+			s.later(wait, rebuildTick{c, wait})
 		}
 	}, uint32(c.index))
+}
+
+func (s *Supervisor) rebuildAgain(e rebuildTick) {
+	c := e.component
+	// A reload may have given it another, or taken it away.
+	if c.lost && !c.kept() && s.byName[c.plan.Name] == c && s.state != control.Stopping && s.state != control.Stopped {
+		s.rebuild(c, min(2*e.waited, rebuildLast))
+	}
 }
 
 // watchdogTick is the tick of a watchdog.

@@ -280,6 +280,33 @@ func TestCompartmentLost(t *testing.T) {
 	})
 }
 
+// TestCompartmentCannotBeBuilt: what is built for workers that others start is
+// tried again until it is there, or the application stops.
+func TestCompartmentCannotBeBuilt(t *testing.T) {
+	play(t, application(with("web", nil), with("decode", func(c *plan.Component) { c.Start = plan.PerRequest })), func(m *script) {
+		m.did()
+		m.unbuilt["decode"] = 3
+		m.tell(compartmentLost{component: 1, why: "its init was killed by SIGKILL"})
+		m.expect("rebuild decode")
+		m.noted("its compartment cannot be built again: too many open files; another try in 200ms")
+		m.pass(200 * time.Millisecond)
+		m.expect("rebuild decode")
+		m.pass(400 * time.Millisecond)
+		m.expect("rebuild decode")
+		m.noted("another try in 800ms")
+		m.pass(time.Hour)
+		m.expect("rebuild decode")
+		m.unbuilt["decode"] = 9
+		m.tell(compartmentLost{component: 1, why: "its init was killed by SIGKILL"})
+		m.expect("rebuild decode")
+		m.stop()
+		m.pass(time.Hour)
+		if did := strings.Join(m.log, ", "); strings.Contains(did, "rebuild") {
+			t.Errorf("while it stopped it did %s", did)
+		}
+	})
+}
+
 // TestCompartmentLostUnderway: the news that the compartment is lost comes
 // after the worker's end and a request for the next, and costs no failure.
 func TestCompartmentLostUnderway(t *testing.T) {

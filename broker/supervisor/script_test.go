@@ -35,11 +35,12 @@ type script struct {
 	lines   transcript.Transcript
 	status  int // of Finish, -1 before
 
-	refuse map[string]syscall.Errno // programs that cannot be executed
-	hung   map[string]bool          // components whose start is never heard of
-	deaf   map[string]bool          // components that only SIGKILL ends
-	probes map[string]int           // how often Probe fails
-	lost   map[string]bool          // components that have no compartment
+	refuse  map[string]syscall.Errno // programs that cannot be executed
+	hung    map[string]bool          // components whose start is never heard of
+	deaf    map[string]bool          // components that only SIGKILL ends
+	probes  map[string]int           // how often Probe fails
+	unbuilt map[string]int           // how often Rebuild fails
+	lost    map[string]bool          // components that have no compartment
 
 	busy       map[string]bool // components with a connection
 	checks     map[string]int  // how often Check fails
@@ -61,7 +62,7 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 		m := &script{
 			t: t, status: -1, workers: make(map[string]uint32), names: make(map[uint32]string),
 			alive: make(map[uint32]bool), refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
-			probes: make(map[string]int), checks: make(map[string]int), busy: make(map[string]bool), lost: make(map[string]bool), tidied: make(map[string]syscall.Errno),
+			probes: make(map[string]int), unbuilt: make(map[string]int), checks: make(map[string]int), busy: make(map[string]bool), lost: make(map[string]bool), tidied: make(map[string]syscall.Errno),
 		}
 		names := make([]string, len(p.Components))
 		for i := range p.Components {
@@ -161,7 +162,11 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 	case wire.Rebuild:
 		name := m.app.plan.Components[fields[0]].Name
 		m.log = append(m.log, "rebuild "+name)
-		m.lost[name] = false
+		if m.unbuilt[name]--; m.unbuilt[name] >= 0 {
+			status = unix.EMFILE
+		} else {
+			m.lost[name] = false
+		}
 	default:
 		m.log = append(m.log, fmt.Sprintf("%d %s", op, m.app.plan.Components[fields[0]].Name))
 	}

@@ -227,6 +227,9 @@ func (s *Supervisor) handle(event any) bool {
 		return false
 	case killUnheard:
 		s.killUnheard(e)
+	case rebuildTick:
+		s.rebuildAgain(e)
+		return false
 	case probeAgain:
 		if e.component.worker == e.worker && e.component.state == control.Starting {
 			s.tryProbe(e.component)

@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -119,6 +120,10 @@ func groupName(gid uint32) string {
 	return strconv.Itoa(int(gid))
 }
 
+// answerPatience bounds the wait for an answer that takes no work: a supervisor
+// that is out of descriptors, or stopped, gives none.
+var answerPatience = 15 * time.Second
+
 // ask makes one request of an application. each gets the replies before the
 // last, which is returned.
 func ask(application string, r control.Request, each func(control.Reply) error) (control.Reply, error) {
@@ -127,7 +132,13 @@ func ask(application string, r control.Request, each func(control.Reply) error) 
 		return control.Reply{}, err
 	}
 	defer client.Close()
+	if control.Verbs[r.Verb].Reads && !r.Follow && !r.Wait {
+		client.SetDeadline(time.Now().Add(answerPatience))
+	}
 	reply, err := client.Do(r, each)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return reply, fmt.Errorf("application %q: its supervisor has not answered for %s; sandbox inspect looks without it", application, answerPatience)
+	}
 	var refused control.Refused
 	if errors.As(err, &refused) {
 		return reply, fmt.Errorf("application %q: %s", application, refused)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -200,6 +201,36 @@ func TestControlCommands(t *testing.T) {
 	}
 	for _, arguments := range [][]string{{"ctl", "pin", a.name, "quiet", "sideways"}, {"ctl", "signal", a.name, "quiet", "NOSUCH"}, {"ctl", "stop", a.name, "nobody"}, {"logs", a.name, "nobody"}} {
 		a.do(125, arguments...)
+	}
+}
+
+// A supervisor that takes no connection, as one that is out of descriptors or
+// stopped, is no reason to wait for ever.
+func TestSilentSupervisor(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("applications of root are looked for in " + rootBase + ": run it as root")
+	}
+	if err := os.MkdirAll(rootBase, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(rootBase, "silent-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte("1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	defer func(usual time.Duration) { answerPatience = usual }(answerPatience)
+	answerPatience = 50 * time.Millisecond
+	_, err = status(filepath.Base(dir))
+	if want := fmt.Sprintf("application %q: its supervisor has not answered for 50ms; sandbox inspect looks without it", filepath.Base(dir)); err == nil || err.Error() != want {
+		t.Errorf("%v, not %s", err, want)
 	}
 }
 
