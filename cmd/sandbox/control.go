@@ -71,12 +71,15 @@ func baseOf(application string) string {
 	return all[0]
 }
 
+// errNotRunning is of an application that is not there, or not any more.
+var errNotRunning = errors.New("does not run")
+
 func notRunning(application string) error {
 	names, err := running(nil)
 	if err != nil || len(names) == 0 {
-		return fmt.Errorf("application %q does not run; no application does", application)
+		return fmt.Errorf("application %q %w; no application does", application, errNotRunning)
 	}
-	return fmt.Errorf("application %q does not run; running: %s", application, joined(names))
+	return fmt.Errorf("application %q %w; running: %s", application, errNotRunning, joined(names))
 }
 
 func joined(names []string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"syscall"
 	"time"
@@ -26,8 +27,8 @@ func psCommand() *cobra.Command {
 			workers := map[string][]control.Worker{}
 			for _, name := range names {
 				reply, err := ask(name, control.Request{Verb: control.AskPS}, nil)
-				if errors.Is(err, syscall.ECONNREFUSED) && len(arguments) == 0 {
-					continue // what was left of it is swept at its next start
+				if len(arguments) == 0 && hasEnded(err) {
+					continue
 				}
 				if err != nil {
 					return err
@@ -38,6 +39,17 @@ func psCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// hasEnded says whether an application could not be asked because it ended
+// meanwhile, or long ago: then its next start sweeps what was left of it.
+func hasEnded(err error) bool {
+	for _, end := range []error{errNotRunning, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 func psText(names []string, workers map[string][]control.Worker, now time.Time, paint inspect.Paint) string {
