@@ -208,6 +208,19 @@ func (u *GrantUse) decode(d *decoder, n *node, tag reflect.StructTag) {
 	d.structure(reflect.ValueOf(&u.Setting).Elem(), n.pairs[0].value)
 }
 
+func (u *AfterUse) decode(d *decoder, n *node, tag reflect.StructTag) {
+	if n.kind == scalarNode {
+		u.Name.decode(d, n, `kind:"name"`)
+		return
+	}
+	if n.kind != mapNode || len(n.pairs) != 1 {
+		d.wrongKind(n, "the name of a component", "write NAME or {NAME: tried}, and several in a list: [store, {cache: tried}]")
+		return
+	}
+	u.Name.decode(d, &node{kind: scalarNode, at: n.pairs[0].at, text: n.pairs[0].key}, `kind:"name"`)
+	d.decode(reflect.ValueOf(&u.How).Elem(), n.pairs[0].value, afterTag)
+}
+
 func (u *SyscallUse) decode(d *decoder, n *node, tag reflect.StructTag) {
 	u.Position = n.at
 	switch {

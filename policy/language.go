@@ -79,7 +79,7 @@ type Component struct {
 	Restart      Text           `key:"restart" values:"always|on-failure|never" doc:"After which ends it is started again."`
 	RestartDelay Duration       `key:"restart-delay" doc:"Before the first restart; it doubles each time."`
 	DelayMaximum Duration       `key:"restart-delay-maximum" doc:"The longest delay before a restart."`
-	After        []Text         `key:"after" kind:"name" single:"true" doc:"Components that are ready before this one starts."`
+	After        []AfterUse     `key:"after" single:"true" doc:"Components that are ready before this one starts; {NAME: tried} waits until NAME is ready or its start has failed, and does without it then."`
 	Ready        ReadySetting   `key:"ready" whole:"true" doc:"How it shows that it is ready: at-once, notify, {fd: N}, {connect: GRANT} or {command: […]}."`
 	ReadyTimeout Duration       `key:"ready-timeout" doc:"How long it may take to get ready."`
 	StopSignal   Text           `key:"stop-signal" kind:"signal" doc:"What asks it to end; the default is SIGTERM."`
@@ -272,6 +272,19 @@ type TemporaryUse struct {
 	Size Size  `key:"size" doc:"How much it may hold; the default is 16M."`
 	Mode Octal `key:"mode" doc:"Its permission bits; the default is 0700."`
 }
+
+// AfterUse is a component's name, which waits for it to be ready, or {NAME: ready} or
+// {NAME: tried}.
+type AfterUse struct {
+	Name Text
+	How  Text
+}
+
+// afterTag is that of AfterUse.How.
+const afterTag = `values:"ready|tried"`
+
+// Tried says that the component need not become ready.
+func (u *AfterUse) Tried() bool { return u.How.Value == "tried" }
 
 // GrantUse is a grant's name, or {NAME: {…}}.
 type GrantUse struct {

@@ -22,7 +22,7 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 			}
 		}
 		if len(s.After) > 0 {
-			c.mistake(s.After[0].Position, "remove it", "after: is for components that start with the application")
+			c.mistake(s.After[0].Name.Position, "remove it", "after: is for components that start with the application")
 		}
 	}
 	c.demand(component)
@@ -37,9 +37,15 @@ func (c *componentCompiler) life(component *plan.Component) plan.Life {
 		Background:   s.Background.Value,
 		Killable:     s.Killable.Value,
 		Watchdog:     s.Watchdog.Value,
-		After:        texts(s.After),
 		Essential:    s.Essential.Value,
 		Idle:         s.Idle.Value,
+	}
+	for _, use := range s.After {
+		if use.Tried() {
+			life.AfterTried = append(life.AfterTried, use.Name.Value)
+		} else {
+			life.After = append(life.After, use.Name.Value)
+		}
 	}
 	life.Health, life.Finish, life.OnExit = c.health(component), c.finish(), c.onExit()
 	if s.ReloadSignal.IsSet() {

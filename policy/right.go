@@ -391,8 +391,12 @@ func (l *rightList) life() {
 		say(fmt.Sprintf("is asked to end by %s and killed %s later", signalName(life.StopSignal), durationText(life.StopTimeout)), s.StopTimeout.Position)
 		return
 	}
-	for i, name := range life.After {
-		say("starts after "+name+" is ready", s.After[i].Position)
+	for _, use := range s.After {
+		text := "starts after " + use.Name.Value + " is ready"
+		if use.Tried() {
+			text += ", or without it when its start has failed"
+		}
+		say(text, use.Name.Position)
 	}
 	ready := "is ready as soon as it runs"
 	switch life.Ready.Kind {

@@ -156,6 +156,10 @@ func (u *GrantUse) schema(reflect.StructTag) jsonObject {
 	return either(new(Text).schema(`kind:"name"`), jsonObject{"type": "object", "additionalProperties": setting, "minProperties": 1, "maxProperties": 1})
 }
 
+func (u *AfterUse) schema(reflect.StructTag) jsonObject {
+	return either(new(Text).schema(`kind:"name"`), jsonObject{"type": "object", "additionalProperties": new(Text).schema(afterTag), "minProperties": 1, "maxProperties": 1})
+}
+
 func (u *SyscallUse) schema(reflect.StructTag) jsonObject {
 	return either(jsonObject{"type": "string"}, structSchema(reflect.TypeFor[SyscallDenial]()), structSchema(reflect.TypeFor[SyscallCondition]()))
 }

@@ -24,7 +24,9 @@ func (c *compiler) starts(p *plan.Plan) map[string]bool {
 				c.mistake(name.Position, "remove it", "%q cannot be split from itself: what it executes there is its own program", name.Value)
 			}
 		}
-		for _, name := range source.After {
+		tried := map[string]bool{}
+		for _, use := range source.After {
+			name := use.Name
 			other, known := c.file.Components.Find(name.Value)
 			switch {
 			case !known:
@@ -34,6 +36,10 @@ func (c *compiler) starts(p *plan.Plan) map[string]bool {
 			case startOf(other) != plan.WithApplication:
 				c.mistake(name.Position, "", "%q does not start with the application, so nothing can start after it", name.Value)
 			}
+			if before, twice := tried[name.Value]; twice && before != use.Tried() {
+				c.mistake(name.Position, "remove one of them", "%q is to be ready and only to be tried", name.Value)
+			}
+			tried[name.Value] = use.Tried()
 		}
 	}
 	for i := range p.Components {
@@ -72,7 +78,8 @@ func (c *compiler) cycles() {
 		}
 		state[name] = open
 		stack = append(stack, name)
-		for _, before := range component.After {
+		for _, use := range component.After {
+			before := use.Name
 			if state[before.Value] == open && before.Value != name {
 				ring := stack
 				for ring[0] != before.Value {

@@ -67,7 +67,7 @@ func (c *compiler) inOrder(names []string) []string {
 		}
 		state[name] = true
 		for _, before := range component.After {
-			visit(before.Value)
+			visit(before.Name.Value)
 		}
 		for _, wanted := range names {
 			if wanted == name {

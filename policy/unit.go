@@ -59,7 +59,7 @@ func words(text string) map[string]bool {
 func (d *draft) fromUnit(text string) {
 	for _, line := range parseUnit(text) {
 		if line.section != "Service" {
-			if line.section == "Unit" && (line.key == "Requires" || line.key == "After" || line.key == "BindsTo") {
+			if line.section == "Unit" && dependencies[line.key] {
 				d.otherUnits(line)
 			}
 			continue
@@ -74,10 +74,17 @@ func (d *draft) fromUnit(text string) {
 	}
 }
 
+// dependencies are the directives that name other units, systemd.unit(5).
+var dependencies = words("Requires After BindsTo Wants")
+
 func (d *draft) otherUnits(line unitLine) {
+	as := "name it under after:"
+	if line.key == "Wants" {
+		as = "name it under after: as {NAME: tried}"
+	}
 	for _, unit := range strings.Fields(line.value) {
 		if strings.HasSuffix(unit, ".service") || strings.HasSuffix(unit, ".socket") {
-			d.note("%s=%s: make it a component too and name it under after:, or grant its socket", line.key, unit)
+			d.note("%s=%s: make it a component too and %s, or grant its socket", line.key, unit, as)
 		}
 	}
 }

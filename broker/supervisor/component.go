@@ -14,7 +14,8 @@ type component struct {
 	output  *source
 	group   *group       // nil unless kept
 	after   []*component // kept ones that are ready before it
-	before  []*component // the other direction
+	tried   []*component // kept ones that are ready before it, or whose start has failed
+	before  []*component // the other direction of both
 	fd      *readyPipe   // plan.ReadyFD
 	self    bool         // the supervisor
 	state   control.State
@@ -118,8 +119,8 @@ func (c *component) held() bool {
 	return false
 }
 
-// waitsFor returns the components that must be ready before it starts and
-// are not.
+// waitsFor returns the components that must be ready before it starts, or whose
+// start must have failed, and of which that is not so.
 func (c *component) waitsFor() []*component {
 	var missing []*component
 	for _, other := range c.after {
@@ -127,7 +128,44 @@ func (c *component) waitsFor() []*component {
 			missing = append(missing, other)
 		}
 	}
+	if len(c.tried) > 0 {
+		known := make(map[*component]bool)
+		for _, other := range c.tried {
+			if !other.served() && !other.failing(known) {
+				missing = append(missing, other)
+			}
+		}
+	}
 	return missing
+}
+
+// without returns the components that it starts without, though it comes after
+// them.
+func (c *component) without() (names []string) {
+	for _, other := range c.tried {
+		if !other.served() {
+			names = append(names, other.plan.Name)
+		}
+	}
+	return names
+}
+
+// failing says whether the component is not ready and nothing that is under way
+// makes it so now: it has failed and may be about to start again, is not
+// wanted, or comes after one that is failing. known holds what was found
+// before, because many ways may lead to one component.
+func (c *component) failing(known map[*component]bool) bool {
+	if is, ok := known[c]; ok {
+		return is
+	}
+	is := !c.active() && (!c.wanted || c.waiting || c.pinned == pinnedDown)
+	if !c.active() {
+		for _, other := range c.after {
+			is = is || !other.served() && other.failing(known)
+		}
+	}
+	known[c] = is
+	return is
 }
 
 // hopeless says whether the component is wanted and nothing that is under way

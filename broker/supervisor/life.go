@@ -67,6 +67,9 @@ func (s *Supervisor) start(c *component) {
 	if len(c.after) > 0 {
 		cause += ", what it comes after is ready"
 	}
+	if names := c.without(); len(names) > 0 {
+		cause += ", without " + list(names)
+	}
 	s.move(c, control.Starting, cause)
 	if limit := c.plan.Life.Ready.Timeout; limit > 0 {
 		s.arm(c, limit)

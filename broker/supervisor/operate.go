@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
@@ -184,7 +185,7 @@ func (s *Supervisor) wantWith(c *component, seen map[*component]bool) {
 		return
 	}
 	seen[c] = true
-	for _, other := range c.after {
+	for _, other := range slices.Concat(c.after, c.tried) {
 		if !other.served() && other.pinned != pinnedDown {
 			s.wantWith(other, seen)
 		}

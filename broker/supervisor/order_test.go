@@ -18,6 +18,10 @@ func after(names ...string) func(*plan.Component) {
 	return func(c *plan.Component) { c.Life.After = names }
 }
 
+func afterTried(names ...string) func(*plan.Component) {
+	return func(c *plan.Component) { c.Life.AfterTried = names }
+}
+
 func TestDependantsWaitForReady(t *testing.T) {
 	p := application(
 		with("web", after("db")),
@@ -67,6 +71,69 @@ func TestNeverReady(t *testing.T) {
 		m.ends(128 + int(unix.SIGTERM))
 		m.expect("SIGTERM db")
 		m.noted("gives up: component db failed too often, last: was not ready within 3s")
+	})
+}
+
+// TestTriedIsWaitedFor: who comes after a component that need only be tried waits
+// as long as it may become ready, and stops before it.
+func TestTriedIsWaitedFor(t *testing.T) {
+	p := application(with("web", afterTried("cache")), with("cache", func(c *plan.Component) { c.Life.Ready.Kind = plan.ReadyNotify }))
+	play(t, p, func(m *script) {
+		m.expect("start cache")
+		m.pass(time.Second)
+		if waits := m.component("web").WaitsFor; !slices.Equal(waits, []string{"cache"}) {
+			t.Errorf("web waits for %q", waits)
+		}
+		m.tell(workerSays{worker: m.workers["cache"], component: 1, op: wire.Ready})
+		m.expect("start web")
+		m.stop()
+		m.expect("SIGTERM web", "SIGTERM cache")
+		m.ends(0)
+	})
+}
+
+// TestTriedMayFail: it starts without a component that fails before it is ready,
+// ends for good, is not ready in time, waits for one that fails, or was taken down; and
+// the life of that one is its own further on.
+func TestTriedMayFail(t *testing.T) {
+	slow := func(c *plan.Component) {
+		c.Life = plan.Life{Ready: plan.Ready{Kind: plan.ReadyNotify, Timeout: 3 * time.Second}, Restart: plan.RestartOnFailure,
+			Delay: time.Hour, DelayMaximum: time.Hour, StopSignal: int32(unix.SIGTERM), StopTimeout: time.Second}
+	}
+	never := func(c *plan.Component) { slow(c); c.Life.Restart = plan.RestartNever }
+	for name, c := range map[string]struct {
+		cache func(*plan.Component)
+		fails func(*script)
+		asked []string
+	}{
+		"fails":         {slow, func(m *script) { m.crash("cache") }, nil},
+		"ends for good": {never, func(m *script) { m.crash("cache") }, nil},
+		"is late":       {slow, func(m *script) { m.pass(3 * time.Second) }, []string{"SIGTERM cache"}},
+		"is taken down": {slow, func(m *script) { m.ask(control.Request{Verb: control.Stop, Component: "cache"}) }, []string{"SIGTERM cache"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, application(with("web", afterTried("cache")), with("cache", c.cache)), func(m *script) {
+				m.expect("start cache")
+				c.fails(m)
+				m.expect(append(c.asked, "start web")...)
+				m.pass(time.Minute)
+				m.state("web", control.Running)
+				m.expect()
+			})
+		})
+	}
+	t.Run("waits for one that fails", func(t *testing.T) {
+		between := func(c *plan.Component) { c.Life.After = []string{"store"} }
+		play(t, application(with("web", afterTried("cache")), with("cache", between), with("store", slow)), func(m *script) {
+			m.expect("start store")
+			m.crash("store")
+			m.expect("start web")
+			m.state("cache", control.Stopped)
+			m.pass(time.Hour)
+			m.expect("start store")
+			m.tell(workerSays{worker: m.workers["store"], component: 2, op: wire.Ready})
+			m.expect("start cache")
+		})
 	})
 }
 

@@ -47,7 +47,7 @@ func (s *Supervisor) reportComponent(c *component) control.Component {
 	r := control.Component{
 		Name: c.plan.Name, Program: c.plan.Program, Start: startName(c.plan.Start),
 		State: c.state, Since: c.since, Cause: c.cause,
-		After: c.plan.Life.After, Essential: c.plan.Life.Essential, Frozen: c.frozen, Wanted: c.kept() && c.wanted,
+		After: c.plan.Life.Order(), Essential: c.plan.Life.Essential, Frozen: c.frozen, Wanted: c.kept() && c.wanted,
 		Pinned: c.pinned.String(), Released: c.released, Says: c.says,
 		Restarts: c.restarts, Running: c.running, Total: c.total, Abnormal: c.abnormal,
 		Queue: int(c.queue), Processor: c.processor, Peak: c.peak,

@@ -81,15 +81,11 @@ func (s *Supervisor) relate() {
 	clear(s.byName)
 	for _, c := range s.components {
 		s.byName[c.plan.Name] = c
-		c.after, c.before, c.group = nil, nil, nil
+		c.after, c.tried, c.before, c.group = nil, nil, nil, nil
 	}
 	for _, c := range s.components {
-		for _, name := range c.plan.Life.After {
-			if other := s.byName[name]; other != nil && other.kept() && c.kept() {
-				c.after = append(c.after, other)
-				other.before = append(other.before, c)
-			}
-		}
+		c.after = s.precede(c, c.plan.Life.After)
+		c.tried = s.precede(c, c.plan.Life.AfterTried)
 	}
 	s.root = newGroup(&s.plan.Supervision, nil, s.byName)
 	for _, c := range s.components {
@@ -98,6 +94,17 @@ func (s *Supervisor) relate() {
 			s.root.members = append(s.root.members, c)
 		}
 	}
+}
+
+// precede puts components before another one.
+func (s *Supervisor) precede(c *component, names []string) (before []*component) {
+	for _, name := range names {
+		if other := s.byName[name]; other != nil && other.kept() && c.kept() {
+			before = append(before, other)
+			other.before = append(other.before, c)
+		}
+	}
+	return before
 }
 
 // selfName is the component that the supervisor itself is.

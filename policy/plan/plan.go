@@ -449,13 +449,17 @@ type Life struct {
 	Killable     bool          `json:"killable,omitempty"`      // without a connection it needs neither of the two
 	ReloadSignal int32         `json:"reload-signal,omitempty"` // zero: it cannot reload
 	Watchdog     time.Duration `json:"watchdog,omitempty"`
-	After        []string      `json:"after,omitempty"`     // components that are ready before it starts
-	Essential    bool          `json:"essential,omitempty"` // its end ends the application, with its status
-	Idle         time.Duration `json:"idle,omitempty"`      // OnDemand: without a connection for so long it is stopped; zero: it ends by itself
+	After        []string      `json:"after,omitempty"`       // components that are ready before it starts
+	AfterTried   []string      `json:"after-tried,omitempty"` // components that are ready before it starts, or whose start has failed
+	Essential    bool          `json:"essential,omitempty"`   // its end ends the application, with its status
+	Idle         time.Duration `json:"idle,omitempty"`        // OnDemand: without a connection for so long it is stopped; zero: it ends by itself
 	Health       Health        `json:"health"`
 	Finish       Finish        `json:"finish,omitzero"`
 	OnExit       []Exit        `json:"on-exit,omitempty"` // ends for which Restart does not decide
 }
+
+// Order is all components that it starts after, and stops before.
+func (l *Life) Order() []string { return slices.Concat(l.After, l.AfterTried) }
 
 // HealthKind says how a component shows that it works.
 type HealthKind uint8

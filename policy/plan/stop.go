@@ -22,7 +22,7 @@ func (p *Plan) StopTime() time.Duration {
 		}
 		known[c] = 0 // whoever stands in a circle; no policy compiles to one
 		var before time.Duration
-		for _, name := range c.Life.After {
+		for _, name := range c.Life.Order() {
 			if other := byName[name]; other != nil {
 				before = max(before, upTo(other))
 			}

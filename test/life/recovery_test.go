@@ -75,6 +75,29 @@ func TestSmoothRecovery(t *testing.T) {
 	}
 }
 
+// TestTried: a component starts behind one that is tried, whether that gets
+// ready late, is never ready in time, or waits for one that is not.
+func TestTried(t *testing.T) {
+	a := New(t, "tried").Run(`application: {{NAME}}
+components:
+  slow: {ready: {fd: 3}, {{SH}} "sleep 1; echo >&3; exec sleep 1000"]}
+  late: {ready: {fd: 3}, ready-timeout: 500ms, restart-delay: 1h, restart-delay-maximum: 1h, {{SH}} "exec sleep 1000"]}
+  behind: {after: late, {{SH}} "exec sleep 1000"]}
+  web: {after: [{slow: tried}, {late: tried}, {behind: tried}], {{SH}} "exec sleep 1000"]}
+`)
+	a.Expect("component web: ready")
+	states := map[string]control.State{}
+	for _, name := range []string{"slow", "late", "behind", "web"} {
+		states[name] = a.component(name).State
+	}
+	if !states["slow"].Up() || states["late"] != control.Failed || states["behind"] != control.Stopped || !states["web"].Up() {
+		t.Errorf("the states are %v", states)
+	}
+	if cause := a.component("web").Cause; !strings.Contains(a.Sandbox("events", a.Name), "without late, behind") {
+		t.Errorf("no event says what web does without; its cause is %q", cause)
+	}
+}
+
 // TestStatusWhileHung: with one component whose start hangs for ever, and one
 // whose stop does, the status comes at once. A broker that waited for either
 // would answer after minutes, so the bound is generous on a busy machine.
