@@ -116,10 +116,11 @@ func (a *controlled) component(name string) control.Component {
 	return control.Component{}
 }
 
+// Who sees a line of talker's may send it signals.
 const twoComponents = `
 components:
   talker:
-    command: [/bin/sh, -c, "echo hello; echo broken >&2; trap 'echo hung up' HUP; while :; do sleep 0.1; done"]
+    command: [/bin/sh, -c, "trap 'echo hung up' HUP; echo hello; echo broken >&2; while :; do sleep 0.1; done"]
     files: {execute: [/bin/sleep]}
     limits: {processes: 4, memory: 32M}
     reload-signal: HUP

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bulkhead/test/transcript"
 )
 
@@ -44,6 +46,7 @@ func TestConsole(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(bin, "sandbox")); err != nil {
 		t.Fatalf("the launcher that the pages are about is not built, run make build: %v", err)
 	}
+	alone(t)
 	ran := 0
 	for _, p := range pages(t) {
 		var blocks []block
@@ -65,6 +68,25 @@ func TestConsole(t *testing.T) {
 	}
 	if ran == 0 {
 		t.Error("no commands were found: the pages have changed their shape")
+	}
+}
+
+// alone waits until nobody else on this machine runs the commands of the pages:
+// their applications and ports have the names that the pages give them.
+func alone(t *testing.T) {
+	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "bulkhead-pages.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	for {
+		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatalf("lock %s: %v", lock.Name(), err)
 	}
 }
 
@@ -163,7 +185,16 @@ var (
 	blanks = regexp.MustCompile(`\s+`)
 )
 
-// loose makes a pattern of a line: any number for a number, blanks for blanks.
+// meanwhile is what else a line may say on a busy machine, where more time passes
+// between two commands: what is started is running after ten seconds, and what
+// was handed out is told a moment after it was.
+var meanwhile = map[string]string{
+	"started for": "(started|running) for",
+	"handed out$": `handed out( last \S+)?$`,
+}
+
+// loose makes a pattern of a line: any number for a number, blanks for blanks,
+// and what may be so meanwhile.
 func loose(line string) *regexp.Regexp {
 	line = blanks.ReplaceAllString(strings.TrimSpace(line), " ")
 	var b strings.Builder
@@ -175,7 +206,11 @@ func loose(line string) *regexp.Regexp {
 		at = found[1]
 	}
 	b.WriteString(regexp.QuoteMeta(line[at:]) + "$")
-	return regexp.MustCompile(strings.ReplaceAll(b.String(), " ", `\s+`))
+	pattern := b.String()
+	for from, to := range meanwhile {
+		pattern = strings.ReplaceAll(pattern, from, to)
+	}
+	return regexp.MustCompile(strings.ReplaceAll(pattern, " ", `\s+`))
 }
 
 // process is a command that runs, with both of its streams in one.
