@@ -27,18 +27,19 @@ components:
       - start writer
       - start forker
       - start upper again
-      - cancel sleeper
+      - cancel patient
       - start stranger
       - start web
       - start nobody
-    may-start: [upper, three, crash, eater, sleeper, burner, writer, forker]
+    may-start: [upper, three, crash, eater, sleeper, patient, burner, writer, forker]
     restart: never
   upper:   {command: [{{BUSYBOX}}, tr, a-z, A-Z], start: per-request}
   three:   {command: [{{PROGRAM}}, program, exit, "3"], start: per-request}
   crash:   {command: [{{BUSYBOX}}, sh, -c, "kill -SEGV $$"], start: per-request}
-  eater:   {command: [{{PROGRAM}}, program, fill], start: per-request, limits: {memory: 64M, wall-time: 20s}}
+  eater:   {command: [{{PROGRAM}}, program, fill], start: per-request, limits: {memory: 64M, wall-time: 5m}}
   sleeper: {command: [{{BUSYBOX}}, sleep, "1000"], start: per-request, limits: {wall-time: 300ms}}
-  burner:  {command: [{{PROGRAM}}, program, burn], start: per-request, limits: {cpu-time: 1s, wall-time: 20s}}
+  patient: {command: [{{BUSYBOX}}, sleep, "1000"], start: per-request}
+  burner:  {command: [{{PROGRAM}}, program, burn], start: per-request, limits: {cpu-time: 1s, wall-time: 5m}}
   writer:
     command: [{{BUSYBOX}}, sh, -c, "cat /dev/zero >&3"]
     start: per-request
@@ -64,7 +65,7 @@ grants:
 		// Its orphans went with its pid namespace, or the pipe would not have ended.
 		`start forker: exited with status 0; limit "", wrote "forked\n"`,
 		`start upper again: exited with status 0; limit "", wrote "AGAIN"`,
-		`cancel sleeper: cancelled by web; limit ""`,
+		`cancel patient: cancelled by web; limit ""`,
 		"start stranger: EPERM",
 		"start web: EPERM",
 		"start nobody: EPERM",

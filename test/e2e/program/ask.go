@@ -219,7 +219,7 @@ func start(b *client.Broker, a []string) string {
 }
 
 func wait(w *client.Worker) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, err := w.Wait(ctx)
 	if err != nil {
