@@ -17,14 +17,10 @@ import (
 // settings are parts of /proc by which root by name changes the host.
 var settings = []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/acpi", "/proc/fs", "/proc/mtrr", "/proc/driver"}
 
-// enclosed are the places that the monitor of some plans keeps: what it opens
-// beneath, and what every monitor needs. It is nil where it keeps everything:
-// an ordinary user's monitor, because one in a user namespace of its own
-// has no rights in those of the workers, and one with a grant on a file in /.
-func enclosed(directory, group string, plans ...*plan.Plan) ([]enclosure.Place, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
+// Places are what root's monitor of some plans keeps: what it opens beneath, and
+// what every monitor needs. There are none where it keeps everything, with a
+// grant on a file in /.
+func Places(directory, group string, plans ...*plan.Plan) ([]enclosure.Place, error) {
 	hierarchy, err := cgroup.Find()
 	if err != nil {
 		return nil, err
@@ -47,9 +43,14 @@ func enclosed(directory, group string, plans ...*plan.Plan) ([]enclosure.Place, 
 	return all, nil
 }
 
-// Prepare prepares the monitor's root, nil where it keeps the host's.
+// Prepare prepares the monitor's root, nil where it keeps the host's. An ordinary
+// user's does: in a user namespace of its own it would have no rights in those of
+// the workers.
 func Prepare(directory, group string, p *plan.Plan, program string) (*enclosure.Enclosure, error) {
-	places, err := enclosed(directory, group, p)
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	places, err := Places(directory, group, p)
 	if err != nil || places == nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func Again(monitor int, directory, group string, plans ...*plan.Plan) error {
 	if os.SameFile(own, its) {
 		return nil // it has the host's
 	}
-	places, err := enclosed(directory, group, plans...)
+	places, err := Places(directory, group, plans...)
 	if err != nil {
 		return failed(err)
 	}

@@ -90,7 +90,8 @@ type Denial struct {
 const statusPatience = 3 * time.Second
 
 func (i *Inspector) application(name string, depth Depth) (*Application, error) {
-	directory := filepath.Join(i.base, name)
+	a := &Application{Name: name, State: "unknown"}
+	directory := i.directoryOf(a)
 	text, err := os.ReadFile(filepath.Join(directory, "pid"))
 	if os.IsNotExist(err) {
 		return nil, &NotRunning{name}
@@ -98,7 +99,6 @@ func (i *Inspector) application(name string, depth Depth) (*Application, error) 
 	if err != nil {
 		return nil, fmt.Errorf("inspect application %q: %w", name, err)
 	}
-	a := &Application{Name: name, State: "unknown"}
 	if a.broker, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 		return nil, fmt.Errorf("inspect application %q: its pid file is not understood: %w", name, err)
 	}

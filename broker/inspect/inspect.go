@@ -21,7 +21,7 @@
 //	evaluate.go     what such a filter does with each call
 //	calls.go        that as a list a person can read
 //	wall.go         the walls, up or not
-//	drift.go mountdrift.go
+//	drift.go mountdrift.go enclosuredrift.go
 //	                plan and kernel side by side
 //	exposure.go     a figure, its reasons and the lines that would lower it
 //	reach.go        what a compromised component could reach

@@ -48,6 +48,7 @@ func (i *Inspector) monitorDrift(a *Application, c *Component) []Drift {
 	if p.Dumpable == "yes" {
 		d.add(p, "dumpable", "no", p.Dumpable, plan.Position{})
 	}
+	d.root(i.directoryOf(a), p)
 	return d.found
 }
 

@@ -313,4 +313,7 @@ func (m *Monitor) over(r *reload) {
 	m.reload = nil
 	r.answer(r.failed)
 	m.loop.close(r.client)
+	if r.elsewhere {
+		m.narrowRoot()
+	}
 }

@@ -12,7 +12,7 @@ import (
 // The monitor's root has the directories that the plan names, as they were when
 // the root was made. One that was removed and made again since, as a service
 // manager does with the directory of a service that restarts, is not there: the
-// builder makes the root anew then.
+// builder makes the root anew then, and after a reload that takes a directory away.
 
 // renewal is a root that is being made.
 type renewal struct {
@@ -80,6 +80,19 @@ func (m *Monitor) renewRoot(then func()) {
 	r.under = true
 	if err := m.build(handover.OrderBuild, nil, nil, over); err != nil {
 		over(nil, err)
+	}
+}
+
+// narrowRoot makes the root anew after a reload, for which it was made with what
+// either plan names: what only the one names that is not in force goes.
+func (m *Monitor) narrowRoot() {
+	r := &m.renewal
+	switch {
+	case !r.possible || m.stopping:
+	case r.under || m.reload != nil || time.Since(r.last) < renewalPause:
+		m.loop.after(renewalPause, m.narrowRoot)
+	default:
+		m.renewRoot(func() {})
 	}
 }
 

@@ -445,6 +445,9 @@ components:
 		b, _ := os.ReadFile(a.Dir + "/log/new")
 		return len(b) > 0
 	})
+	if out, err := exec.Command(a.site.Sandbox, "inspect", "--verify", a.Name).CombinedOutput(); err != nil {
+		t.Errorf("inspect --verify of a root that was made anew: %v\n%s", err, out)
+	}
 	stop()
 	a.Stop()
 }

@@ -405,6 +405,45 @@ components:
 	}
 }
 
+// TestReloadTakesAway: what the new policy does not grant is not in the monitor's
+// own root for long.
+func TestReloadTakesAway(t *testing.T) {
+	a := New(t, "takes-away")
+	for _, name := range []string{"kept", "gone", "new"} {
+		if err := os.Mkdir(filepath.Join(a.Dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	policy := func(other string) string {
+		return `application: {{NAME}}
+grants: {kept: {directory: "{{DIR}}/kept"}, other: {directory: "{{DIR}}/` + other + `"}}
+components:
+  calm: {command: [/bin/sleep, "1000"], grants: [kept, other]}
+`
+	}
+	a.Run(policy("gone"))
+	a.Expect("up after")
+	root := fmt.Sprintf("/proc/%d/root%s/", a.command.Process.Pid, a.Dir)
+	if _, err := os.Stat(root + "gone"); err != nil {
+		t.Fatal(err)
+	}
+	if said := a.Sandbox("reload", a.Policy(policy("new"))); !strings.Contains(said, "runs its changed policy") {
+		t.Fatal(said)
+	}
+	a.Until("the monitor reaches no more than the new policy grants", func() bool {
+		_, err := os.Stat(root + "gone")
+		return os.IsNotExist(err)
+	})
+	for _, name := range []string{"kept", "new"} {
+		if _, err := os.Stat(root + name); err != nil {
+			t.Error(err)
+		}
+	}
+	if said := a.Sandbox("inspect", "--verify", a.Name); !strings.Contains(said, "the kernel has what the policy asks for") {
+		t.Error(said)
+	}
+}
+
 // applied asks the monitor by hand.
 func applied(t *testing.T, socket, planFD int) string {
 	t.Helper()
