@@ -190,3 +190,48 @@ func FuzzNotified(f *testing.F) {
 		l.end(t)
 	})
 }
+
+// FuzzStub is what a stub says that its caller took over: signals, one a packet.
+func FuzzStub(f *testing.F) {
+	for _, signal := range []uint32{0, 1, 9, 18, 64, 65, 1 << 31, ^uint32(0)} {
+		f.Add(binary.LittleEndian.AppendUint32(nil, signal), byte(0), byte(0))
+	}
+	f.Add([]byte{15, 0, 0}, byte(0), byte(0))
+	f.Add([]byte{15, 0, 0, 0, 0}, byte(0), byte(0))
+	f.Add([]byte{15, 0, 0, 0, 0, 0, 0, 0, 0}, byte(0), byte(0))
+	f.Add([]byte{15, 0, 0, 0}, byte(1), byte(0))
+	f.Add([]byte{15, 0, 0, 0}, byte(0), byte(maximumEarly))
+	l := newLeaves(f)
+	k := newTalker(f)
+	near, far := packetPair(f)
+	fresh := *k.w
+	f.Fuzz(func(t *testing.T, packet []byte, fds, waiting byte) {
+		if len(packet) == 0 || fds > 20 || waiting > maximumEarly {
+			return
+		}
+		passed := l.begin(t, fds)
+		*k.w = fresh
+		s := &stub{worker: k.w, path: "/usr/bin/helper", socket: near, early: make([]unix.Signal, waiting)}
+		sendAll(t, far, packet, passed)
+		k.m.stubSays(s)
+		signal := uint32(0)
+		if len(packet) == 4 && fds == 0 {
+			signal = binary.LittleEndian.Uint32(packet)
+		}
+		good := signal >= 1 && signal <= 64
+		if killed := k.w.state == ending; killed == good {
+			t.Fatalf("%x with %d descriptors: its worker is killed: %v", packet, fds, killed)
+		}
+		kept := int(waiting)
+		if good {
+			kept = min(kept+1, maximumEarly)
+		}
+		if len(s.early) != kept || good && waiting < maximumEarly && s.early[kept-1] != unix.Signal(signal) {
+			t.Fatalf("%x: of %d signals that wait there are now %v", packet, waiting, s.early)
+		}
+		if s.socket != near {
+			t.Fatalf("%x ends the conversation", packet)
+		}
+		l.end(t)
+	})
+}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -118,4 +119,55 @@ components:
 		}
 	}
 	expectUntouched(t, a)
+}
+
+// What was opened for appending stays so when its directory is made again: the
+// monitor has another root then, and the old files came through mounts that are
+// nowhere any more.
+func TestAppendOnlyOfFormerRoots(t *testing.T) {
+	a := New(t, "append-kept").Write(`
+application: {{NAME}}
+grants:
+  log: {file: "{{DIR}}/log/file", access: append}
+components:
+  villain:
+    command: [{{PROGRAM}}, hostile, kept, "2"]
+    grants: [log: {at-start: false}]
+    files: {temporary: [/tmp]}
+    restart: never
+  calm: {command: [{{BUSYBOX}}, sleep, "1000"]}
+`)
+	file := a.File("log/file", "first")
+	a.Run()
+	var old []*os.File // keeps the inodes, or a new file may have an old one's number
+	for _, next := range []string{"second", "third"} {
+		a.Expect(a.Out, "its own beside "+itoa(len(old)+1))
+		kept, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer kept.Close()
+		old = append(old, kept)
+		if err := os.RemoveAll(a.Dir + "/log"); err != nil {
+			t.Fatal(err)
+		}
+		a.File("next/file", next)
+		if err := os.Rename(a.Dir+"/next", a.Dir+"/log"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Expect(a.Out, "its own beside 3")
+	const refused, own = ": truncate EPERM, allocate EPERM, clear O_APPEND EPERM, write ok", ": truncate ok, set O_APPEND ok"
+	expectLines(t, a.Lines("villain"),
+		"1 of 1"+refused, "its own beside 1"+own,
+		"1 of 2"+refused, "2 of 2"+refused, "its own beside 2"+own,
+		"1 of 3"+refused, "2 of 3"+refused, "3 of 3"+refused, "its own beside 3"+own,
+	)
+	expectFile(t, file, "third.")
+	for i, want := range []string{"first...", "second.."} {
+		if text, err := io.ReadAll(old[i]); err != nil || string(text) != want {
+			t.Errorf("the file of before is %.100q, %v, want %q", text, err, want)
+		}
+	}
+	a.Stop()
 }

@@ -45,6 +45,47 @@ func appendOnly([]string) int {
 	return 0
 }
 
+// appendKept holds a file that it may only append to while the file's directory is
+// made again, ROUNDS times, and with it the monitor's root; and tries each time to
+// change what is in the files that it has by then.
+func appendKept(arguments []string) int {
+	b, err := client.Dial()
+	if err != nil {
+		say("dial", err)
+		return 1
+	}
+	own, err := unix.Open("/tmp/own", unix.O_RDWR|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		say("open a file of its own", err)
+		return 1
+	}
+	var held []*os.File
+	seen := map[uint64]bool{}
+	for rounds := number(arguments[0]); len(held) <= rounds; time.Sleep(10 * time.Millisecond) {
+		f, err := b.Open("log", "", os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			continue // it is not there yet
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil || seen[st.Ino] {
+			f.Close()
+			continue
+		}
+		seen[st.Ino] = true
+		held = append(held, f)
+		for i, f := range held {
+			fd := int(f.Fd())
+			_, cleared := unix.FcntlInt(f.Fd(), unix.F_SETFL, 0)
+			_, err := unix.Write(fd, []byte("."))
+			fmt.Printf("%d of %d: truncate %s, allocate %s, clear O_APPEND %s, write %s\n", i+1, len(held), outcome(unix.Ftruncate(fd, 0)),
+				outcome(unix.Fallocate(fd, 0, 0, 4096)), outcome(cleared), outcome(err))
+		}
+		_, cleared := unix.FcntlInt(uintptr(own), unix.F_SETFL, unix.O_APPEND)
+		fmt.Printf("its own beside %d: truncate %s, set O_APPEND %s\n", len(held), outcome(unix.Ftruncate(own, 0)), outcome(cleared))
+	}
+	return 0
+}
+
 // own does the same to a file of its own, which is nobody's business, and then
 // puts the other in its place while the monitor looks.
 func own(log int) {

@@ -24,6 +24,7 @@ var verbs = map[string]func([]string) int{
 	"flood":     flood,
 	"calm":      calm,
 	"append":    appendOnly,
+	"kept":      appendKept,
 	"reopen":    reopen,
 	"swap":      swap,
 	"race":      race,
