@@ -161,6 +161,12 @@ const settled = 5 * time.Second
 
 // Run serves until the application is over and returns the exit status.
 func Run() (int, error) {
+	// Back to what it is elsewhere, for this thread and those that it makes: those
+	// that exist already were to have more (broker/launch, shed.go). Before the next
+	// call, which makes the thread that makes further ones.
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0); err != nil {
+		return 125, fmt.Errorf("set the slack of timers: %w", err)
+	}
 	// On the main thread, so that no other goroutine gets it: one that takes
 	// another user's ids (connectAs) ends its thread, and the main thread
 	// cannot end.
