@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"bulkhead/policy/plan"
@@ -69,11 +70,17 @@ const (
 )
 
 var (
-	listLine   = regexp.MustCompile(`^components\.` + nameIn + `\.(syscalls|may-start|grants): \[` + wordIn + `\]$`)
-	filesLine  = regexp.MustCompile(`^components\.` + nameIn + `\.files: \{(read|write): \[` + wordIn + `\]\}$`)
-	accessLine = regexp.MustCompile(`^grants\.` + nameIn + `\.access: (read-write)$`)
-	socketLine = regexp.MustCompile(`^grants\.NAME: \{(listen|connect): ` + wordIn + `\} and components\.` + nameIn + `\.grants: \[NAME\]$`)
+	listLine   = pattern(`^components\.` + nameIn + `\.(syscalls|may-start|grants): \[` + wordIn + `\]$`)
+	filesLine  = pattern(`^components\.` + nameIn + `\.files: \{(read|write): \[` + wordIn + `\]\}$`)
+	accessLine = pattern(`^grants\.` + nameIn + `\.access: (read-write)$`)
+	socketLine = pattern(`^grants\.NAME: \{(listen|connect): ` + wordIn + `\} and components\.` + nameIn + `\.grants: \[NAME\]$`)
 )
+
+// pattern is a regular expression that is compiled when somebody looks for it:
+// a program that starts an application has no use for any.
+func pattern(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // Allow adds what one line of a denial says and returns what it added, as the
 // keys and values of a policy; nothing when all of it is there already. p is the
@@ -96,13 +103,13 @@ func (d *DropIn) Allow(line string, p *plan.Plan) (added []string, err error) {
 		}
 	}
 	list := func(item *node) *node { return &node{kind: listNode, items: []*node{item}} }
-	if m := listLine.FindStringSubmatch(line); m != nil {
+	if m := listLine().FindStringSubmatch(line); m != nil {
 		add(list(text(m[3])), "components", m[1], m[2])
-	} else if m := filesLine.FindStringSubmatch(line); m != nil {
+	} else if m := filesLine().FindStringSubmatch(line); m != nil {
 		add(list(text(m[3])), "components", m[1], "files", m[2])
-	} else if m := accessLine.FindStringSubmatch(line); m != nil {
+	} else if m := accessLine().FindStringSubmatch(line); m != nil {
 		add(word(m[2]), "grants", m[1], "access")
-	} else if m := socketLine.FindStringSubmatch(line); m != nil {
+	} else if m := socketLine().FindStringSubmatch(line); m != nil {
 		address := text(m[2])
 		name := d.grantFor(p, m[1], address)
 		if name == "" {
@@ -247,7 +254,7 @@ func (n *node) block(b *strings.Builder, indent string) {
 }
 
 // plainScalar is what a scalar without quotes may look like anywhere.
-var plainScalar = regexp.MustCompile(`^[A-Za-z0-9/._+-][A-Za-z0-9/._+@=%-]*$`)
+var plainScalar = pattern(`^[A-Za-z0-9/._+-][A-Za-z0-9/._+@=%-]*$`)
 
 // flow writes a value in one line.
 func (n *node) flow() string {
@@ -257,9 +264,9 @@ func (n *node) flow() string {
 		return "null"
 	case scalarNode:
 		switch {
-		case !n.quoted && plainScalar.MatchString(n.text):
+		case !n.quoted && plainScalar().MatchString(n.text):
 			return n.text
-		case n.quoted && plainWord.MatchString(n.text) && !looksBoolean(n.text) && n.text != "true" && n.text != "false" && n.text != "null":
+		case n.quoted && plainWord().MatchString(n.text) && !looksBoolean(n.text) && n.text != "true" && n.text != "false" && n.text != "null":
 			return n.text
 		}
 		return strconv.Quote(n.text)

@@ -440,11 +440,11 @@ func sortedKeys(m map[string]string) []string {
 	return keys
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z/_][A-Za-z0-9/._+@=-]*$`)
+var plainWord = pattern(`^[A-Za-z/_][A-Za-z0-9/._+@=-]*$`)
 
 // yamlWord writes a text so that it is read as that text.
 func yamlWord(text string) string {
-	if plainWord.MatchString(text) && !looksBoolean(text) && text != "true" && text != "false" && text != "null" || isDuration(text) {
+	if plainWord().MatchString(text) && !looksBoolean(text) && text != "true" && text != "false" && text != "null" || isDuration(text) {
 		return text
 	}
 	return strconv.Quote(strings.ReplaceAll(text, "${", "$${"))

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"sync"
 
 	"bulkhead/policy/plan"
 )
@@ -287,7 +288,7 @@ func (c *component) read() {
 // sameDirectory is how many files of one directory stand for all of it.
 const sameDirectory = 3
 
-var digits = regexp.MustCompile(`[0-9]+`)
+var digits = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9]+`) })
 
 // generalise puts a directory in the place of several of its files, and again
 // for directories of those, but never a wide one.
@@ -334,7 +335,7 @@ func generalise(items map[string]*item) []item {
 func numberedNames(names []string) bool {
 	known := map[string]bool{}
 	for _, name := range names {
-		form := digits.ReplaceAllString(path.Base(name), "0")
+		form := digits().ReplaceAllString(path.Base(name), "0")
 		if known[form] {
 			return true
 		}
@@ -368,13 +369,13 @@ var procNotNeeded = map[string]string{
 	"/proc/sys/kernel/seccomp/actions_avail": "libseccomp",
 }
 
-var ownProc = regexp.MustCompile(`^/proc/(self|thread-self|[0-9]+)(/|$)`)
+var ownProc = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/proc/(self|thread-self|[0-9]+)(/|$)`) })
 
 // readsProc decides what /proc must show. Numbers in it are pids, which are
 // others in the next run.
 func (c *component) readsProc(name string, p *Path) {
 	count := p.Uses[Read] + p.Uses[List]
-	if count == 0 || name == "/proc" || ownProc.MatchString(name) {
+	if count == 0 || name == "/proc" || ownProc().MatchString(name) {
 		return // its own processes are shown by default
 	}
 	if who, known := procNotNeeded[name]; known {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // line is one line of a draft that stands for one thing that was seen.
@@ -65,14 +66,15 @@ func (p *printer) section(indent, key string, lines []*line) {
 	}
 }
 
+// Compiled when they are used: sandbox run never does.
 var (
-	plainWord = regexp.MustCompile(`^[A-Za-z/_][A-Za-z0-9/._+@=-]*$`)
-	unclear   = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|null|y|n)$`)
+	plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z/_][A-Za-z0-9/._+@=-]*$`) })
+	unclear   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?i:true|false|yes|no|on|off|null|y|n)$`) })
 )
 
 // word writes a text so that YAML reads it as that text.
 func word(text string) string {
-	if plainWord.MatchString(text) && !unclear.MatchString(text) {
+	if plainWord().MatchString(text) && !unclear().MatchString(text) {
 		return text
 	}
 	return strconv.Quote(strings.ReplaceAll(text, "${", "$${"))

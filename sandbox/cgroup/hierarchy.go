@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 )
 
 // Root is the group that all groups of Bulkhead stand in, below the root of
@@ -31,14 +32,17 @@ type Hierarchy struct {
 	Controllers map[string]string
 }
 
-// Find reads /proc/self/mountinfo (proc(5)).
-func Find() (Hierarchy, error) {
+// Find reads /proc/self/mountinfo (proc(5)), once: a start asks a dozen times, and
+// the kernel writes that file anew for each. Who gets it changes nothing in it.
+func Find() (Hierarchy, error) { return found() }
+
+var found = sync.OnceValues(func() (Hierarchy, error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return Hierarchy{}, fmt.Errorf("find the cgroup hierarchies: %w", err)
 	}
 	return parse(string(b))
-}
+})
 
 func parse(mountinfo string) (Hierarchy, error) {
 	h := Hierarchy{Controllers: map[string]string{}}
