@@ -1,20 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/control"
-	"bulkhead/policy"
 )
 
 // verbs are what sandbox ctl can do, with what it does in words.
@@ -179,70 +174,4 @@ func pinCommand() *cobra.Command {
 			return err
 		},
 	}
-}
-
-func downCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "down APPLICATION|DIRECTORY", GroupID: "run",
-		Short: "Stop a whole application in order, and wait until nothing of it is left",
-		Long: `down stops an application, or with a path (./policies, /etc/sandbox) those of
-the policies in that directory which run. A sandbox up that follows the directory
-does not start them again until their files change.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, arguments []string) error {
-			if strings.ContainsRune(arguments[0], '/') || arguments[0] == "." {
-				return downDirectory(arguments[0])
-			}
-			return down(arguments[0])
-		},
-	}
-}
-
-// downDirectory stops the applications of a directory side by side.
-func downDirectory(directory string) error {
-	files, err := policyFiles(directory)
-	if err != nil {
-		return err
-	}
-	var wait sync.WaitGroup
-	failed := make([]error, len(files))
-	for i, file := range files {
-		loaded, err := policy.Load(file, policy.Options{})
-		if loaded == nil {
-			failed[i] = err
-			continue
-		}
-		name := loaded.Application()
-		if client, err := dial(name, true); err == nil {
-			client.Close()
-			wait.Go(func() { failed[i] = down(name) })
-		}
-	}
-	wait.Wait()
-	return errors.Join(failed...)
-}
-
-// down waits on the directory's lock: the sweeper gives it up last of all,
-// when cgroups, mounts and sockets are gone.
-func down(application string) error {
-	client, err := dial(application, false)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	directory, err := os.Open(filepath.Join(baseOf(application), application))
-	if err != nil {
-		return fmt.Errorf("application %q: %w", application, err)
-	}
-	defer directory.Close()
-	// The connection may end before the answer: so does the application.
-	if _, err := client.Do(control.Request{Verb: control.Shutdown, Wait: true}, nil); err != nil {
-		if refused, ok := err.(control.Refused); ok {
-			return fmt.Errorf("application %q: %s", application, refused)
-		}
-	}
-	if err := unix.Flock(int(directory.Fd()), unix.LOCK_SH); err != nil {
-		return fmt.Errorf("application %q: wait for its end: %w", application, err)
-	}
-	return nil
 }

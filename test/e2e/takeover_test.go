@@ -164,22 +164,38 @@ func TestTakenOverSupervisorStays(t *testing.T) {
 // heed what it is asked, or begins and does not go on. One signal is enough.
 func TestStopIsBounded(t *testing.T) {
 	const unheeded = "sandbox: the supervisor was asked to stop the application and has not begun within 10s; the application ends now"
+	terminate := func(a *Application) { a.Signal(unix.SIGTERM) }
+	standStill := func(a *Application) {
+		a.Ready()
+		a.Of(Supervisor, "")[0].Kill(unix.SIGSTOP)
+	}
 	for _, c := range []struct {
 		supervisor string
 		site       func(*testing.T) *Site
 		reach      func(*Application)
+		ask        func(*Application) // to stop
 		said       string
 		limit      time.Duration
 	}{
-		{"stopped", lane, func(a *Application) {
-			a.Ready()
-			a.Of(Supervisor, "")[0].Kill(unix.SIGSTOP)
-		}, unheeded, 10 * time.Second},
-		{"stays", takenOverLane, func(a *Application) { a.Expect(a.Out, "stays") }, unheeded, 10 * time.Second},
+		{"stopped", lane, standStill, terminate, unheeded, 10 * time.Second},
+		{"stopped-and-down", lane, standStill, func(a *Application) {
+			down := exec.Command(site(a.t).Sandbox, "down", a.Name) // not its own, which is looked for
+			said := newOutput()
+			down.Stderr = said
+			if err := down.Start(); err != nil {
+				a.t.Fatal(err)
+			}
+			a.t.Cleanup(func() {
+				if err := down.Wait(); err != nil || !strings.Contains(said.String(), "does not answer; its broker is sent SIGTERM") {
+					a.t.Errorf("sandbox down: %v\n%s", err, said)
+				}
+			})
+		}, unheeded, 15 * time.Second},
+		{"stays", takenOverLane, func(a *Application) { a.Expect(a.Out, "stays") }, terminate, unheeded, 10 * time.Second},
 		{"begins", takenOverLane, func(a *Application) {
 			a.Expect(a.Out, "stays")
 			expect(a.t, a.Out.String(), "start web: ok\nbegin to stop: ok\nstays")
-		}, "sandbox: the supervisor began to stop the application and has not done it within 17s; the application ends now", 17 * time.Second},
+		}, terminate, "sandbox: the supervisor began to stop the application and has not done it within 17s; the application ends now", 17 * time.Second},
 	} {
 		t.Run(c.supervisor, func(t *testing.T) {
 			own := c.site(t)
@@ -191,7 +207,7 @@ func TestStopIsBounded(t *testing.T) {
 			policy := strings.ReplaceAll(takeover, `command:`, `stop-timeout: 1s, output: inherit, command:`)
 			a.Write(policy).Run()
 			c.reach(a)
-			a.Signal(unix.SIGTERM)
+			c.ask(a)
 			if !a.Err.wait(c.said, c.limit+*patience) {
 				t.Errorf("%q is missing in:\n%s", c.said, a.Err)
 			}
