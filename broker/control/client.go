@@ -56,6 +56,9 @@ func (c *Client) Close() error { return c.file.Close() }
 // SetDeadline makes Do fail at a time; the zero time is never.
 func (c *Client) SetDeadline(at time.Time) error { return c.file.SetDeadline(at) }
 
+// ErrClosed says that the connection ended before the answer.
+var ErrClosed = errors.New("the supervisor closed the control socket")
+
 // Refused is the supervisor's answer to a request that it does not carry out.
 type Refused string
 
@@ -108,7 +111,7 @@ func (c *Client) reply() (Reply, error) {
 			break
 		}
 		if err == io.EOF {
-			return Reply{}, errors.New("the supervisor closed the control socket")
+			return Reply{}, ErrClosed
 		}
 		if err != bufio.ErrBufferFull {
 			return Reply{}, fmt.Errorf("read the supervisor's reply: %w", err)

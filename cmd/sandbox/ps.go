@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"syscall"
 	"time"
@@ -44,7 +43,7 @@ func psCommand() *cobra.Command {
 // hasEnded says whether an application could not be asked because it ended
 // meanwhile, or long ago: then its next start sweeps what was left of it.
 func hasEnded(err error) bool {
-	for _, end := range []error{errNotRunning, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+	for _, end := range []error{errNotRunning, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, control.ErrClosed} {
 		if errors.Is(err, end) {
 			return true
 		}
