@@ -10,8 +10,9 @@
 //	program/        what components do here, if they are honest
 //	hostile/        and if they are not
 //
-// Applications are named e2e-…; whatever else runs on the machine is not
-// looked at, so others may work on it meanwhile.
+// Applications are named e2e-PID-…, with the pid of the test; whatever else runs
+// on the machine is not looked at, so others may work on it meanwhile, and be
+// these tests.
 package e2e
 
 import (
@@ -34,7 +35,7 @@ var patience = flag.Duration("patience", 15*time.Second, "how long what must com
 
 // Application is one application under test.
 type Application struct {
-	Name   string // e2e-…
+	Name   string // e2e-PID-…
 	Dir    string // a directory that everybody may enter, for files and sockets
 	Policy string // the policy file
 	Out    *Output
@@ -54,7 +55,7 @@ type Application struct {
 // runs, and everything it left is a failure of the test.
 func New(t *testing.T, name string) *Application {
 	t.Helper()
-	a := &Application{Name: "e2e-" + name, t: t, site: site(t), seen: namespaces{}}
+	a := &Application{Name: fmt.Sprintf("e2e-%d-%s", os.Getpid(), name), t: t, site: site(t), seen: namespaces{}}
 	dir, err := makeDirectory("e2e-")
 	if err != nil {
 		t.Fatal(err)

@@ -147,7 +147,7 @@ func TestKillEachAtEachStep(t *testing.T) {
 					a.site = own
 					a.Write(loaded)
 					what := m.name + ", " + v.String()
-					for try := 0; try < 3 && !t.Failed(); try++ {
+					for try := 0; try < 10 && !t.Failed(); try++ {
 						done := strikeOnce(a, m.reach, v)
 						mark(tried, what)
 						if done {

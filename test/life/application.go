@@ -1,11 +1,13 @@
 // Package life runs the built bin/sandbox as root and looks at what its
 // supervisor does for an application: logs, health, ends, starts on demand.
-// Applications are named sup2-…; nothing of them is left.
+// Applications are named sup2-PID-…, with the pid of the test, so that these tests
+// may run twice at the same time; nothing of them is left.
 package life
 
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +31,7 @@ var Patience = 20 * time.Second
 
 // Application is one run of bin/sandbox.
 type Application struct {
-	Name string // sup2-…
+	Name string // sup2-PID-…
 	Dir  string // for files and sockets
 	Said *transcript.Transcript
 
@@ -61,7 +63,7 @@ func NewHere(t *testing.T, name string) *Application {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	a := &Application{Name: "sup2-" + name, Dir: dir, Said: &transcript.Transcript{}, t: t}
+	a := &Application{Name: fmt.Sprintf("sup2-%d-%s", os.Getpid(), name), Dir: dir, Said: &transcript.Transcript{}, t: t}
 	t.Cleanup(func() {
 		if a.command != nil {
 			a.Signal(unix.SIGTERM)

@@ -115,30 +115,30 @@ func TestInstall(t *testing.T) {
 grants:
   http: {listen: "tcp:127.0.0.1:%d"}
   door: {listen: "unix:{{DIR}}/door"}
-  abstract: {listen: "unix:@sup2-install"}
+  abstract: {listen: "unix:@{{NAME}}"}
   dns: {listen: "udp:[::1]:5353"}
 components:
   web: { stop-timeout: 30s, grants: [http, door, abstract, dns], {{SH}} "exec sleep 1000"] }
   next: { stop-timeout: 5s, after: web, {{SH}} "exec sleep 1000"] }
 `, 8099))
 	install := func() string { return a.Sandbox("install", "--sockets", "--directory", a.Dir, policy) }
-	if text := install(); strings.Count(text, "wrote ") != 5 || !strings.Contains(text, "systemctl enable --now sandbox-sup2-install-abstract.socket") {
+	if text := install(); strings.Count(text, "wrote ") != 5 || !strings.Contains(text, "systemctl enable --now sandbox-"+a.Name+"-abstract.socket") {
 		t.Errorf("install says\n%s", text)
 	}
 	if text := install(); strings.Count(text, "is as it should be") != 5 {
 		t.Errorf("a second install says\n%s", text)
 	}
-	service := a.Read("sandbox-sup2-install.service")
-	for _, line := range []string{"Type=notify\n", "Delegate=yes\n", "KillMode=mixed\n", "ExecReload=", "TimeoutStopSec=67\n", "Sockets=sandbox-sup2-install-door.socket\n"} {
+	service := a.Read("sandbox-" + a.Name + ".service")
+	for _, line := range []string{"Type=notify\n", "Delegate=yes\n", "KillMode=mixed\n", "ExecReload=", "TimeoutStopSec=67\n", "Sockets=sandbox-" + a.Name + "-door.socket\n"} {
 		if !strings.Contains(service, line) {
 			t.Errorf("no %q in\n%s", line, service)
 		}
 	}
-	a.File("sandbox-sup2-install.service", "[Unit]\nDescription=another's\n")
+	a.File("sandbox-"+a.Name+".service", "[Unit]\nDescription=another's\n")
 	if text := install(); !strings.Contains(text, "was not made by sandbox install") {
 		t.Errorf("over another's unit it says\n%s", text)
 	}
-	a.Remove("sandbox-sup2-install.service")
+	a.Remove("sandbox-" + a.Name + ".service")
 	install()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

@@ -38,9 +38,9 @@ components:
 		t.Errorf("status %s", status)
 	}
 	for _, line := range []string{
-		`sandbox_component_up{application="sup2-metrics",component="web"} 1`,
-		`sandbox_component_failed{application="sup2-metrics",component="broken"} 1`,
-		`sandbox_component_workers_failed_total{application="sup2-metrics",component="broken"} 1`,
+		`sandbox_component_up{application="` + a.Name + `",component="web"} 1`,
+		`sandbox_component_failed{application="` + a.Name + `",component="broken"} 1`,
+		`sandbox_component_workers_failed_total{application="` + a.Name + `",component="broken"} 1`,
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no %s in\n%s", line, text)
