@@ -69,7 +69,7 @@ func build(directory, group, libexec string, monitor int) error {
 	if err != nil {
 		return fmt.Errorf("read what to build: %w", err)
 	}
-	p, err := handover.ReadPlan(handover.BuilderPlanFD)
+	p, err := plan.Load(handover.BuilderPlanFD, nil)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func build(directory, group, libexec string, monitor int) error {
 // encloseAgain gives the monitor a root with what is granted now and what will be:
 // a reload may be given up.
 func encloseAgain(monitor int, directory, group string, next *plan.Plan) error {
-	present, err := handover.ReadPlan(handover.BuilderPresentFD)
+	present, err := plan.Load(handover.BuilderPresentFD, nil)
 	if err != nil {
 		return err
 	}

@@ -114,8 +114,9 @@ func ReadFile(fd int, maximum int64) ([]byte, error) {
 	return b, nil
 }
 
-// Read reads the handover and the plan from their fixed descriptors.
-func Read() (*Handover, *plan.Plan, error) {
+// Read reads the handover and the plan from their fixed descriptors; part as
+// in plan.Load.
+func Read(part func(*plan.Component)) (*Handover, *plan.Plan, error) {
 	b, err := ReadFile(HandoverFD, plan.MaximumSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the handover: %w", err)
@@ -124,19 +125,6 @@ func Read() (*Handover, *plan.Plan, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the handover: %w", err)
 	}
-	p, err := ReadPlan(PlanFD)
+	p, err := plan.Load(PlanFD, part)
 	return h, p, err
-}
-
-// ReadPlan reads a plan from a memfd.
-func ReadPlan(fd int) (*plan.Plan, error) {
-	b, err := ReadFile(fd, plan.MaximumSize)
-	if err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
-	}
-	p, err := plan.Decode[plan.Plan](b)
-	if err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
-	}
-	return p, nil
 }

@@ -180,7 +180,7 @@ func Run() (int, error) {
 	if err := hide(); err != nil {
 		return 125, err
 	}
-	h, p, err := handover.Read()
+	h, p, err := handover.Read(forgetWalls)
 	if err != nil {
 		return 125, err
 	}
@@ -277,11 +277,22 @@ func newComponent(p *plan.Plan, index int, listeners map[int]int) *component {
 		control: -1, pidfd: -1, brokerFD: -1, notifier: -1, readyEnd: -1, output: [2]int{-1, -1}, written: [2]int{-1, -1},
 		brokered: brokeredCalls(&p.Components[index]),
 	}
-	// The builder has made these into walls. They are most of a plan, and
-	// of what the monitor would keep for a component that is idle.
-	c.Root, c.Syscalls = nil, plan.Syscalls{}
+	forgetWalls(c.Component)
 	c.prepareDescriptors(p, listeners)
 	return c
+}
+
+// forgetWalls takes from a component what the builder has made into walls: most
+// of a plan, and of what the monitor would keep for a component that is idle.
+// Rules of the calls that the monitor performs stay.
+func forgetWalls(c *plan.Component) {
+	var performed []plan.Rule
+	for _, r := range c.Syscalls.Rules {
+		if r.Action == plan.Broker {
+			performed = append(performed, r)
+		}
+	}
+	c.Root, c.Syscalls = nil, plan.Syscalls{Rules: performed}
 }
 
 // adopt starts to watch a compartment's init.

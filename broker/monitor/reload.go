@@ -92,12 +92,12 @@ func (r *reload) answer(failed error) {
 // prepare reads the plan and finds out what changes. It runs beside the loop
 // and touches nothing of the monitor's but what a swap alone changes.
 func (m *Monitor) prepare(r *reload) error {
-	p, err := handover.ReadPlan(r.file)
+	p, err := plan.Load(r.file, nil)
 	if err != nil {
 		return err
 	}
 	r.plan = p
-	now, err := handover.ReadPlan(m.planFD)
+	now, err := plan.Load(m.planFD, nil)
 	if err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func (m *Monitor) swap(r *reload) {
 // the same in the same order, under other numbers.
 func (m *Monitor) renumber(c *component, index int) {
 	now := &m.plan.Components[index]
-	now.Root, now.Syscalls = nil, plan.Syscalls{} // as newComponent does
+	forgetWalls(now)
 	numbers := map[int]int{}
 	for i, b := range c.Grants {
 		numbers[b.Grant] = now.Grants[i].Grant

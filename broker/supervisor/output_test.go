@@ -228,6 +228,10 @@ func TestRing(t *testing.T) {
 		t.Errorf("%d lines of nothing", len(lines))
 	}
 	now := time.Now()
+	if r.add(now, 1, []byte("alone"), false); len(r.text) != firstBytes || len(r.entries) != firstLines {
+		t.Errorf("one line has room for %d bytes and %d lines", len(r.text), len(r.entries))
+	}
+	r = ring{}
 	for i := range 10_000 {
 		r.add(now, 1, fmt.Appendf(nil, "line %d %s", i, strings.Repeat("x", i%700)), false)
 		lines := r.last(3, "web")
@@ -238,7 +242,7 @@ func TestRing(t *testing.T) {
 			}
 		}
 	}
-	if r.used > ringBytes || len(r.last(1<<30, "web")) != r.count {
+	if r.used > ringBytes || len(r.text) != ringBytes || len(r.last(1<<30, "web")) != r.count {
 		t.Errorf("%d bytes, %d lines", r.used, r.count)
 	}
 	r.add(now, 1, bytes.Repeat([]byte("y"), lineBytes), true)

@@ -59,11 +59,11 @@ func (s *Supervisor) reloading(e reloading) {
 // of that, so the present one is read again.
 func (s *Supervisor) compare(fd int) (*plan.Plan, []int, error) {
 	time.AfterFunc(upAndQuiet, debug.FreeOSMemory)
-	was, err := readPlan(s.planFD, nil)
+	was, err := plan.Load(s.planFD, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	next, err := readPlan(fd, nil)
+	next, err := plan.Load(fd, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -54,7 +53,7 @@ func process(run func() (int, error)) int {
 
 // inherit makes a supervisor of what the monitor left open.
 func inherit() (*Supervisor, *link, error) {
-	p, err := readPlan(fdPlan, forgetWalls)
+	p, err := plan.Load(fdPlan, forgetWalls)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,24 +128,6 @@ func (s *Supervisor) speak(l *link) {
 
 func (s *Supervisor) receive(l *link) error {
 	return fmt.Errorf("the monitor is gone: %w", l.receive(s.post))
-}
-
-// readPlan reads a plan, which stays open: what is forgotten of it here is looked
-// at again when the policy is reloaded. part may be nil.
-func readPlan(fd int, part func(*plan.Component)) (*plan.Plan, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
-	}
-	if st.Size > plan.MaximumSize {
-		return nil, errors.New("read the plan: it is too large")
-	}
-	b, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
-	if err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
-	}
-	defer unix.Munmap(b)
-	return plan.DecodeParts(b, part)
 }
 
 // forgetWalls takes from a component what only its walls are made of: of the memory

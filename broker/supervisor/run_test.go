@@ -34,7 +34,7 @@ func TestReadPlanForgetsWalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	got, err := readPlan(int(file.Fd()), forgetWalls)
+	got, err := plan.Load(int(file.Fd()), forgetWalls)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -219,6 +219,13 @@ func (d *decoder) value(v reflect.Value, depth int) error {
 			}
 			v.Set(reflect.Append(v, e))
 		}
+		// Growing leaves room for more, a quarter of all components where there
+		// are many, and a plan is kept for as long as the application runs.
+		if v.Cap() > n {
+			exact := reflect.MakeSlice(v.Type(), n, n)
+			reflect.Copy(exact, v)
+			v.Set(exact)
+		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if err := d.value(v.Field(i), depth+1); err != nil {

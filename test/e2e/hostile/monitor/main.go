@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	h, p, err := handover.Read()
+	h, p, err := handover.Read(nil)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
