@@ -85,18 +85,38 @@ func claim(base, application string, programs Programs) (*directory, error) {
 			}
 			continue
 		}
-		// Somebody has the lock: a broker, or only a sweeper at work.
-		if pid, err := os.ReadFile(filepath.Join(path, "pid")); err == nil {
+		// Somebody has the lock: a broker, or only a sweeper at work. Where the
+		// broker was killed, that has yet to take the pid away: it waits for the
+		// builder too. A broker that is in another pid namespace is found late.
+		late := time.Now().After(deadline)
+		if pid, err := os.ReadFile(filepath.Join(path, "pid")); err == nil && (late || runs(pid)) {
 			time.Sleep(20 * time.Millisecond)
 			if again, err := os.ReadFile(filepath.Join(path, "pid")); err == nil && string(again) == string(pid) {
 				return nil, &ErrRunning{application, strings.TrimSpace(string(pid))}
 			}
 		}
-		if time.Now().After(deadline) {
+		if late {
 			return nil, fmt.Errorf("lock %s: an earlier run of %q is still being swept up after %v; look for its sandbox-sweeper process", path, application, patience)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// runs says whether the process of a pid file runs, or one that has its number
+// since.
+func runs(text []byte) bool {
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return false
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err != unix.ESRCH
+	}
+	defer unix.Close(pidfd)
+	ended := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}} // also one that nobody has waited for
+	n, _ := unix.Poll(ended, 0)
+	return n == 0
 }
 
 // tryClaim returns nil when the lock is taken, and says whether what it

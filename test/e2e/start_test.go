@@ -42,6 +42,41 @@ func TestStartsTwice(t *testing.T) {
 	}
 }
 
+// A broker that was killed does not run any more, though its sweeper has not
+// begun: the next start waits for that, with --idempotent too.
+func TestStartBeforeTheSweeper(t *testing.T) {
+	for _, flags := range [][]string{nil, {"--idempotent"}} {
+		a := New(t, "unswept").Write(sleeper).Run().Ready()
+		sweeper := a.Of(Sweeper, "")[0]
+		sweeper.Kill(unix.SIGSTOP)
+		a.note()
+		a.Signal(unix.SIGKILL)
+		a.Wait()
+		looks, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(looks)
+		if _, err := unix.InotifyAddWatch(looks, "/run/sandbox/"+a.Name+"/pid", unix.IN_OPEN|unix.IN_CLOSE); err != nil {
+			t.Fatal(err)
+		}
+		a.Run(flags...)
+		seen := 0
+		a.eventually("the next start has looked at the pid three times, or has ended", func() bool {
+			var events [4096]byte
+			if n, err := unix.Read(looks, events[:]); err == nil {
+				seen += n / unix.SizeofInotifyEvent
+			}
+			return seen >= 6 || !a.running()
+		})
+		sweeper.Kill(unix.SIGCONT)
+		a.Ready()
+		if status := a.Stop(); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	}
+}
+
 // Of fifty that start at once exactly one runs, and the others know whose it is.
 func TestFiftyStartAtOnce(t *testing.T) {
 	a := New(t, "fifty").Write(sleeper)
