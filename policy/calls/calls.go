@@ -4,6 +4,8 @@
 // monitor's messages all read the same table.
 package calls
 
+import "sync"
+
 // Last is the highest number that Name knows. What a kernel adds after it is
 // unknown to every policy, and a filter should answer ENOSYS to it, so that
 // libraries fall back to what they used before (EPERM would make them fail).
@@ -19,14 +21,15 @@ func Name(number int) string {
 
 // Number returns the number of a system call.
 func Number(name string) (int, bool) {
-	number, ok := numbers[name]
+	number, ok := numbers()[name]
 	return number, ok
 }
 
 // Names returns all known names in the order of their numbers.
-func Names() []string { return append([]string(nil), ordered...) }
+func Names() []string { return append([]string(nil), ordered()...) }
 
-var ordered = func() []string {
+// Made when somebody asks: four programs link this at every start, and two ask.
+var ordered = sync.OnceValue(func() []string {
 	var all []string
 	for _, name := range names {
 		if name != "" {
@@ -34,9 +37,9 @@ var ordered = func() []string {
 		}
 	}
 	return all
-}()
+})
 
-var numbers = func() map[string]int {
+var numbers = sync.OnceValue(func() map[string]int {
 	byName := make(map[string]int, len(names))
 	for number, name := range names {
 		if name != "" {
@@ -44,4 +47,4 @@ var numbers = func() map[string]int {
 		}
 	}
 	return byName
-}()
+})

@@ -27,7 +27,7 @@ func TestNoNumberIsMissingAmongTheNewOnes(t *testing.T) {
 			t.Errorf("number %d has no name", number)
 		}
 	}
-	if got := len(Names()); got != len(numbers) {
-		t.Errorf("Names has %d names, the table %d: one name stands twice", got, len(numbers))
+	if got := len(Names()); got != len(numbers()) {
+		t.Errorf("Names has %d names, the table %d: one name stands twice", got, len(numbers()))
 	}
 }
