@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bulkhead/test/loopback"
 )
 
 // echoes is a server that answers each connection with its own start's number
@@ -74,7 +76,7 @@ func TestOnDemand(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			a := New(t, "demand-"+network)
-			address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+			address := "127.0.0.1:" + loopback.Port(t)
 			if network == "unix" {
 				address = a.Dir + "/door"
 			}
@@ -113,7 +115,7 @@ func TestOnDemand(t *testing.T) {
 // stopped for being idle; each gets its answer.
 func TestOnDemandLosesNothing(t *testing.T) {
 	a := New(t, "lossless")
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := "127.0.0.1:" + loopback.Port(t)
 	a.File("echoes.py", echoes)
 	a.Run(strings.NewReplacer("ADDRESS", "tcp:"+address, "IDLE", "30ms").Replace(onDemand))
 	a.Expect("up after")

@@ -1,22 +1,11 @@
 package life
 
 import (
-	"fmt"
-	"net"
 	"strings"
 	"testing"
-)
 
-// freePort is a port of the loopback that nobody listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
+	"bulkhead/test/loopback"
+)
 
 // TestHealthCommand: a component that stops to work, by its own command, is
 // restarted; the status says so meanwhile.
@@ -56,7 +45,7 @@ components:
     files: {read: ["{{DIR}}"]}
     user: root
     health: {http: http, path: /status, interval: 100ms, timeout: 500ms, failures: 2}
-`, "PORT", fmt.Sprint(freePort(t))))
+`, "PORT", loopback.Port(t)))
 	a.Expect("up after")
 	a.Until("it is healthy", func() bool { return strings.Contains(a.Sandbox("status", "--json", a.Name), `"health": "healthy"`) })
 	a.File("answer", "HTTP/1.0 500 Sorry\r\n\r\n")

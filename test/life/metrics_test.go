@@ -1,17 +1,18 @@
 package life
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+
+	"bulkhead/test/loopback"
 )
 
 // TestMetrics: a client that knows nothing of us reads the numbers.
 func TestMetrics(t *testing.T) {
 	a := New(t, "metrics")
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := "127.0.0.1:" + loopback.Port(t)
 	a.Run(strings.ReplaceAll(`application: {{NAME}}
 grants: {numbers: {listen: "tcp:ADDRESS"}}
 control: {metrics: numbers}
