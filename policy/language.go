@@ -118,7 +118,7 @@ type LimitSettings struct {
 	CPUQuota     Percent  `key:"cpu-quota" doc:"Percent of one processor, as 50%."`
 	CPUTime      Duration `key:"cpu-time" doc:"Processor time, in whole seconds; then it is killed."`
 	WallTime     Duration `key:"wall-time" doc:"Time; then it is killed."`
-	IOWeight     Number   `key:"io-weight" min:"1" max:"10000" doc:"Weight of its disk access; 100 is normal."`
+	IOWeight     Number   `key:"io-weight" min:"1" max:"10000" doc:"Weight of its disk access; 100 is normal. It takes cgroup v2 and a kernel that weighs, or optional: [io]."`
 	Requests     Number   `key:"requests" min:"1" max:"1000000" doc:"Requests to the monitor and calls that it answers, a second, of all workers together; more of them wait."`
 	RequestBytes Size     `key:"request-bytes" doc:"Bytes of those requests, of paths and addresses in those calls, and of their results, a second; more of them wait."`
 	OpenFiles    Number   `key:"open-files" min:"4" max:"1048576" doc:"Open descriptors."`

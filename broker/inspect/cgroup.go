@@ -19,6 +19,8 @@ type Cgroup struct {
 	Memory    Usage  `json:"memory"`  // bytes
 	Tasks     Usage  `json:"tasks"`
 	Processor Share  `json:"processor"`
+	// DiskWeight is that of the group's disk access: 100 is normal, 0 is none.
+	DiskWeight uint64 `json:"disk-weight,omitempty"`
 }
 
 // Usage is what is used of what is allowed.
@@ -81,6 +83,7 @@ func (l *limitFiles) unified(mount, group string) *Cgroup {
 	if weight := number(directory, "cpu.weight"); weight != 0 {
 		c.Processor.Weight = weight
 	}
+	c.DiskWeight = diskWeight(readText(path.Join(directory, "io.weight")))
 	for at := group; ; at = path.Dir(at) {
 		fields := strings.Fields(l.text(path.Join(mount, at, "cpu.max")))
 		if len(fields) == 2 && fields[0] != "max" {
@@ -92,6 +95,17 @@ func (l *limitFiles) unified(mount, group string) *Cgroup {
 			return c
 		}
 	}
+}
+
+// diskWeight reads io.weight: that of all disks, and of some of them.
+func diskWeight(text string) uint64 {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, "default "); ok {
+			n, _ := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+			return n
+		}
+	}
+	return 0
 }
 
 func (l *limitFiles) controllers(h cgroup.Hierarchy, groups map[string]string) *Cgroup {

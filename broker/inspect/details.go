@@ -167,9 +167,9 @@ func processDetails(b *strings.Builder, p *Process, paint Paint) {
 	t.Row("writable and executable", orNone(Printable(strings.Join(p.Both, " ")))+"; "+counted(p.Mappings, "mapping")+" of memory")
 	if c := p.Cgroup; c != nil {
 		t.Row("cgroup", fmt.Sprintf("v%d %s", c.Version, c.Path))
-		t.Row("", fmt.Sprintf("memory %s of %s, tasks %d of %s, processor %s, weight %d",
+		t.Row("", fmt.Sprintf("memory %s of %s, tasks %d of %s, processor %s, weight %d, disk weight %s",
 			bytesWords(c.Memory.Use), c.Memory.Limit.words(bytesWords), c.Tasks.Use, c.Tasks.Limit.words(decimal),
-			c.Processor.Quota.words(percent), c.Processor.Weight))
+			c.Processor.Quota.words(percent), c.Processor.Weight, diskWeightWords(c.DiskWeight)))
 	}
 	b.WriteString(t.String())
 	rlimitDetails(b, p)

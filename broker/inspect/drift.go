@@ -232,6 +232,9 @@ func (d *drifts) cgroup(p *Process) {
 	if l.CPUQuota != 0 && p.Cgroup.Processor.Quota > Limit(l.CPUQuota) && !optional("cpu") {
 		d.add(p, "cpu-quota", fmt.Sprintf("%d%%", l.CPUQuota), p.Cgroup.Processor.Quota.words(percent), plan.Position{})
 	}
+	if l.IOWeight != 0 && p.Cgroup.DiskWeight != uint64(l.IOWeight) && !optional("io") {
+		d.add(p, "io-weight", fmt.Sprint(l.IOWeight), diskWeightWords(p.Cgroup.DiskWeight), plan.Position{})
+	}
 }
 
 func (d *drifts) rlimits(p *Process) {

@@ -26,7 +26,7 @@ func example() *Report {
 			{Call: "read", Action: "allow"}, {Call: "write", Action: "allow"}, {Call: "ptrace", Action: "kill"},
 			{Call: "ioctl", When: []CallCase{{"argument 1 (32 bits) == 1", "allow"}, {"argument 1 (32 bits) == 2", "allow"}, {"otherwise", "notify"}}},
 		}}},
-		Cgroup:   &Cgroup{1, "/sandbox/thumbnailer/decode/w3", Usage{4 << 20, 5 << 20, 64 << 20}, Usage{2, 0, 2}, Share{Unlimited, 100}},
+		Cgroup:   &Cgroup{1, "/sandbox/thumbnailer/decode/w3", Usage{4 << 20, 5 << 20, 64 << 20}, Usage{2, 0, 2}, Share{Unlimited, 100}, 0},
 		Mounts:   []Mount{{ID: 1, Point: "/", Root: "/run/sandbox", Type: "ext4", Source: "/dev/vda", Flags: []string{"ro", "relatime"}}},
 		Writable: []string{"/tmp"}, Both: []string{}, Landlock: "none: this kernel has no Landlock", Dumpable: "yes", Root: "/", Directory: "/",
 		Rlimits:     []Rlimit{{"open files", 16, 16}, {"cpu time", Unlimited, Unlimited}, {"core file size", 0, 8}},

@@ -80,10 +80,10 @@ func TestCgroupUnified(t *testing.T) {
 		"a/memory.max": "max\n", "a/b/memory.max": "1048576\n", "a/b/c/memory.max": "4194304\n",
 		"a/b/c/memory.current": "4096\n", "a/b/c/memory.peak": "8192\n",
 		"a/b/c/pids.current": "2\n", "a/pids.max": "10\n", "a/b/c/pids.max": "max\n",
-		"a/b/c/cpu.weight": "50\n", "a/b/cpu.max": "50000 100000\n", "a/b/c/cpu.max": "max 100000\n",
+		"a/b/c/cpu.weight": "50\n", "a/b/c/io.weight": "default 70\n254:0 200\n", "a/b/cpu.max": "50000 100000\n", "a/b/c/cpu.max": "max 100000\n",
 	})
 	got := *new(limitFiles).unified(root, "/a/b/c")
-	want := Cgroup{2, "/a/b/c", Usage{4096, 8192, 1 << 20}, Usage{2, 0, 10}, Share{50, 50}}
+	want := Cgroup{2, "/a/b/c", Usage{4096, 8192, 1 << 20}, Usage{2, 0, 10}, Share{50, 50}, 70}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -100,7 +100,7 @@ func TestCgroupControllers(t *testing.T) {
 	// Hybrid: a v2 hierarchy without controllers stands beside.
 	groups := parseCgroup("9:pids:/a/b\n4:memory:/a/b\n1:cpu,cpuacct:/a/b\n0::/elsewhere\n")
 	got := *new(limitFiles).controllers(h, groups)
-	want := Cgroup{1, "/a/b", Usage{4096, 8192, 64 << 20}, Usage{3, 0, 5}, Share{25, 200}}
+	want := Cgroup{1, "/a/b", Usage{4096, 8192, 64 << 20}, Usage{3, 0, 5}, Share{25, 200}, 0}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

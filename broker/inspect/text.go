@@ -37,6 +37,14 @@ func bytesWords(n uint64) string {
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
+// diskWeightWords says "none" where the kernel has none.
+func diskWeightWords(n uint64) string {
+	if n == 0 {
+		return "none"
+	}
+	return decimal(n)
+}
+
 func percent(n uint64) string { return decimal(n) + "%" }
 
 // counted writes a number of things.

@@ -170,3 +170,10 @@ func (h Hierarchy) Missing(group string) ([]string, error) {
 	}
 	return missing, nil
 }
+
+// WeighsDisks says whether the kernel gives a group of cgroup v2 a weight for its
+// disk access: with the controller io alone it may not (CONFIG_BLK_CGROUP_IOCOST).
+func (h Hierarchy) WeighsDisks(group string) bool {
+	_, err := os.Stat(path.Join(h.Unified, group, "io.weight"))
+	return h.Unified != "" && err == nil
+}

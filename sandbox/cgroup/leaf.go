@@ -350,6 +350,8 @@ func settings(unified bool, l plan.Limits) []setting {
 		}
 	}
 	if l.IOWeight != 0 && unified {
+		// Where there is none the policy calls the wall optional, or there would be
+		// no compartment (WeighsDisks).
 		add("io", "io.weight", "default "+decimal(uint64(l.IOWeight)), true)
 	}
 	return all

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -132,9 +133,16 @@ func create(site Site, c *plan.Component, start func(walls) (*started, error)) (
 	if err != nil {
 		return nil, fmt.Errorf("create the compartment of component %q: %w", c.Name, err)
 	}
+	defer func() {
+		if err != nil {
+			unix.Close(s.pidfd)
+			s.undo()
+		}
+	}()
+	if err := weighable(hierarchy, path.Join(site.Group, c.Compartment(), "init"), c); err != nil {
+		return nil, err
+	}
 	if err := greeted(pair[0], s.pidfd); err != nil {
-		unix.Close(s.pidfd)
-		s.undo()
 		return nil, failed("wait for its init", err)
 	}
 	return &Compartment{Control: pair[0], Pid: s.pid, Pidfd: s.pidfd}, nil
@@ -244,24 +252,29 @@ func apart(f func() error) error {
 // enforceable fails where this kernel lacks a wall that the component does not
 // call optional.
 func enforceable(c *plan.Component) error {
-	missing := func(wall, why string) error {
-		at := c.Position
-		return fmt.Errorf("%s:%d:%d: component %q: %s; run it where the kernel has it, or write optional: [%s]",
-			at.File, at.Line, at.Column, c.Name, why, wall)
-	}
 	if landlock.ABI() == 0 && !slices.Contains(c.Optional, "landlock") {
-		return missing("landlock", "this kernel has no Landlock")
-	}
-	if c.Limits.IOWeight != 0 && !slices.Contains(c.Optional, "io") {
-		hierarchy, err := cgroup.Find()
-		if err != nil {
-			return err
-		}
-		if hierarchy.Unified == "" {
-			return missing("io", "limits.io-weight needs cgroup v2")
-		}
+		return unenforceable(c, "landlock", "this kernel has no Landlock")
 	}
 	return nil
+}
+
+// weighable does so for the weight of disk access, which only a group that is there
+// can tell: that of the component's init.
+func weighable(h cgroup.Hierarchy, group string, c *plan.Component) error {
+	switch {
+	case c.Limits.IOWeight == 0 || slices.Contains(c.Optional, "io") || slices.Contains(c.Optional, "cgroup"):
+	case h.Unified == "":
+		return unenforceable(c, "io", "limits.io-weight needs cgroup v2")
+	case !h.WeighsDisks(group):
+		return unenforceable(c, "io", "limits.io-weight needs a kernel that weighs disk access, and "+path.Join(h.Unified, group)+" has no io.weight (CONFIG_BLK_CGROUP_IOCOST)")
+	}
+	return nil
+}
+
+func unenforceable(c *plan.Component, wall, why string) error {
+	at := c.Position
+	return fmt.Errorf("%s:%d:%d: component %q: %s; run it where the kernel has it, or write optional: [%s]",
+		at.File, at.Line, at.Column, c.Name, why, wall)
 }
 
 // helloPatience is how long an init may take to read its spec.

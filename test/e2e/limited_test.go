@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -40,4 +41,39 @@ components:
 			expectMistake(t, a, 125, "sandbox: start the application as this root, which lacks capabilities that it takes:\nsandbox:   "+c.message)
 		})
 	}
+}
+
+// A weight of disk access is the kernel's, or there is no start; optional, it may be
+// missing, and inspect says so.
+func TestDiskWeight(t *testing.T) {
+	const policy = `
+application: {{NAME}}
+components:
+  web: {command: [{{BUSYBOX}}, sleep, "1000"], limits: {io-weight: 50}OPTIONAL}
+`
+	a := New(t, "disk-weight").Write(strings.Replace(policy, "OPTIONAL", "", 1)).Run()
+	a.eventually("it is up, or has given up", func() bool {
+		return !a.running() || strings.Contains(a.Err.String(), ": up after")
+	})
+	weighs := a.running()
+	if weighs {
+		b, err := exec.Command(a.site.Sandbox, "inspect", "--verify", a.Name).CombinedOutput()
+		if err != nil {
+			t.Errorf("the weight is not what the kernel has: %v\n%s", err, b)
+		}
+		a.Stop()
+	} else {
+		a.ExpectStatus(125)
+		if said := a.Err.String(); !strings.Contains(said, ":4:3: component \"web\": limits.io-weight needs ") ||
+			!strings.Contains(said, "or write optional: [io]") {
+			t.Errorf("it says %q", said)
+		}
+		a.ExpectNothingLeft(0)
+	}
+	a = New(t, "disk-weight-optional").Write(strings.Replace(policy, "OPTIONAL", ", optional: [io]", 1)).Run().Ready()
+	b, err := exec.Command(a.site.Sandbox, "inspect", a.Name, "web").CombinedOutput()
+	if want := map[bool]string{true: ", disk weight 50", false: ", disk weight none"}[weighs]; err != nil || !strings.Contains(string(b), want) {
+		t.Errorf("%q is not in, %v:\n%s", want, err, b)
+	}
+	a.Stop()
 }
