@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/client"
+	"bulkhead/test/e2e/outcome"
 )
 
 // appendOnly tries to change what is in a file that it may only append to.
@@ -77,11 +78,11 @@ func appendKept(arguments []string) int {
 			fd := int(f.Fd())
 			_, cleared := unix.FcntlInt(f.Fd(), unix.F_SETFL, 0)
 			_, err := unix.Write(fd, []byte("."))
-			fmt.Printf("%d of %d: truncate %s, allocate %s, clear O_APPEND %s, write %s\n", i+1, len(held), outcome(unix.Ftruncate(fd, 0)),
-				outcome(unix.Fallocate(fd, 0, 0, 4096)), outcome(cleared), outcome(err))
+			fmt.Printf("%d of %d: truncate %s, allocate %s, clear O_APPEND %s, write %s\n", i+1, len(held), outcome.Of(unix.Ftruncate(fd, 0)),
+				outcome.Of(unix.Fallocate(fd, 0, 0, 4096)), outcome.Of(cleared), outcome.Of(err))
 		}
 		_, cleared := unix.FcntlInt(uintptr(own), unix.F_SETFL, unix.O_APPEND)
-		fmt.Printf("its own beside %d: truncate %s, set O_APPEND %s\n", len(held), outcome(unix.Ftruncate(own, 0)), outcome(cleared))
+		fmt.Printf("its own beside %d: truncate %s, set O_APPEND %s\n", len(held), outcome.Of(unix.Ftruncate(own, 0)), outcome.Of(cleared))
 	}
 	return 0
 }
@@ -187,7 +188,7 @@ func race(arguments []string) int {
 			for _, flags := range []int{os.O_RDONLY, os.O_RDWR | os.O_CREATE} {
 				f, err := b.Open("store", name, flags, 0o644)
 				if err != nil {
-					seen.got(outcome(err))
+					seen.got(outcome.Of(err))
 					continue
 				}
 				var text [32]byte

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/test/e2e/outcome"
 )
 
 // pathRace: DIRECTORY SECRET DURATION WANTED makes transparent calls whose path,
@@ -65,7 +67,7 @@ func pathRace(arguments []string) int {
 		} {
 			fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, call[1], call[2], call[3], 0o600, 0, 0)
 			if errno != 0 {
-				seen.got(outcome(errno))
+				seen.got(outcome.Of(errno))
 				continue
 			}
 			var text [32]byte
@@ -86,7 +88,7 @@ func pathRace(arguments []string) int {
 			{unix.SYS_MKDIR, path, 0o777},
 		} {
 			_, _, errno := unix.Syscall6(call[0], call[1], call[2], call[3], path, 0, 0)
-			seen.got(outcome(outcomeOf(errno)))
+			seen.got(outcome.Of(outcomeOf(errno)))
 		}
 		unix.Seek(number, 0, unix.SEEK_SET)
 		n, err := unix.Getdents(number, list)
@@ -109,7 +111,7 @@ func linkRace(arguments []string) int {
 			for _, flags := range []int{unix.O_RDONLY, unix.O_RDWR | unix.O_CREAT} {
 				fd, err := unix.Open(store+"/"+name, flags, 0o644)
 				if err != nil {
-					seen.got(outcome(err))
+					seen.got(outcome.Of(err))
 					continue
 				}
 				var text [32]byte

@@ -9,13 +9,12 @@
 package hostile
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"bulkhead/test/e2e/outcome"
 )
 
 var verbs = map[string]func([]string) int{
@@ -48,19 +47,7 @@ func Main(arguments []string) int {
 	return verbs[arguments[0]](arguments[1:])
 }
 
-// outcome is "ok" or the name of an errno.
-func outcome(err error) string {
-	var errno unix.Errno
-	switch {
-	case err == nil:
-		return "ok"
-	case errors.As(err, &errno):
-		return unix.ErrnoName(errno)
-	}
-	return err.Error()
-}
-
-func say(what string, err error) { fmt.Printf("%s: %s\n", what, outcome(err)) }
+func say(what string, err error) { fmt.Printf("%s: %s\n", what, outcome.Of(err)) }
 
 func brokerFD() int {
 	fd, err := strconv.Atoi(os.Getenv("SANDBOX_BROKER_FD"))

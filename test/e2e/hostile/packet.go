@@ -13,6 +13,7 @@ import (
 
 	"bulkhead/broker/client"
 	"bulkhead/broker/wire"
+	"bulkhead/test/e2e/outcome"
 )
 
 // message is a packet that is right but for what a variant changes.
@@ -96,13 +97,13 @@ func packet([]string) int {
 		rights = unix.UnixRights(fds...)
 	}
 	if err := unix.Sendmsg(socket, m.bytes, rights, nil, 0); err != nil {
-		fmt.Println("not sent:", outcome(err))
+		fmt.Println("not sent:", outcome.Of(err))
 		return 0
 	}
 	var b [wire.MaximumSize]byte
 	n, _, _, _, err := unix.Recvmsg(socket, b[:], make([]byte, 128), 0)
 	if err != nil || n == 0 {
-		fmt.Println("no answer:", n, outcome(err))
+		fmt.Println("no answer:", n, outcome.Of(err))
 		time.Sleep(5 * time.Second) // death is on its way
 		return 1
 	}
@@ -142,7 +143,7 @@ func flood(arguments []string) int {
 	}
 	for {
 		if err := unix.Sendmsg(socket, m.bytes, nil, nil, 0); err != nil {
-			fmt.Println("ends:", outcome(err))
+			fmt.Println("ends:", outcome.Of(err))
 			return 1
 		}
 	}

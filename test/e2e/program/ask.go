@@ -12,12 +12,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/client"
+	"bulkhead/test/e2e/outcome"
 )
 
 // requests are what ask understands; each returns what came of it.
@@ -25,7 +25,7 @@ var requests = map[string]func(*client.Broker, []string) string{
 	"open": func(b *client.Broker, a []string) string { // GRANT PATH FLAGS
 		f, err := b.Open(a[0], dash(a[1]), flags(a[2]), 0o640)
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		defer f.Close()
 		return "ok"
@@ -33,79 +33,79 @@ var requests = map[string]func(*client.Broker, []string) string{
 	"write": func(b *client.Broker, a []string) string { // GRANT PATH FLAGS TEXT
 		f, err := b.Open(a[0], dash(a[1]), flags(a[2]), 0o640)
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		defer f.Close()
 		_, err = f.WriteString(strings.Join(a[3:], " "))
-		return outcome(err)
+		return outcome.Of(err)
 	},
 	"read": func(b *client.Broker, a []string) string { // GRANT PATH
 		f, err := b.Open(a[0], dash(a[1]), os.O_RDONLY, 0)
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		defer f.Close()
 		text, err := io.ReadAll(f)
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		return strconv.Quote(string(text))
 	},
 	"connect": func(b *client.Broker, a []string) string { // GRANT
 		c, err := b.Connect(a[0])
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		defer c.Close()
 		fmt.Fprintf(c, "hello")
 		answer, err := io.ReadAll(c)
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		return strconv.Quote(string(answer))
 	},
 	"listen": func(b *client.Broker, a []string) string { // GRANT: serves one connection
 		l, err := b.Listen(a[0])
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		defer l.Close()
 		fmt.Println("listening")
 		c, err := l.Accept()
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		defer c.Close()
 		_, err = io.WriteString(c, "served")
-		return outcome(err)
+		return outcome.Of(err)
 	},
 	"accept": func(b *client.Broker, a []string) string { // GRANT: serves one connection
 		c, err := b.Accept(a[0])
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		defer c.Close()
 		_, err = io.WriteString(c, "served")
-		return outcome(err)
+		return outcome.Of(err)
 	},
-	"drop":   func(b *client.Broker, a []string) string { return outcome(b.Drop(a[0])) },
-	"seal":   func(b *client.Broker, a []string) string { return outcome(b.Seal(a...)) },
-	"ready":  func(b *client.Broker, _ []string) string { return outcome(b.Ready()) },
-	"status": func(b *client.Broker, a []string) string { return outcome(b.Status(strings.Join(a, " "))) },
+	"drop":   func(b *client.Broker, a []string) string { return outcome.Of(b.Drop(a[0])) },
+	"seal":   func(b *client.Broker, a []string) string { return outcome.Of(b.Seal(a...)) },
+	"ready":  func(b *client.Broker, _ []string) string { return outcome.Of(b.Ready()) },
+	"status": func(b *client.Broker, a []string) string { return outcome.Of(b.Status(strings.Join(a, " "))) },
 	"store": func(b *client.Broker, a []string) string { // NAME TEXT
 		r, w, err := os.Pipe()
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		io.WriteString(w, strings.Join(a[1:], " "))
 		w.Close()
 		defer r.Close()
-		return outcome(b.Store(a[0], r))
+		return outcome.Of(b.Store(a[0], r))
 	},
 	"fetch": func(b *client.Broker, a []string) string { // NAME
 		files, err := b.Fetch(a[0])
 		if err != nil {
-			return outcome(err)
+			return outcome.Of(err)
 		}
 		text, _ := io.ReadAll(files[0])
 		for _, f := range files {
@@ -174,28 +174,16 @@ func flags(letters string) int {
 	return all
 }
 
-// outcome is "ok" or the name of an errno.
-func outcome(err error) string {
-	if err == nil {
-		return "ok"
-	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return unix.ErrnoName(errno)
-	}
-	return err.Error()
-}
-
 // start starts COMPONENT with a text on its standard input and a pipe as its
 // output, waits for it, and says how it ended and what it wrote.
 func start(b *client.Broker, a []string) string {
 	in, feed, err := os.Pipe()
 	if err != nil {
-		return outcome(err)
+		return outcome.Of(err)
 	}
 	sink, out, err := os.Pipe()
 	if err != nil {
-		return outcome(err)
+		return outcome.Of(err)
 	}
 	// Fd makes a file blocking again, which os.Pipe made otherwise: filters
 	// like tr do not expect EAGAIN.
@@ -207,7 +195,7 @@ func start(b *client.Broker, a []string) string {
 	if err != nil {
 		feed.Close()
 		sink.Close()
-		return outcome(err)
+		return outcome.Of(err)
 	}
 	go func() {
 		io.WriteString(feed, strings.Join(a[1:], " "))
@@ -223,7 +211,7 @@ func wait(w *client.Worker) string {
 	defer cancel()
 	r, err := w.Wait(ctx)
 	if err != nil {
-		return outcome(err)
+		return outcome.Of(err)
 	}
 	return fmt.Sprintf("%s; limit %q", r, r.Limit())
 }
@@ -232,10 +220,10 @@ func wait(w *client.Worker) string {
 func cancel(b *client.Broker, a []string) string {
 	w, err := b.Start(a[0], nil)
 	if err != nil {
-		return outcome(err)
+		return outcome.Of(err)
 	}
 	if err := w.Cancel(); err != nil {
-		return outcome(err)
+		return outcome.Of(err)
 	}
 	return wait(w)
 }
@@ -250,7 +238,7 @@ func many(b *client.Broker, a []string) string {
 	for range n {
 		group.Go(func() {
 			w, err := b.Start(a[0], nil)
-			what := outcome(err)
+			what := outcome.Of(err)
 			if err == nil {
 				what = wait(w)
 			}
@@ -296,7 +284,7 @@ func opens(b *client.Broker, a []string) string {
 		if err == nil {
 			f.Close()
 		}
-		counts[outcome(err)]++
+		counts[outcome.Of(err)]++
 	}
 	return tally(counts)
 }
@@ -320,7 +308,7 @@ func dial(arguments []string) int {
 		}
 		if words[0] == "listen" {
 			l, err := net.Listen(words[1], words[2])
-			fmt.Printf("%s: %s\n", line, outcome(err))
+			fmt.Printf("%s: %s\n", line, outcome.Of(err))
 			if err == nil {
 				go func() {
 					for {
@@ -345,7 +333,7 @@ func dial(arguments []string) int {
 func dialed(network, address string) string {
 	c, err := net.Dial(network, address)
 	if err != nil {
-		return outcome(err)
+		return outcome.Of(err)
 	}
 	defer c.Close()
 	io.WriteString(c, "hello")

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/test/e2e/outcome"
 )
 
 // fileSteps are what a program does to files that knows nothing of Bulkhead,
@@ -65,20 +67,13 @@ func doFiles(steps []string) int {
 		got, err := f(words[1:])
 		switch {
 		case err != nil:
-			got = errnoText(err)
+			got = outcome.Of(err)
 		case got == "":
 			got = "ok"
 		}
 		fmt.Println(step + ": " + got)
 	}
 	return 0
-}
-
-func errnoText(err error) string {
-	if errno, ok := err.(unix.Errno); ok {
-		return unix.ErrnoName(errno)
-	}
-	return err.Error()
 }
 
 var openWords = map[string]int{

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/handover"
+	"bulkhead/test/e2e/outcome"
 )
 
 func main() {
@@ -63,7 +63,7 @@ func main() {
 		{"up from a granted directory", func() error { return open(store + "/../../../../../../etc/shadow") }},
 		{"up from the working directory", func() error { return opens(unix.AT_FDCWD, "../../../etc/shadow", unix.O_RDONLY) }},
 	} {
-		fmt.Printf("%s: %s\n", try.what, outcome(try.do()))
+		fmt.Printf("%s: %s\n", try.what, outcome.Of(try.do()))
 	}
 	os.Exit(7)
 }
@@ -74,15 +74,4 @@ func opens(at int, path string, flags int) error {
 		unix.Close(fd)
 	}
 	return err
-}
-
-func outcome(err error) string {
-	var errno unix.Errno
-	switch {
-	case err == nil:
-		return "ok"
-	case errors.As(err, &errno):
-		return unix.ErrnoName(errno)
-	}
-	return err.Error()
 }
