@@ -132,6 +132,22 @@ func (l lookup) open(root int, name string, flags int, mode uint64) (int, syscal
 	return fd, errnoOrZero(err)
 }
 
+// findOrMake opens what a name beneath root stands for with O_PATH, or makes a file
+// there where nothing is and create, flags of open, has O_CREAT. Each of the two
+// steps can lose a race against whoever else writes in the directory; neither can be
+// tricked by it, only made to start over. EEXIST: all were lost.
+func (l lookup) findOrMake(root int, name string, look, create int, mode uint64) (seen, made int, errno syscall.Errno) {
+	for range 8 {
+		if seen, errno = l.open(root, name, unix.O_PATH|look, 0); errno != unix.ENOENT || create&unix.O_CREAT == 0 {
+			return seen, -1, errno
+		}
+		if made, errno = l.open(root, name, create|unix.O_EXCL, mode); errno != unix.EEXIST {
+			return -1, made, errno
+		}
+	}
+	return -1, -1, unix.EEXIST
+}
+
 // reopen opens for real what an O_PATH descriptor has found: through /proc, the
 // very inode that was looked at, under no name.
 func (l lookup) reopen(seen, flags int) (int, syscall.Errno) {

@@ -102,30 +102,21 @@ func (o asked) open(l lookup) (int, syscall.Errno) {
 			return fd, 0
 		}
 	}
-	// Each of the two steps can lose a race against whoever else writes in
-	// the directory; neither can be tricked by it, only made to start over.
-	for range 8 {
-		seen, errno := l.open(root, name, unix.O_PATH, 0)
-		if errno == 0 {
-			fd, errno := o.reopen(l, seen)
-			unix.Close(seen)
-			return fd, errno
-		}
-		if errno != unix.ENOENT || o.flags&unix.O_CREAT == 0 {
-			return -1, errno
-		}
-		if l.held != nil {
-			return -1, unix.EAGAIN
-		}
-		fd, errno := l.open(root, name, o.flags&^unix.O_TRUNC|unix.O_CREAT|unix.O_EXCL, uint64(o.mode&0o777))
-		if errno == 0 {
-			return fd, giveAway(fd, root)
-		}
-		if errno != unix.EEXIST {
-			return -1, errno
-		}
+	create := 0
+	if o.flags&unix.O_CREAT != 0 && l.held == nil {
+		create = o.flags &^ unix.O_TRUNC
 	}
-	return -1, unix.EAGAIN
+	seen, made, errno := l.findOrMake(root, name, 0, create, uint64(o.mode&0o777))
+	switch {
+	case errno == unix.ENOENT && o.flags&unix.O_CREAT != 0 && l.held != nil, errno == unix.EEXIST:
+		return -1, unix.EAGAIN // what makes something may wait
+	case errno != 0:
+		return -1, errno
+	case made >= 0:
+		return made, giveAway(made, root)
+	}
+	defer unix.Close(seen)
+	return o.reopen(l, seen)
 }
 
 // accessible compares what is asked with what the grant allows.

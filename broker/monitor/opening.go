@@ -97,42 +97,42 @@ func (o *opening) open(l lookup) outcome {
 			return outcome{fd: fd}
 		}
 	}
-	look := unix.O_PATH
+	look := 0
 	if o.flags&unix.O_NOFOLLOW != 0 || o.flags&unix.O_CREAT != 0 && o.flags&unix.O_EXCL != 0 {
 		look |= unix.O_NOFOLLOW
 	}
-	// As in open.go: each step can lose a race and start over, none can be
-	// tricked by it.
-	for range 8 {
-		seen, errno := l.open(root, name, look, 0)
-		if errno == 0 {
-			result := o.openSeen(l, seen)
-			unix.Close(seen)
-			return result
-		}
-		if errno != unix.ENOENT || o.flags&unix.O_CREAT == 0 {
-			return o.leaving(errno)
-		}
-		if what := o.beyond(o.flags | unix.O_CREAT); what != "" {
-			return o.refuse(what)
-		}
-		fd, errno := l.open(root, name, o.kept()|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
-		if errno == 0 {
-			if o.at.grant.Create {
-				o.mode = o.at.grant.Mode
-			}
-			// Whatever the monitor's own umask is.
-			if err := unix.Fchmod(fd, o.mode); err != nil {
-				unix.Close(fd)
-				return failed(errnoOf(err))
-			}
-			return outcome{fd: fd}
-		}
-		if errno != unix.EEXIST {
-			return o.leaving(errno)
+	create, beyond := 0, ""
+	if o.flags&unix.O_CREAT != 0 {
+		if beyond = o.beyond(o.flags); beyond == "" {
+			create = o.kept() | unix.O_CREAT | unix.O_NOFOLLOW
 		}
 	}
-	return failed(unix.ENOENT) // a symbolic link to nothing
+	seen, made, errno := l.findOrMake(root, name, look, create, 0o600)
+	switch {
+	case errno == unix.ENOENT && beyond != "":
+		return o.refuse(beyond)
+	case errno == unix.EEXIST:
+		return failed(unix.ENOENT) // a symbolic link to nothing
+	case errno != 0:
+		return o.leaving(errno)
+	case made >= 0:
+		return o.made(made)
+	}
+	defer unix.Close(seen)
+	return o.openSeen(l, seen)
+}
+
+// made gives a new file its mode, whatever the monitor's own umask is.
+func (o *opening) made(fd int) outcome {
+	mode := o.mode
+	if o.at.grant.Create {
+		mode = o.at.grant.Mode
+	}
+	if err := unix.Fchmod(fd, mode); err != nil {
+		unix.Close(fd)
+		return failed(errnoOf(err))
+	}
+	return outcome{fd: fd}
 }
 
 // openSeen opens what was found there.
