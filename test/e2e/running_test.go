@@ -133,6 +133,9 @@ func TestGroupIsFull(t *testing.T) {
 // mount namespace of its own.
 func TestFullDiskAtWork(t *testing.T) {
 	a := New(t, "full-disk").Write(loaded)
+	if err := os.MkdirAll("/run/sandbox", 0o755); err != nil { // which no application may have made yet
+		t.Fatal(err)
+	}
 	a.command = exec.Command("sh", "-c", `mount -t tmpfs -o mode=755,size=8m full /run/sandbox && exec "$1" run "$2"`, "sh", a.site.Sandbox, a.Policy)
 	a.command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	a.start()
