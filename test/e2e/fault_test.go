@@ -204,7 +204,7 @@ func TestKilledForkOfTheLauncher(t *testing.T) {
 		t.Run(program, func(t *testing.T) {
 			a := New(t, "fork").Write(small)
 			a.command = exec.Command("strace", "-D", "-f", "-qq", "-o", filepath.Join(a.Dir, "trace"), "-P", filepath.Join(a.site.Libexec, program),
-				"-e", "trace=execve", "-e", "inject=execve:delay_enter=200000", a.site.Sandbox, "run", a.Policy)
+				"-e", "trace=execve", "-e", "inject=execve:delay_enter=500000", a.site.Sandbox, "run", a.Policy)
 			a.start()
 			a.eventually("a fork is about to execute the "+program, func() bool {
 				for _, p := range a.Of(Fork, "") {
