@@ -40,6 +40,8 @@ type compiler struct {
 	linker *linker
 	used   map[string]bool // grants that some component has
 	taken  map[uint32]bool // dynamic ids given out
+	// ordinary is nil until a component of an ordinary user's asks.
+	ordinary *ordinaryIDs
 	// replaced are the programs of on-exec components, sorted by path.
 	replaced []replacement
 }

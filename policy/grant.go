@@ -258,6 +258,20 @@ func (c *componentCompiler) checkConnection(bindings []plan.Binding) {
 // so: from then on every path that the program opens, its libraries' too, takes
 // a round trip to the monitor.
 func (c *componentCompiler) transparent(start plan.Start) (sockets, files bool) {
+	sockets, files = c.answerable(start)
+	host, written := c.source.Network.Value == "host", c.source.Transparent
+	if written.Value && host && !files {
+		c.mistake(written.Position, "remove one of them", "a component with network: host makes its own sockets")
+	}
+	if written.Value && !sockets && !files {
+		c.warn(written.Position, "remove it, or name a grant", "transparent: has no grant to answer from")
+	}
+	return written.Or(true) && sockets && !host, written.Value && files
+}
+
+// answerable says whether there are grants out of which calls on sockets, and on
+// files, could be answered.
+func (c *componentCompiler) answerable(start plan.Start) (sockets, files bool) {
 	for _, use := range c.source.Grants {
 		for g := range c.grants {
 			if c.grants[g].Name != use.Name.Value {
@@ -270,12 +284,5 @@ func (c *componentCompiler) transparent(start plan.Start) (sockets, files bool) 
 			files = files || c.grants[g].Kind == plan.GrantFile || c.grants[g].Kind == plan.GrantDirectory
 		}
 	}
-	host, written := c.source.Network.Value == "host", c.source.Transparent
-	if written.Value && host && !files {
-		c.mistake(written.Position, "remove one of them", "a component with network: host makes its own sockets")
-	}
-	if written.Value && !sockets && !files {
-		c.warn(written.Position, "remove it, or name a grant", "transparent: has no grant to answer from")
-	}
-	return written.Or(true) && sockets && !host, written.Value && files
+	return sockets, files
 }

@@ -8,6 +8,8 @@ import (
 	"os/user"
 	"strconv"
 	"syscall"
+
+	"bulkhead/policy/subordinate"
 )
 
 // nonBlocking keeps the opening of a FIFO from waiting for a writer.
@@ -18,6 +20,10 @@ const nonBlocking = syscall.O_NONBLOCK
 type Host interface {
 	// EffectiveIDs are the ids that the launcher runs with.
 	EffectiveIDs() (uid, gid uint32)
+	// OtherGroups are those that the launcher is in too.
+	OtherGroups() []uint32
+	// Subordinate are the ids that an ordinary user may give to others.
+	Subordinate() subordinate.IDs
 	// User finds a user by name or by number.
 	User(name string) (HostUser, bool)
 	// Group finds a group's id by name or by number.
@@ -52,6 +58,27 @@ type localHost struct{}
 
 func (localHost) EffectiveIDs() (uid, gid uint32) {
 	return uint32(os.Geteuid()), uint32(os.Getegid())
+}
+
+func (localHost) OtherGroups() []uint32 {
+	groups, err := os.Getgroups()
+	if err != nil {
+		return nil
+	}
+	var all []uint32
+	for _, group := range groups {
+		all = append(all, uint32(group))
+	}
+	return all
+}
+
+func (h localHost) Subordinate() subordinate.IDs {
+	uid, _ := h.EffectiveIDs()
+	name := strconv.FormatUint(uint64(uid), 10)
+	if user, known := h.User(name); known {
+		name = user.Name
+	}
+	return subordinate.Of(name, uid)
 }
 
 func (localHost) User(name string) (HostUser, bool) {

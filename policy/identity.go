@@ -19,9 +19,7 @@ const insideID uint32 = 1000
 // dynamicID returns an id that is the same at each start of the application, so
 // that what a component leaves in a granted directory stays its own.
 func (c *compiler) dynamicID(component, use string) uint32 {
-	hash := fnv.New32a()
-	hash.Write([]byte(c.file.Application.Value + "\x00" + component + "\x00" + use))
-	id := dynamicFirst + hash.Sum32()%(dynamicEnd-dynamicFirst)
+	id := dynamicFirst + c.hash(component, use)%(dynamicEnd-dynamicFirst)
 	for c.taken[id] {
 		id++
 		if id == dynamicEnd {
@@ -32,19 +30,28 @@ func (c *compiler) dynamicID(component, use string) uint32 {
 	return id
 }
 
+// hash is a number for a use of a component's, the same at each start.
+func (c *compiler) hash(component, use string) uint32 {
+	hash := fnv.New32a()
+	hash.Write([]byte(c.file.Application.Value + "\x00" + component + "\x00" + use))
+	return hash.Sum32()
+}
+
 // identity decides who the worker is.
-func (c *componentCompiler) identity() (plan.User, plan.HostIDs) {
+func (c *componentCompiler) identity() (who plan.User, hosts plan.HostIDs) {
 	s := c.source
 	ownUID, ownGID := c.host.EffectiveIDs()
 	if ownUID != 0 {
-		return c.ordinary(ownUID, ownGID)
+		return c.ordinaryIdentity(ownUID, ownGID)
 	}
-	who := plan.User{Name: "worker", UID: insideID, GID: insideID, Home: "/"}
-	hosts := plan.HostIDs{
+	who = plan.User{Name: "worker", UID: insideID, GID: insideID, Home: "/"}
+	hosts = plan.HostIDs{
 		Init: c.dynamicID(c.name, "init"),
 		UID:  c.dynamicID(c.name, "uid"),
 		GID:  c.dynamicID(c.name, "gid"),
 	}
+	// One number for both, which only the init has.
+	defer func() { hosts.InitGroup = hosts.Init }()
 	if s.User.IsSet() {
 		user, known := c.host.User(s.User.Value)
 		if !known {
@@ -85,7 +92,8 @@ func (c *componentCompiler) identity() (plan.User, plan.HostIDs) {
 // of the component, where nobody else exists.
 var becoming = []string{"CAP_SETUID", "CAP_SETGID"}
 
-// become finds the users that the component may change to.
+// become finds the users that the component may change to: with their own ids,
+// where it is root who starts it.
 func (c *componentCompiler) become() []plan.Account {
 	var all []plan.Account
 	for _, name := range c.source.Become {
@@ -96,7 +104,7 @@ func (c *componentCompiler) become() []plan.Account {
 		case user.UID == 0:
 			c.mistake(name.Position, "write user: root if it has to be the host's root", "nobody can become the host's root")
 		default:
-			all = append(all, plan.Account{Name: user.Name, UID: user.UID, GID: user.GID, Home: user.Home})
+			all = append(all, plan.Account{Name: user.Name, UID: user.UID, GID: user.GID, Home: user.Home, HostUID: user.UID, HostGID: user.GID})
 		}
 	}
 	return all
@@ -108,32 +116,6 @@ func (c *componentCompiler) group(name Text) (uint32, bool) {
 		c.mistake(name.Position, "", "the host has no group %q", brief(name.Value))
 	}
 	return group, known
-}
-
-// ordinary decides it for a launcher without privileges: a user namespace of
-// its own may map one id there, the launcher's, see user_namespaces(7). Inside
-// it is 0, because the compartment's init must be root there to build it.
-func (c *componentCompiler) ordinary(uid, gid uint32) (plan.User, plan.HostIDs) {
-	s := c.source
-	if s.User.IsSet() {
-		user, known := c.host.User(s.User.Value)
-		if !known || user.UID != uid {
-			c.mistake(s.User.Position, "start the application as root, or leave user: out", "an ordinary user cannot run a component as %q", brief(s.User.Value))
-		}
-	}
-	if len(s.Become) > 0 {
-		c.mistake(s.Become[0].Position, "start the application as root", "an ordinary user cannot let a component become %q", brief(s.Become[0].Value))
-	}
-	groups := s.Groups
-	if s.Group.IsSet() {
-		groups = append([]Text{s.Group}, groups...)
-	}
-	for _, name := range groups {
-		if group, known := c.host.Group(name.Value); !known || group != gid {
-			c.mistake(name.Position, "start the application as root, or leave the group out", "an ordinary user cannot give a component the group %q", brief(name.Value))
-		}
-	}
-	return plan.User{Name: "root", Home: "/"}, plan.HostIDs{Init: uid, UID: uid, GID: gid}
 }
 
 func containsID(list []uint32, id uint32) bool {

@@ -32,17 +32,8 @@ func (t *rootTree) permitted(name string, access plan.Access, at plan.Position) 
 	if found.err != nil || t.hosts.UID == 0 {
 		return
 	}
-	have, known := t.permission(found.info)
-	if !known {
-		return
-	}
-	verb := ""
-	switch {
-	case have&4 == 0 && access&plan.Read != 0, found.info.IsDir() && have&1 == 0:
-		verb = "read"
-	case have&2 == 0 && access&plan.Write != 0 && !t.writesInside(found):
-		verb = "write"
-	default:
+	verb := t.host.keeps(&t.hosts, found, access)
+	if verb == "" {
 		return
 	}
 	hint := "write user: or groups: with one who may, or change the file's mode"
@@ -71,12 +62,28 @@ func (c *compiler) ownToGrant(g *plan.Grant, found resolved, at plan.Position) {
 		"the permission bits of %s (%s) do not let user %d, who grants it, %s it", brief(g.Path), found.info.Mode(), uid, verb)
 }
 
-// permission returns the three bits of a file's mode that count for the
+// keeps says what the permission bits of a file keep who from: "" if nothing, or
+// if nobody knows.
+func (l *lookups) keeps(who *plan.HostIDs, found resolved, access plan.Access) (verb string) {
+	have, known := permission(who, found.info)
+	switch {
+	case !known:
+	case have&4 == 0 && access&plan.Read != 0, found.info.IsDir() && have&1 == 0:
+		return "read"
+	case have&2 == 0 && access&plan.Write != 0 && !l.writesInside(who, found):
+		return "write"
+	case have&1 == 0 && access&plan.Execute != 0:
+		return "execute"
+	}
+	return ""
+}
+
+// permission returns the three bits of a file's mode that count for a
 // component's user, or for any of those whom it may become.
-func (t *rootTree) permission(info fs.FileInfo) (bits fs.FileMode, known bool) {
-	bits = modeFor(info, t.hosts.UID, append([]uint32{t.hosts.GID}, t.hosts.Groups...))
-	for _, other := range t.hosts.Become {
-		bits |= modeFor(info, other.UID, []uint32{other.GID})
+func permission(who *plan.HostIDs, info fs.FileInfo) (bits fs.FileMode, known bool) {
+	bits = modeFor(info, who.UID, append([]uint32{who.GID}, who.Groups...))
+	for _, other := range who.Become {
+		bits |= modeFor(info, other.HostUID, []uint32{other.HostGID})
 	}
 	_, _, known = owner(info)
 	return bits, known
@@ -95,18 +102,18 @@ func modeFor(info fs.FileInfo, user uint32, groups []uint32) fs.FileMode {
 
 // writesInside says whether the user may write some file of a directory that
 // is not its own: log files are often so.
-func (t *rootTree) writesInside(directory resolved) bool {
+func (l *lookups) writesInside(who *plan.HostIDs, directory resolved) bool {
 	const most = 1000 // of a large directory the first files tell enough
 	if !directory.info.IsDir() {
 		return false
 	}
-	entries, err := t.host.ReadDir(directory.real)
+	entries, err := l.ReadDir(directory.real)
 	if err != nil {
 		return false
 	}
 	for _, entry := range entries[:min(len(entries), most)] {
 		if info, err := entry.Info(); err == nil && info.Mode()&fs.ModeSymlink == 0 {
-			if have, known := t.permission(info); known && have&2 != 0 {
+			if have, known := permission(who, info); known && have&2 != 0 {
 				return true
 			}
 		}

@@ -150,6 +150,11 @@ func passText(what string, patterns []string) string {
 func (l *rightList) identity() {
 	c := l.component
 	switch {
+	case c.Hosts.Shared != "":
+		r := l.add("identity", "user", fmt.Sprintf("runs as the user who starts it (user %d, group %d): %s", c.Hosts.UID, c.Hosts.GID, c.Hosts.Shared), l.source.User.Position)
+		r.detail = !l.source.User.IsSet()
+	case c.Hosts.Ordinary && l.source.User.IsSet():
+		l.add("identity", "user "+c.User.Name, fmt.Sprintf("is %s in its compartment, and outside user %d and group %d, which the host does not know", c.User.Name, c.Hosts.UID, c.Hosts.GID), l.source.User.Position)
 	case c.User.UID == 0 && c.Hosts.UID == c.Hosts.Init && len(c.Hosts.Become) > 0 && c.Hosts.UID != 0:
 		l.add("identity", "user", fmt.Sprintf("begins as its compartment's root, whom the host does not know (%d)", c.Hosts.UID), l.source.Become[0].Position)
 	case c.Hosts.UID == 0 && c.User.UID == 0:
@@ -159,14 +164,18 @@ func (l *rightList) identity() {
 	default:
 		l.add("identity", "user", fmt.Sprintf("runs as user %d and group %d, which the host does not know", c.Hosts.UID, c.Hosts.GID), l.source.User.Position).detail = true
 	}
+	where := ""
+	if c.Hosts.Ordinary && (c.Hosts.Shared == "" || len(c.User.Groups) > 0) {
+		where = " of its compartment"
+	}
 	if l.source.Group.IsSet() {
-		l.add("identity", "group "+l.source.Group.Value, "is in the group "+l.source.Group.Value, l.source.Group.Position)
+		l.add("identity", "group "+l.source.Group.Value, "is in the group "+l.source.Group.Value+where, l.source.Group.Position)
 	}
 	for _, group := range l.source.Groups {
-		l.add("identity", "group "+group.Value, "is in the group "+group.Value, group.Position)
+		l.add("identity", "group "+group.Value, "is in the group "+group.Value+where, group.Position)
 	}
 	for _, account := range c.Hosts.Become {
-		l.add("identity", "become "+account.Name, fmt.Sprintf("may become %s (user %d, group %d)", account.Name, account.UID, account.GID), l.source.Become[0].Position)
+		l.add("identity", "become "+account.Name, fmt.Sprintf("may become %s (user %d, group %d)", account.Name, account.HostUID, account.HostGID), l.source.Become[0].Position)
 	}
 	for i, capability := range c.Capabilities {
 		if i == len(l.source.Capabilities) {

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
+	"strconv"
 	"strings"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/policy/subordinate"
 	"bulkhead/sandbox/address"
 	"bulkhead/sandbox/cgroup"
 	"bulkhead/sandbox/landlock"
@@ -27,7 +30,7 @@ type Finding struct {
 // Examine tries what compartments are made of, without leaving anything.
 func Examine() []Finding {
 	return []Finding{
-		examineKernel(), examineUserNamespaces(), examineCgroups(), examineSeccomp(),
+		examineKernel(), examineUserNamespaces(), examineIDs(), examineCgroups(), examineSeccomp(),
 		examineLandlock(), examineAddresses(), examineOpenat2(), examinePidfd(),
 	}
 }
@@ -63,6 +66,26 @@ func examineUserNamespaces() Finding {
 		return f
 	}
 	f.Enforced, f.Detail = true, "user, mount, pid, ipc, uts, network and cgroup"
+	return f
+}
+
+func examineIDs() Finding {
+	f := Finding{Subject: "ids", Enforced: true, Detail: "each component gets ids that nobody has"}
+	uid := os.Geteuid()
+	if uid == 0 {
+		return f
+	}
+	name := strconv.Itoa(uid)
+	if known, err := user.LookupId(name); err == nil {
+		name = known.Username
+	}
+	ids := subordinate.Of(name, uint32(uid))
+	if ids.Missing != "" {
+		f.Enforced, f.Detail = false, "components run as "+name+": "+ids.Missing
+		f.Advice = ids.Remedy + "; without it user:, group: and become: can name nobody else"
+		return f
+	}
+	f.Detail = fmt.Sprintf("each component gets some of %s's own: %d in /etc/subuid, %d in /etc/subgid", name, subordinate.Total(ids.UIDs), subordinate.Total(ids.GIDs))
 	return f
 }
 

@@ -1,7 +1,9 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sort"
 	"strconv"
@@ -32,7 +34,10 @@ type Descriptor struct {
 // copy (pidfd_getfd(2)): their addresses stand in the tables of the network
 // namespace that they were made in, and that need not be the process's.
 func (i *Inspector) descriptors(p *Process, pidfd int) ([]Descriptor, error) {
-	entries, err := os.ReadDir(procPath(p.PID, "fd"))
+	// Their links can be read by the process's user and by root only; the numbers
+	// by whoever may trace it, as an ordinary user may trace workers that have
+	// subordinate ids of that user's.
+	entries, err := os.ReadDir(procPath(p.PID, "fdinfo"))
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +61,15 @@ func (i *Inspector) descriptors(p *Process, pidfd int) ([]Descriptor, error) {
 	return all, nil
 }
 
+// closed is the error of pidfd_getfd(2) for a number that is nobody's any more, as
+// reading its link has it.
+func closed(err error) error {
+	if err == unix.EBADF {
+		return fs.ErrNotExist
+	}
+	return os.NewSyscallError("pidfd_getfd", err)
+}
+
 // nullDevice is the number of /dev/null (null(4)).
 var nullDevice = unix.Mkdev(1, 3)
 
@@ -63,6 +77,15 @@ func (i *Inspector) descriptor(p *Process, pidfd, number int, own map[int]bool) 
 	d := Descriptor{Number: number}
 	place := procPath(p.PID, "fd/"+strconv.Itoa(number))
 	link, err := os.Readlink(place)
+	if errors.Is(err, fs.ErrPermission) {
+		var copied int
+		if copied, err = unix.PidfdGetfd(pidfd, number, 0); err != nil {
+			return d, closed(err)
+		}
+		defer unix.Close(copied)
+		place = procPath(os.Getpid(), "fd/"+strconv.Itoa(copied))
+		link, err = os.Readlink(place)
+	}
 	if err != nil {
 		return d, err
 	}

@@ -101,7 +101,7 @@ func (d *drifts) datagrams() bool {
 // the worker and its groups, one id each (sandbox.Create).
 func (d *drifts) maps(p *Process) {
 	h, u := d.plan.Hosts, d.plan.User
-	uids, gids := []IDRange{{0, h.Init, 1}}, []IDRange{{0, h.Init, 1}}
+	uids, gids := []IDRange{{0, h.Init, 1}}, []IDRange{{0, h.InitGroup, 1}}
 	add := func(all *[]IDRange, inside, outside uint32) {
 		if !slices.ContainsFunc(*all, func(r IDRange) bool { return r.Inside == inside }) {
 			*all = append(*all, IDRange{inside, outside, 1})
@@ -110,8 +110,8 @@ func (d *drifts) maps(p *Process) {
 	add(&uids, u.UID, h.UID)
 	add(&gids, u.GID, h.GID)
 	for _, other := range h.Become {
-		add(&uids, other.UID, other.UID)
-		add(&gids, other.GID, other.GID)
+		add(&uids, other.UID, other.HostUID)
+		add(&gids, other.GID, other.HostGID)
 	}
 	for k := range min(len(u.Groups), len(h.Groups)) {
 		add(&gids, u.Groups[k], h.Groups[k])
@@ -166,7 +166,7 @@ func (d *drifts) identity(p *Process) {
 		}
 	}
 	for _, gid := range p.Identity.GIDs {
-		if !d.plan.Hosts.HasGroup(gid) && !(d.plan.User.GID == 0 && gid == d.plan.Hosts.Init) {
+		if !d.plan.Hosts.HasGroup(gid) && !(d.plan.User.GID == 0 && gid == d.plan.Hosts.InitGroup) {
 			d.add(p, "group", fmt.Sprint(d.plan.Hosts.GID), fmt.Sprint(gid), plan.Position{})
 			return
 		}

@@ -1,16 +1,20 @@
 package inspect
 
 import (
+	"io/fs"
 	"sort"
 	"strings"
+
+	"bulkhead/sandbox/worker"
 )
 
 // environmentNames are the names in the environment that a process started
 // with. Values stay unread by anybody: secrets are kept there.
 func environmentNames(pid int) ([]string, error) {
-	b, err := readFile(procPath(pid, "environ"))
+	const most = 8 << 20 // more than execve(2) takes
+	b, err := worker.Environment(pid, most)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "read", Path: procPath(pid, "environ"), Err: err}
 	}
 	names := []string{}
 	for variable := range strings.SplitSeq(string(b), "\x00") {

@@ -75,6 +75,9 @@ var callClasses = []struct {
 var questions = func() []question {
 	all := []question{
 		{"user", 2000, func(s *subject) (float64, string, string) {
+			if s.plan != nil && s.plan.Hosts.Shared != "" {
+				return 0.25, "the user who starts it: " + s.plan.Hosts.Shared, "a subordinate id of the user's, see docs/policy.md#without-root"
+			}
 			if !s.process.Identity.hostRoot() {
 				return 0, "", ""
 			}

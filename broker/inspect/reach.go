@@ -200,6 +200,9 @@ func (g *radius) bounds(c *plan.Component, through []string) {
 	if known, err := user.LookupId(fmt.Sprint(c.Hosts.UID)); err == nil {
 		who = fmt.Sprintf("user %s (%d) of the host, with what belongs to it of the above", known.Username, c.Hosts.UID)
 	}
+	if c.Hosts.Shared != "" {
+		who += ", and who starts the application: " + c.Hosts.Shared
+	}
 	g.add(through, "be", who, c.Position)
 }
 

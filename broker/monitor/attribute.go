@@ -30,7 +30,7 @@ func shownGroup(c *plan.Component, id uint32) uint32 {
 	switch id {
 	case c.Hosts.GID:
 		return c.User.GID
-	case c.Hosts.Init:
+	case c.Hosts.InitGroup:
 		return 0
 	}
 	for i, group := range c.Hosts.Groups {

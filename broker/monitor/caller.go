@@ -37,7 +37,7 @@ func (c *caller) signal(s unix.Signal) {
 
 // stopped says whether the process stands still by a signal (proc(5), stat).
 func (c *caller) stopped() bool {
-	b, err := readBounded("/proc/"+itoa(c.host)+"/stat", 1<<12)
+	b, err := worker.ReadBounded("/proc/"+itoa(c.host)+"/stat", 1<<12)
 	at := bytes.LastIndexByte(b, ')') // behind the name, which may hold any
 	return err == nil && at >= 0 && len(b) > at+2 && b[at+2] == 'T' && unix.PidfdSendSignal(c.pidfd, 0, nil, 0) == nil
 }
@@ -52,7 +52,7 @@ func inspectCaller(tid int) (*caller, error) {
 	if c.pidfd, err = unix.PidfdOpen(host, 0); err != nil {
 		return c, err
 	}
-	status, err := readBounded("/proc/"+itoa(host)+"/status", 1<<16)
+	status, err := worker.ReadBounded("/proc/"+itoa(host)+"/status", 1<<16)
 	if err != nil {
 		return c, err
 	}
@@ -77,7 +77,9 @@ func inspectCaller(tid int) (*caller, error) {
 	if priority, err := unix.Getpriority(unix.PRIO_PROCESS, host); err == nil {
 		c.process.Nice = int32(20 - priority)
 	}
-	c.numbers, err = descriptorNumbers("/proc/" + itoa(host) + "/fd")
+	// Not its fd: with an id of its own it is an ordinary user's monitor's to look
+	// into by ptrace(2) only, and that opens this directory (proc_pid_fdinfo(5)).
+	c.numbers, err = descriptorNumbers("/proc/" + itoa(host) + "/fdinfo")
 	return c, err
 }
 
@@ -146,11 +148,11 @@ func (c *caller) read(directories []string) (*given, error) {
 		return g, err
 	}
 	of := "/proc/" + itoa(c.host) + "/"
-	arguments, err := readBounded(of+"cmdline", mostText)
+	arguments, err := worker.ReadBounded(of+"cmdline", mostText)
 	if err != nil {
 		return g, err
 	}
-	environment, err := readBounded(of+"environ", mostText)
+	environment, err := worker.Environment(c.host, mostText)
 	if err != nil {
 		return g, err
 	}
@@ -174,36 +176,6 @@ func (c *caller) read(directories []string) (*given, error) {
 		return g, unix.ESRCH
 	}
 	return g, nil
-}
-
-// readBounded reads a file of /proc that may be at most most bytes long. Not
-// by os.ReadFile: package os registers what it opens with the runtime's
-// poller.
-func readBounded(name string, most int) ([]byte, error) {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	b := make([]byte, 0, 4096)
-	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-		n, err := unix.Read(fd, b[len(b):cap(b)])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			return b, nil
-		}
-		if b = b[:len(b)+n]; len(b) > most {
-			return nil, unix.E2BIG
-		}
-	}
 }
 
 // texts splits strings that each end with a zero byte.

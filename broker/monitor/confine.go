@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/handover"
+	"bulkhead/sandbox/worker"
 )
 
 // hide keeps others from tracing this process, from taking its descriptors
@@ -50,7 +51,7 @@ func (m *Monitor) stripped() error {
 	if unix.Geteuid() == 0 {
 		allowed = m.handover.Capabilities
 	}
-	status, err := readBounded("/proc/self/status", 1<<16)
+	status, err := worker.ReadBounded("/proc/self/status", 1<<16)
 	if err != nil {
 		return fmt.Errorf("look at the own walls: %w", err)
 	}

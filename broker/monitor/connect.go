@@ -35,7 +35,7 @@ func (m *Monitor) connectAs(as identity, fd int, address unix.Sockaddr) syscall.
 }
 
 func connectOnce(as identity, fd int, address unix.Sockaddr) syscall.Errno {
-	if _, local := address.(*unix.SockaddrUnix); local && uint32(unix.Geteuid()) != as.uid {
+	if _, local := address.(*unix.SockaddrUnix); local && unix.Geteuid() == 0 && as.uid != 0 {
 		// Never unlocked: the thread has another user's ids from here on
 		// and ends with its goroutine.
 		runtime.LockOSThread()

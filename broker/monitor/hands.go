@@ -86,8 +86,8 @@ func (m *Monitor) fileHand(f *files) {
 // right to go and look everywhere: the grant says where. Raw calls, because
 // Go's change every thread (setfsuid(2), capabilities(7)).
 func lend(as identity) syscall.Errno {
-	if uint32(unix.Geteuid()) == as.uid {
-		return 0 // an ordinary user's broker
+	if unix.Geteuid() != 0 {
+		return 0 // an ordinary user's broker can act as nobody else
 	}
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
 		return errno

@@ -12,11 +12,14 @@ import (
 	"time"
 
 	"bulkhead/policy"
+	"bulkhead/policy/subordinate"
 )
 
 // Host is a host in memory. Change it before it is used.
 type Host struct {
 	UID, GID  uint32
+	Member    []uint32 // of these groups
+	IDs       subordinate.IDs
 	Users     map[string]policy.HostUser
 	Groups    map[string]uint32
 	Variables map[string]string
@@ -47,6 +50,7 @@ func (f *file) Info() (fs.FileInfo, error) { return f, nil }
 // New returns a host as root sees it, with a few programs and daemons.
 func New() *Host {
 	h := &Host{
+		IDs: subordinate.IDs{Missing: "there is no range of alice's in /etc/subuid", Remedy: "have one added"},
 		Users: map[string]policy.HostUser{
 			"root":     {Name: "root", Home: "/root"},
 			"redis":    {Name: "redis", UID: 105, GID: 113, Home: "/var/lib/redis"},
@@ -141,6 +145,12 @@ func (h *Host) Remove(name string) { delete(h.files, name) }
 
 // EffectiveIDs implements policy.Host.
 func (h *Host) EffectiveIDs() (uid, gid uint32) { return h.UID, h.GID }
+
+// OtherGroups implements policy.Host.
+func (h *Host) OtherGroups() []uint32 { return h.Member }
+
+// Subordinate implements policy.Host.
+func (h *Host) Subordinate() subordinate.IDs { return h.IDs }
 
 // User implements policy.Host.
 func (h *Host) User(name string) (policy.HostUser, bool) {

@@ -179,7 +179,7 @@ func (c *component) identity() {
 	}
 	own, _ := c.host.EffectiveIDs()
 	if own != 0 {
-		return // an ordinary user's components are that user
+		return // an ordinary user's are that user where they have to be (policy/ordinary.go)
 	}
 	start := c.startedAs()
 	became := c.became()

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/policy/subordinate"
 	"bulkhead/sandbox/cgroup"
 	"bulkhead/sandbox/landlock"
 	"bulkhead/sandbox/memfd"
@@ -95,7 +96,7 @@ func create(site Site, c *plan.Component, start func(walls) (*started, error)) (
 	if err := skeleton(root, c.Root, int(c.Hosts.Init)); err != nil {
 		return nil, failed("make its root", err)
 	}
-	spec, err := newSpec(c, landlock.ABI(), len(c.User.Groups) == len(c.Hosts.Groups) && os.Geteuid() == 0)
+	spec, err := newSpec(c, landlock.ABI(), setsGroups(c))
 	if err != nil {
 		return nil, failed("write its spec", err)
 	}
@@ -169,6 +170,12 @@ func contain(w walls) (_ *started, err error) {
 	if furnished {
 		settings.Mounts = all[:1] // its /proc, which has to be mounted inside
 	}
+	if !furnished {
+		// Where libcontainer looks for newuidmap and newgidmap.
+		if err := os.Setenv("PATH", subordinate.Path); err != nil {
+			return nil, failed("say where newuidmap is", err)
+		}
+	}
 	container, err := newContainer(stateOf(w.site), w.component.Compartment(), settings)
 	if err != nil {
 		return nil, failed("libcontainer refuses it", err)
@@ -197,6 +204,9 @@ func contain(w walls) (_ *started, err error) {
 			return failed("make its cgroups", err)
 		}
 		if err := container.Start(process); err != nil {
+			if settings.RootlessEUID && len(settings.UIDMappings)+len(settings.GIDMappings) > 2 {
+				err = fmt.Errorf("%w; if newuidmap or newgidmap says something above: its ids have to be in /etc/subuid and /etc/subgid still", err)
+			}
 			return failed("start its init", err)
 		}
 		return nil
@@ -326,21 +336,8 @@ func config(site Site, c *plan.Component, root string, missing []string) *config
 	if c.Loopback {
 		networks = []*configs.Network{{Type: "loopback"}}
 	}
-	var otherUsers, otherGroups []uint32
-	for _, other := range c.Hosts.Become {
-		otherUsers, otherGroups = append(otherUsers, other.UID), append(otherGroups, other.GID)
-	}
-	users := mapping(c.Hosts.Init, c.User.UID, c.Hosts.UID, otherUsers, otherUsers)
-	groups := mapping(c.Hosts.Init, c.User.GID, c.Hosts.GID,
-		append(otherGroups, c.User.Groups...), append(otherGroups[:len(otherGroups):len(otherGroups)], c.Hosts.Groups...))
+	users, groups := maps(c)
 	ordinary := os.Geteuid() != 0
-	if ordinary {
-		// An ordinary user may map one id, its own (user_namespaces(7)):
-		// the init and the worker are the same user, told apart by
-		// capabilities.
-		users = mapping(c.Hosts.UID, 0, c.Hosts.UID, nil, nil)
-		groups = mapping(c.Hosts.GID, 0, c.Hosts.GID, nil, nil)
-	}
 	keep := append(append([]string(nil), initCapabilities...), c.Capabilities...)
 	return &configs.Config{
 		Rootfs:     root,
@@ -399,24 +396,6 @@ const (
 )
 
 func ptr[T any](v T) *T { return &v }
-
-// mapping maps the init's root, the worker, and what others it may be, each
-// one id.
-func mapping(init, inside, outside uint32, othersInside, othersOutside []uint32) []configs.IDMap {
-	all := []configs.IDMap{{ContainerID: 0, HostID: int64(init), Size: 1}}
-	seen := map[uint32]bool{0: true}
-	add := func(in, out uint32) {
-		if !seen[in] {
-			seen[in] = true
-			all = append(all, configs.IDMap{ContainerID: int64(in), HostID: int64(out), Size: 1})
-		}
-	}
-	add(inside, outside)
-	for i, id := range othersInside {
-		add(id, othersOutside[i])
-	}
-	return all
-}
 
 // deviceRules let the devices of the plan be used and no others. In a user
 // namespace no node can be made anyway; this is the second wall.

@@ -63,7 +63,7 @@ func newBuiltBy(t *testing.T, create creator, change func(*plan.Component)) *bui
 	c := plan.Component{
 		Name: "test", Program: "/bin/busybox", Arguments: []string{"busybox"}, Directory: "/", Umask: 0o77, Hostname: "compartment",
 		User:  plan.User{UID: 1000, GID: 1000},
-		Hosts: plan.HostIDs{Init: 1900000000, UID: 1900000001, GID: 1900000002},
+		Hosts: plan.HostIDs{Init: 1900000000, InitGroup: 1900000000, UID: 1900000001, GID: 1900000002},
 		Proc:  plan.ProcOwn,
 		Root: []plan.Entry{
 			{Kind: plan.EntryBind, Source: busybox, Target: "/bin/busybox", Access: plan.Read | plan.Execute},
@@ -75,7 +75,7 @@ func newBuiltBy(t *testing.T, create creator, change func(*plan.Component)) *bui
 	}
 	if os.Geteuid() != 0 {
 		c.User = plan.User{}
-		c.Hosts = plan.HostIDs{Init: uint32(os.Getuid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
+		c.Hosts = plan.HostIDs{Init: uint32(os.Getuid()), InitGroup: uint32(os.Getgid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
 	}
 	if change != nil {
 		change(&c)
@@ -270,7 +270,7 @@ func undone(t *testing.T, create creator, why string, change func(*plan.Componen
 	t.Helper()
 	c := plan.Component{
 		Name: "test", Program: "/bin/busybox", Arguments: []string{"busybox"}, Directory: "/",
-		Hosts:    plan.HostIDs{Init: uint32(os.Getuid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
+		Hosts:    plan.HostIDs{Init: uint32(os.Getuid()), InitGroup: uint32(os.Getgid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
 		Syscalls: plan.Syscalls{Default: plan.Allow, Rules: []plan.Rule{{Call: "ptrace", Action: plan.Refuse}}},
 	}
 	change(&c)

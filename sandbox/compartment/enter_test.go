@@ -149,7 +149,7 @@ func TestOwnUndoesItself(t *testing.T) {
 	}
 	undone(t, CreateOwn, "it ended at once", func(c *plan.Component) {
 		c.Hostname = strings.Repeat("long", 100) // sethostname(2): at most 64
-		c.Hosts = plan.HostIDs{Init: 1900000000, UID: 1900000001, GID: 1900000002}
+		c.Hosts = plan.HostIDs{Init: 1900000000, InitGroup: 1900000000, UID: 1900000001, GID: 1900000002}
 		c.User = plan.User{UID: 1000, GID: 1000}
 	})
 }

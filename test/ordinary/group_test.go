@@ -70,6 +70,10 @@ func TestDoctor(t *testing.T) {
 			if f.Enforced != group || !group && !strings.Contains(f.Advice, "this user may make no cgroups") || group && !strings.Contains(f.Detail, ", delegated: /") {
 				t.Errorf("%+v", f)
 			}
+		case "ids":
+			if f.Enforced != (u.ids() == nil) || !f.Enforced && f.Advice == "" {
+				t.Errorf("%+v: %v", f, u.ids())
+			}
 		case "addresses":
 			if f.Enforced || !strings.Contains(f.Detail, "operation not permitted") || !strings.Contains(f.Advice, "run it as root") {
 				t.Errorf("%+v", f)
@@ -84,7 +88,7 @@ func TestDoctor(t *testing.T) {
 			}
 		}
 	}
-	if seen != 9 {
+	if seen != 10 {
 		t.Errorf("%d findings:\n%s", seen, said)
 	}
 	if status, said := u.Run("doctor"); (status == 0) != group || status > 1 {

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
@@ -126,6 +127,39 @@ func needsGroup(t *testing.T) {
 	}
 }
 
+// ids says whether the user may give ids to others: a range, and the programs that map it.
+func (u *User) ids() error {
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		known, err := user.LookupId(strconv.Itoa(int(u.UID)))
+		if err != nil {
+			return err
+		}
+		if !strings.Contains("\n"+string(b), "\n"+known.Username+":") {
+			return fmt.Errorf("%s has no line of %s's", file, known.Username)
+		}
+	}
+	_, err := os.Stat("/usr/bin/newuidmap")
+	return err
+}
+
+// Without runs sandbox to its end where newuidmap gets no rights.
+func (u *User) Without(arguments ...string) (status int, said string) {
+	u.t.Helper()
+	return u.run(func(ctx context.Context) *exec.Cmd {
+		command := u.Command(ctx, arguments...)
+		setpriv, err := exec.LookPath("setpriv")
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		command.Path, command.Args = setpriv, append([]string{"setpriv", "--no-new-privs"}, command.Args...)
+		return command
+	})
+}
+
 // File writes a file of the user's and returns its path. {{DIR}} stands for the directory.
 func (u *User) File(name, text string) string {
 	u.t.Helper()
@@ -153,16 +187,21 @@ func (u *User) Command(ctx context.Context, arguments ...string) *exec.Cmd {
 // Run runs sandbox to its end.
 func (u *User) Run(arguments ...string) (status int, said string) {
 	u.t.Helper()
+	return u.run(func(ctx context.Context) *exec.Cmd { return u.Command(ctx, arguments...) })
+}
+
+func (u *User) run(make func(context.Context) *exec.Cmd) (status int, said string) {
+	u.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), *patience)
 	defer cancel()
-	command := u.Command(ctx, arguments...)
+	command := make(ctx)
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
 	if err := command.Run(); command.ProcessState == nil {
-		u.t.Fatalf("sandbox %s: %v", strings.Join(arguments, " "), err)
+		u.t.Fatalf("%s: %v", strings.Join(command.Args, " "), err)
 	}
 	if ctx.Err() != nil {
-		u.t.Errorf("sandbox %s did not end within %v:\n%s", strings.Join(arguments, " "), *patience, &out)
+		u.t.Errorf("%s did not end within %v:\n%s", strings.Join(command.Args, " "), *patience, &out)
 	}
 	return command.ProcessState.ExitCode(), out.String()
 }
