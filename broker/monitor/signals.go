@@ -35,10 +35,15 @@ func shield() error {
 }
 
 // catchSignals turns the signals that ask the broker to stop into requests to
-// the supervisor, who stops the components in order.
+// the supervisor, who stops the components in order. What the broker was started to
+// ignore, by nohup(1) or a shell's &, asks for nothing.
 func (m *Monitor) catchSignals() {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	for _, s := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
 	signal.Ignore(unix.SIGPIPE)
 	go func() {
 		for s := range signals {

@@ -112,6 +112,20 @@ func expectInOrder(t *testing.T, text string, parts ...string) {
 	}
 }
 
+// Under nohup(1) the end of the terminal's session is not that of the application.
+func TestHangUpIsIgnored(t *testing.T) {
+	a := New(t, "nohup").Write(sleeper)
+	a.command = exec.Command("nohup", a.site.Sandbox, "run", a.Policy)
+	a.start()
+	a.Ready()
+	a.Signal(unix.SIGHUP)
+	a.Signal(unix.SIGTERM)
+	a.ExpectStatus(0)
+	if text := a.Err.String(); !strings.Contains(text, "stops: SIGTERM") || strings.Contains(text, "SIGHUP") {
+		t.Errorf("it said:\n%s", text)
+	}
+}
+
 // A component that does not stop holds the end up until its time is over.
 func TestStopTimeout(t *testing.T) {
 	a := New(t, "stop-timeout").Write(`
