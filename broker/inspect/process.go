@@ -128,6 +128,8 @@ func (i *Inspector) look(pid, pidfd int, depth Depth) (*Process, error) {
 	switch {
 	case executableError != nil && s.resident == 0 && gone(executableError):
 		p.Executable = "[" + p.Name + "]" // a thread of the kernel's, which has none
+	case executable == "/":
+		p.Executable = "[" + p.Name + "]" // the monitor's, whose first root is gone and the file's path with it
 	case executableError != nil:
 		p.Unseen = append(p.Unseen, "its executable: "+executableError.Error())
 	}

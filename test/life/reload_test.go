@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -440,6 +441,10 @@ components:
 		}
 	}
 	if said := a.Sandbox("inspect", "--verify", a.Name); !strings.Contains(said, "the kernel has what the policy asks for") {
+		t.Error(said)
+	}
+	// The path of its program went with its first root.
+	if said := a.Sandbox("inspect", strconv.Itoa(a.command.Process.Pid)); !strings.Contains(said, "[monitor], up ") {
 		t.Error(said)
 	}
 }
