@@ -158,7 +158,7 @@ func (m *Monitor) proceed(w *work, n *notification) {
 		return
 	}
 	response := seccompResponse{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-	unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlSend, uintptr(unsafe.Pointer(&response)))
+	ask(w.listener, ioctlSend, unsafe.Pointer(&response))
 }
 
 // finishCall ends a call as its outcome says, on the loop. The worker may be
@@ -211,7 +211,7 @@ func (m *Monitor) finishCall(w *work, n *notification, o outcome) {
 
 func (m *Monitor) respondValue(w *work, n *notification, value int64) {
 	response := seccompResponse{id: n.id, value: value}
-	unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlSend, uintptr(unsafe.Pointer(&response)))
+	ask(w.listener, ioctlSend, unsafe.Pointer(&response))
 }
 
 // writeMemory writes a call's result. Unlike a read it cannot be checked

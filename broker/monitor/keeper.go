@@ -67,8 +67,8 @@ func (m *Monitor) keeperSays() {
 	var b [handover.AnswerSize + 1]byte
 	var control [64]byte // room for more than the one descriptor that is expected
 	n, cn, _, _, err := unix.Recvmsg(m.keeper.socket, b[:], control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-	if err == unix.EAGAIN || err == unix.EINTR {
-		return
+	if err == unix.EAGAIN || err == unix.EINTR || err == unix.ENOMEM || err == unix.ENOBUFS {
+		return // what it says, if anything, is still there
 	}
 	var fds []int
 	if err == nil {

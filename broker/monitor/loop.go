@@ -67,12 +67,24 @@ func (l *loop) add(fd int, events uint32, f func(events uint32)) error {
 // pause leaves fd's events alone until it is resumed, also its end.
 func (l *loop) pause(fd int) { unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil) }
 
-// resume goes on with a source that was paused, if it is still there.
+// resume goes on with a source that was paused, if it is still there: later,
+// where the kernel has no memory for it now.
 func (l *loop) resume(fd int) {
-	if s, ok := l.sources[fd]; ok {
-		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: s.events, Fd: int32(fd), Pad: s.serial})
+	s, ok := l.sources[fd]
+	if !ok {
+		return
+	}
+	switch unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: s.events, Fd: int32(fd), Pad: s.serial}) {
+	case unix.ENOMEM, unix.ENOSPC:
+		l.after(resumeAgain, func() {
+			if now, ok := l.sources[fd]; ok && now.serial == s.serial {
+				l.resume(fd)
+			}
+		})
 	}
 }
+
+const resumeAgain = 10 * time.Millisecond
 
 // remove forgets fd, which stays open.
 func (l *loop) remove(fd int) {

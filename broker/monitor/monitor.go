@@ -315,10 +315,19 @@ func (m *Monitor) adopt(c *component, made handover.Compartment) error {
 	return m.loop.add(c.pidfd, unix.EPOLLIN, func(uint32) { m.initGone(c) })
 }
 
-// forsake ends a compartment: its init ends with its socket.
+// forsake ends a compartment: its init ends with its socket, and the loop need
+// not hear of it.
 func (m *Monitor) forsake(c *component) {
 	m.loop.close(c.control)
-	m.loop.close(c.pidfd)
+	m.loop.remove(c.pidfd)
+	go func(pid, pidfd int) {
+		if !await(pidfd, initPatience) {
+			unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+			await(pidfd, initPatience)
+		}
+		unix.Wait4(pid, nil, unix.WNOHANG, nil)
+		unix.Close(pidfd)
+	}(c.pid, c.pidfd)
 	c.control, c.pidfd = -1, -1
 	m.closeGroup(c)
 }
@@ -420,6 +429,11 @@ func (m *Monitor) deliver(b []byte, fds []int) {
 		err = send(m.link, b, fds)
 	}
 	if err != nil && !errors.Is(err, unix.EPIPE) && m.supervisor != nil {
-		m.kill(m.supervisor, "it does not read what the monitor tells it")
+		why := "it does not read what the monitor tells it"
+		if err != unix.EAGAIN {
+			why = "the monitor cannot tell it what happens: " + err.Error()
+			lastWords("supervisor: " + why)
+		}
+		m.kill(m.supervisor, why)
 	}
 }

@@ -157,8 +157,19 @@ func (m *Monitor) valid(w *work, n *notification) bool {
 	if w.listener < 0 {
 		return false
 	}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlIDValid, uintptr(unsafe.Pointer(&n.id)))
-	return errno == 0
+	return ask(w.listener, ioctlIDValid, unsafe.Pointer(&n.id)) == 0
+}
+
+// ask makes an ioctl on a listener that may be made again: the kernel waits for
+// its lock before all else, and what interrupts that changed nothing (kernel/seccomp.c,
+// mutex_lock_interruptible). Without an answer the caller would wait for ever.
+func ask(listener int, what uintptr, with unsafe.Pointer) syscall.Errno {
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), what, uintptr(with))
+		if errno != unix.EINTR {
+			return errno
+		}
+	}
 }
 
 // respond ends a call with a result: 0, or an errno.
@@ -167,7 +178,7 @@ func (m *Monitor) respond(w *work, n *notification, errno syscall.Errno) {
 		return
 	}
 	response := seccompResponse{id: n.id, error: -int32(errno)}
-	unix.Syscall(unix.SYS_IOCTL, uintptr(w.listener), ioctlSend, uintptr(unsafe.Pointer(&response)))
+	ask(w.listener, ioctlSend, unsafe.Pointer(&response))
 }
 
 // inject ends a call with a new descriptor as its result, in one step: a
@@ -265,7 +276,7 @@ func (m *Monitor) fetchNumber(w *work, n *notification, number int) (int, syscal
 	defer unix.Close(pidfd)
 	fd, err := unix.PidfdGetfd(pidfd, number, 0)
 	if err != nil {
-		return -1, unix.EBADF
+		return -1, errnoOf(err)
 	}
 	if !m.valid(w, n) {
 		unix.Close(fd)

@@ -28,8 +28,8 @@ func (p *packets) receive(socket int) (packet []byte, fds []int, err error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(socket), uintptr(unsafe.Pointer(&p.header)), unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	switch errno {
 	case 0:
-	case unix.EINTR:
-		return nil, nil, unix.EAGAIN
+	case unix.EINTR, unix.ENOMEM, unix.ENOBUFS:
+		return nil, nil, unix.EAGAIN // it is still there, and is nobody's fault
 	case unix.ECONNRESET:
 		return nil, nil, nil
 	default:
@@ -55,6 +55,9 @@ func closeAll(fds []int) {
 	}
 }
 
+// sendTries is how often memory that is not to be had for a packet is asked for.
+const sendTries = 5
+
 // send sends a packet with descriptors, or says why it cannot: EAGAIN where the
 // socket is full.
 func send(socket int, b []byte, fds []int) error {
@@ -62,11 +65,17 @@ func send(socket int, b []byte, fds []int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	for {
+	for tries := 0; ; {
 		err := unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		if err != unix.EINTR {
-			return err
+		switch err {
+		case unix.EINTR:
+			continue
+		case unix.ENOMEM, unix.ENOBUFS:
+			if tries++; tries < sendTries {
+				continue
+			}
 		}
+		return err
 	}
 }
 
@@ -94,7 +103,12 @@ func (m *Monitor) say(w *work, h wire.Header, body func(*wire.Message), fds []in
 	if err == nil {
 		err = send(w.broker, b, fds)
 	}
-	if err == unix.EAGAIN {
+	switch err {
+	case nil, unix.EPIPE, unix.ECONNRESET: // that it has ended, its socket says
+	case unix.EAGAIN:
 		m.kill(w, "it does not read the monitor's answers")
+	default:
+		// It would wait for ever for what does not come.
+		m.kill(w, "the monitor cannot answer it: "+err.Error())
 	}
 }

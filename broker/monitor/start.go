@@ -76,11 +76,11 @@ func (m *Monitor) startable(w *work, name string) *component {
 func (m *Monitor) passable(fd int) syscall.Errno {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
-		return unix.EBADF
+		return errnoOf(err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return unix.EBADF
+		return errnoOf(err)
 	}
 	if flags&unix.O_PATH != 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return unix.EPERM

@@ -87,7 +87,9 @@ func (m *Monitor) swap(r *reload) {
 	unix.Close(m.planFD)
 	m.planFD = r.file
 	m.settlePlan(handover.OrderCommit)
-	os.Rename(m.newPlanFile(), filepath.Join(m.handover.Directory, handover.PlanFile))
+	if err := m.placePlan(); err != nil {
+		lastWords("the policy is changed, but the next sandbox reload or inspect finds the one before it: " + err.Error() + "; stop the application and start it again")
+	}
 	m.tell(wire.Reloaded, func(b *wire.Message) { b.U32(uint32(len(m.components))) })
 	for name, fd := range r.logs {
 		m.tellLog(name, fd)
@@ -115,6 +117,21 @@ func (m *Monitor) swap(r *reload) {
 	}
 	time.AfterFunc(settled, debug.FreeOSMemory)
 	m.over(r)
+}
+
+// placePlan puts the plan where inspect and reload find it: a reload starts from
+// there, and is refused for ever where that is not the plan that runs.
+func (m *Monitor) placePlan() error {
+	file := filepath.Join(m.handover.Directory, handover.PlanFile)
+	if os.Rename(m.newPlanFile(), file) == nil {
+		return nil
+	}
+	b, err := handover.ReadFile(m.planFD, plan.MaximumSize)
+	if err == nil {
+		err = os.WriteFile(file, b, 0o600)
+	}
+	os.Remove(m.newPlanFile())
+	return err
 }
 
 // renumber makes a component that runs on one of the new plan. Its grants are

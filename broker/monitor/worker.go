@@ -309,6 +309,13 @@ func (m *Monitor) spawned(said worker.Message) {
 	}
 	if err := m.loop.add(w.init, unix.EPOLLIN, func(uint32) { m.gone(w) }); err != nil {
 		m.kill(w, err.Error())
+		// The loop does not hear of its end; without it the component waited for
+		// this worker for ever.
+		pidfd := w.init
+		go func() {
+			await(pidfd, initPatience)
+			m.loop.post(func() { m.gone(w) })
+		}()
 	}
 }
 
@@ -364,6 +371,7 @@ func (m *Monitor) started(w *work, said worker.Message) {
 	wakeHere(w.listener)
 	if err := m.loop.addFor(w.component, w.listener, unix.EPOLLIN, func(events uint32) { m.notified(w, events) }); err != nil {
 		m.kill(w, err.Error())
+		m.fail(w, errnoOf(err), "watch the calls of its program") // nobody has heard that it started
 		return
 	}
 	if w.stub != nil {

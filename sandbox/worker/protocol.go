@@ -162,7 +162,11 @@ func Receive(socket int) (Message, error) {
 		// once: what it said before that stands in the queue still.
 		n, cn, flags, _, err = unix.Recvmsg(socket, b[:], control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	}
-	if err != nil {
+	switch err {
+	case nil:
+	case unix.EINTR, unix.ENOMEM, unix.ENOBUFS:
+		return Message{}, unix.EAGAIN // it is still there
+	default:
 		return Message{}, err
 	}
 	fds, err := rights(control[:cn])
