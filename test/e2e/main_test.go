@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bulkhead/test/e2e/hostile"
+	"bulkhead/test/e2e/injector"
 	"bulkhead/test/e2e/program"
 )
 
@@ -17,6 +18,8 @@ func TestMain(m *testing.M) {
 			os.Exit(program.Main(os.Args[2:]))
 		case "inject":
 			os.Exit(hostile.Inject(os.Args[2:]))
+		case "injector":
+			os.Exit(injector.Main(os.Args[2:]))
 		case "hostile":
 			os.Exit(hostile.Main(os.Args[2:]))
 		}

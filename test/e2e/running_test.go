@@ -14,9 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What runs out while an application runs. (Calls that fail in a start are in
-// inject_test.go; strace cannot make a confined process's fail, because what it
-// puts in their place is for the filter a call that no monitor makes.)
+// What runs out while an application runs. (Single calls that fail are in
+// inject_test.go and failing_test.go.)
 
 // answers says whether the door is open.
 func (a *Application) answers() bool {

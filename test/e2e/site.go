@@ -18,7 +18,7 @@ var (
 	built        = flag.String("built", "", "a `directory` with what tests else compile: parent (split/parent.c), and hostile/supervisor and the like")
 	faultCount   = flag.Int("faults", 0, "how many random faults TestRandomFaults makes; 0 is the usual number")
 	faultSeed    = flag.Uint64("seed", 1, "what the random faults follow from")
-	injectAll    = flag.Bool("inject", false, "let TestFailingCallsAtStart fail more calls")
+	injectAll    = flag.Bool("inject", false, "let TestFailingCalls… fail more calls")
 )
 
 // Site is where the programs under test are: a copy of bin/, so that a build

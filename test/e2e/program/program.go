@@ -25,6 +25,7 @@ var verbs = map[string]func([]string) int{
 	"burn":     burn,     // uses up processor time
 	"fill":     fill,     // uses up memory
 	"files":    doFiles,  // unmodified calls on files, one an argument
+	"obey":     obey,     // what the test says, line by line, on descriptor 3
 }
 
 // Main runs a verb and returns the exit status.
