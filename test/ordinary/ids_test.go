@@ -47,7 +47,8 @@ func TestSubordinateIDs(t *testing.T) {
 	if err := os.Chmod(u.Dir+"/private", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const look = "id; cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '; grep Groups: /proc/self/status; "
+	// One pipe, so that what is said stays in its order.
+	const look = "exec 2>&1; id; cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '; grep Groups: /proc/self/status; "
 	a := u.Start(strings.ReplaceAll(strings.ReplaceAll(`
 application: a
 grants: {private: {file: "{{DIR}}/private"}}
