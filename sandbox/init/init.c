@@ -83,6 +83,10 @@ int main(int argc, char **argv)
 		memset(argv[1], 0, strlen(argv[1]));
 		memset(argv[2], 0, strlen(argv[2]));
 	}
+	/* What the broker was started to ignore, by nohup(1) or a shell's &, no
+	 * program of a component has asked to. */
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
 	/* The kernel reaps for whoever ignores SIGCHLD; each worker's end is
 	 * told by its own init and seen on its pidfd. */
 	signal(SIGCHLD, SIG_IGN);

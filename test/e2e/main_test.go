@@ -8,6 +8,7 @@ import (
 	"bulkhead/test/e2e/hostile"
 	"bulkhead/test/e2e/injector"
 	"bulkhead/test/e2e/program"
+	"bulkhead/test/hangup"
 )
 
 // TestMain plays a component when that is how this binary was started.
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	flag.Parse()
+	hangup.Restore()
 	status := m.Run()
 	theSite.remove()
 	os.Exit(status)

@@ -118,6 +118,10 @@ func TestHangUpIsIgnored(t *testing.T) {
 	a.command = exec.Command("nohup", a.site.Sandbox, "run", a.Policy)
 	a.start()
 	a.Ready()
+	// That is the broker's affair; programs have what they ask for themselves.
+	if ignored := statusLine("/proc/"+itoa(a.Of(Program, "web")[0].Pid), "SigIgn:"); strings.Trim(ignored, "0 \t\n") != "" {
+		t.Errorf("its program ignores %s", ignored)
+	}
 	a.Signal(unix.SIGHUP)
 	a.Signal(unix.SIGTERM)
 	a.ExpectStatus(0)
