@@ -2,7 +2,7 @@
 // whatever fails, and ends with what ran in each, what did not and why. Its exit
 // status is 1 when one failed, or did not end in time.
 //
-//	lanes [-make make] [-within 39m] TARGET...
+//	lanes [-make make] [-within 37m] TARGET...
 package main
 
 import (
