@@ -71,6 +71,17 @@ static void spawn(uint32_t id, int executed, const int *fds, int fd_count)
 		close(fds[i]);
 }
 
+/* What the broker was started to ignore, by nohup(1) or a shell's &, no program
+ * of a component has asked to. By the call itself: the library keeps 32 to 34
+ * to itself, which whoever started the broker may have ignored too. */
+static void heed_signals(void)
+{
+	static const struct { void *handler; unsigned long flags; void *restorer; unsigned long mask; } by_default; /* SIG_DFL */
+
+	for (int i = 1; i < NSIG; i++)
+		syscall(SYS_rt_sigaction, i, &by_default, NULL, sizeof by_default.mask);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what;
@@ -83,10 +94,7 @@ int main(int argc, char **argv)
 		memset(argv[1], 0, strlen(argv[1]));
 		memset(argv[2], 0, strlen(argv[2]));
 	}
-	/* What the broker was started to ignore, by nohup(1) or a shell's &, no
-	 * program of a component has asked to. */
-	for (int i = 1; i < NSIG; i++)
-		signal(i, SIG_DFL);
+	heed_signals();
 	/* The kernel reaps for whoever ignores SIGCHLD; each worker's end is
 	 * told by its own init and seen on its pidfd. */
 	signal(SIGCHLD, SIG_IGN);
