@@ -63,8 +63,11 @@ static void spawn(uint32_t id, int executed, const int *fds, int fd_count)
 		worker_run(&spec, executed, fds[0], fds + 1, fd_count - 1);
 	}
 	uint32_t m[3] = { MSG_SPAWNED, id, pid < 0 ? errno : 0 };
-	if (message_send(CONTROL_FD, m, sizeof m, &pidfd, pid < 0 ? 0 : 1) < 0)
+	if (message_send(CONTROL_FD, m, sizeof m, &pidfd, pid < 0 ? 0 : 1) < 0) {
+		if (errno == EPIPE)
+			_exit(0); /* it has ended meanwhile, as it may at any time, and so does all here */
 		die("answer the monitor");
+	}
 	if (pidfd >= 0)
 		close(pidfd);
 	for (int i = 0; i < fd_count; i++)
