@@ -118,7 +118,6 @@ clean: ## remove what was built
 # and again in virtual machines with pure cgroup v2, as root and as an ordinary
 # user. -p 1: packages that start applications measure and clean up after
 # themselves, and must not see each other's.
-
 #
 # All lanes run, whatever fails in one, and end within TEST_WITHIN; the last
 # lines say what ran in each, what did not and why.

@@ -196,29 +196,30 @@ func (u *TemporaryUse) decode(d *decoder, n *node, tag reflect.StructTag) {
 }
 
 func (u *GrantUse) decode(d *decoder, n *node, tag reflect.StructTag) {
-	if n.kind == scalarNode {
-		u.Name.decode(d, n, `kind:"name"`)
-		return
+	if setting := d.named(&u.Name, n, "the name of a grant", "write NAME, {NAME: {number: 5}} or {NAME: {at-start: false}}"); setting != nil {
+		d.structure(reflect.ValueOf(&u.Setting).Elem(), setting)
 	}
-	if n.kind != mapNode || len(n.pairs) != 1 {
-		d.wrongKind(n, "the name of a grant", "write NAME, {NAME: {number: 5}} or {NAME: {at-start: false}}")
-		return
-	}
-	u.Name.decode(d, &node{kind: scalarNode, at: n.pairs[0].at, text: n.pairs[0].key}, `kind:"name"`)
-	d.structure(reflect.ValueOf(&u.Setting).Elem(), n.pairs[0].value)
 }
 
 func (u *AfterUse) decode(d *decoder, n *node, tag reflect.StructTag) {
+	if how := d.named(&u.Name, n, "the name of a component", "write NAME or {NAME: tried}, and several in a list: [store, {cache: tried}]"); how != nil {
+		d.decode(reflect.ValueOf(&u.How).Elem(), how, afterTag)
+	}
+}
+
+// named reads NAME or {NAME: …}, and returns what is there behind the name: nil for
+// nothing, or a mistake.
+func (d *decoder) named(name *Text, n *node, what, hint string) *node {
 	if n.kind == scalarNode {
-		u.Name.decode(d, n, `kind:"name"`)
-		return
+		name.decode(d, n, `kind:"name"`)
+		return nil
 	}
 	if n.kind != mapNode || len(n.pairs) != 1 {
-		d.wrongKind(n, "the name of a component", "write NAME or {NAME: tried}, and several in a list: [store, {cache: tried}]")
-		return
+		d.wrongKind(n, what, hint)
+		return nil
 	}
-	u.Name.decode(d, &node{kind: scalarNode, at: n.pairs[0].at, text: n.pairs[0].key}, `kind:"name"`)
-	d.decode(reflect.ValueOf(&u.How).Elem(), n.pairs[0].value, afterTag)
+	name.decode(d, &node{kind: scalarNode, at: n.pairs[0].at, text: n.pairs[0].key}, `kind:"name"`)
+	return n.pairs[0].value
 }
 
 func (u *SyscallUse) decode(d *decoder, n *node, tag reflect.StructTag) {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
+	"bulkhead/test/loopback"
 )
 
 // On the main thread, so that no other goroutine gets it: mountIn ends its thread,
@@ -98,7 +99,7 @@ func policy(t *testing.T) string {
 	}
 	return fmt.Sprintf(`
 grants:
-  http: {listen: "tcp:127.0.0.1:%d"}
+  http: {listen: "tcp:127.0.0.1:%s"}
 components:
   web:
     command: [/bin/sleep, "1000"]
@@ -110,7 +111,7 @@ components:
     extends: parser
     command: [/bin/cat]
     start: per-request
-`, freePort(t), directory, directory)
+`, loopback.Port(t), directory, directory)
 }
 
 // openDirectory is a directory that every user may enter, unlike the test's own.
@@ -123,15 +124,6 @@ func openDirectory(t *testing.T) string {
 		}
 	}
 	return directory
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func look(t *testing.T, application string) *Report {

@@ -55,9 +55,6 @@ func closeAll(fds []int) {
 	}
 }
 
-// sendTries is how often memory that is not to be had for a packet is asked for.
-const sendTries = 5
-
 // send sends a packet with descriptors, or says why it cannot: EAGAIN where the
 // socket is full.
 func send(socket int, b []byte, fds []int) error {
@@ -65,18 +62,9 @@ func send(socket int, b []byte, fds []int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	for tries := 0; ; {
-		err := unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		switch err {
-		case unix.EINTR:
-			continue
-		case unix.ENOMEM, unix.ENOBUFS:
-			if tries++; tries < sendTries {
-				continue
-			}
-		}
-		return err
-	}
+	return wire.Retry(func() error {
+		return unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	})
 }
 
 // reply answers a worker's request. A worker whose socket is full does not

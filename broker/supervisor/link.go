@@ -96,20 +96,11 @@ func (l *link) send() error {
 	}
 }
 
-// packetTries is how often memory that is not to be had for a packet is asked for.
-const packetTries = 5
-
 func (l *link) write(b []byte) error {
 	var err error
 	done := l.raw.Write(func(fd uintptr) bool {
-		// Memory that is not to be had now may be in a moment.
-		for tries := 0; tries < packetTries; tries++ {
-			err = unix.Send(int(fd), b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-			if err != unix.ENOMEM && err != unix.ENOBUFS && err != unix.EINTR {
-				break
-			}
-		}
-		return err != unix.EAGAIN && err != unix.EINTR
+		err = wire.Retry(func() error { return unix.Send(int(fd), b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) })
+		return err != unix.EAGAIN
 	})
 	if done != nil {
 		return done
@@ -126,13 +117,11 @@ func (l *link) receive(post func(any)) error {
 		var n, cn, flags int
 		var err error
 		done := l.raw.Read(func(fd uintptr) bool {
-			for tries := 0; tries < packetTries; tries++ { // what there is no memory for is still there
+			err = wire.Retry(func() (err error) {
 				n, cn, flags, _, err = unix.Recvmsg(int(fd), packet, control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-				if err != unix.ENOMEM && err != unix.ENOBUFS && err != unix.EINTR {
-					break
-				}
-			}
-			return err != unix.EAGAIN && err != unix.EINTR
+				return err
+			})
+			return err != unix.EAGAIN
 		})
 		if done != nil {
 			return done

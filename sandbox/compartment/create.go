@@ -166,15 +166,10 @@ func contain(w walls) (_ *started, err error) {
 	}
 	settings, all := config(w.site, w.component, w.root, w.missing), mounts(w.component.Root, w.site.Stub)
 	settings.Mounts = all
-	furnished := os.Geteuid() == 0
-	if furnished {
+	if os.Geteuid() == 0 {
 		settings.Mounts = all[:1] // its /proc, which has to be mounted inside
-	}
-	if !furnished {
-		// Where libcontainer looks for newuidmap and newgidmap.
-		if err := os.Setenv("PATH", subordinate.Path); err != nil {
-			return nil, failed("say where newuidmap is", err)
-		}
+	} else if err := os.Setenv("PATH", subordinate.Path); err != nil { // where libcontainer looks for newuidmap and newgidmap
+		return nil, failed("say where newuidmap is", err)
 	}
 	container, err := newContainer(stateOf(w.site), w.component.Compartment(), settings)
 	if err != nil {
@@ -193,16 +188,7 @@ func contain(w walls) (_ *started, err error) {
 			undo()
 		}
 	}()
-	var group initGroup
-	err = apart(func() (err error) {
-		if furnished {
-			if err := furnish(w.root, all[1:]); err != nil {
-				return failed("furnish its root", err)
-			}
-		}
-		if group, err = joinGroup(w.site, w.component); err != nil {
-			return failed("make its cgroups", err)
-		}
+	group, err := w.inside(all[1:], func() error {
 		if err := container.Start(process); err != nil {
 			if settings.RootlessEUID && len(settings.UIDMappings)+len(settings.GIDMappings) > 2 {
 				err = fmt.Errorf("%w; if newuidmap or newgidmap says something above: its ids have to be in /etc/subuid and /etc/subgid still", err)
@@ -214,16 +200,13 @@ func contain(w walls) (_ *started, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// libcontainer is done with opening devices.
-	if err := group.allow(deviceRules(w.component.Root)); err != nil {
-		return nil, failed("set the rules for devices", err)
-	}
 	pid, err := process.Pid()
 	if err != nil {
 		return nil, failed("find its init", err)
 	}
-	if err := group.moveBeside(pid); err != nil {
-		return nil, failed("move its init to its cgroup", err)
+	// libcontainer is done with opening devices.
+	if err := w.settle(group, pid); err != nil {
+		return nil, err
 	}
 	if err := keepProcessors(pid); err != nil {
 		return nil, failed("keep its init on the processors of sandbox run", err)
@@ -238,6 +221,34 @@ func contain(w walls) (_ *started, err error) {
 		return nil, failed("open a pidfd of its init", err)
 	}
 	return &started{pid, pidfd, undo}, nil
+}
+
+// inside starts an init where it inherits what is made for it from outside: for
+// root these mounts, and its groups on cgroup v1.
+func (w walls) inside(mounts []*configs.Mount, start func() error) (group initGroup, err error) {
+	err = apart(func() (err error) {
+		if os.Geteuid() == 0 {
+			if err := furnish(w.root, mounts); err != nil {
+				return fmt.Errorf("furnish its root: %w", err)
+			}
+		}
+		if group, err = joinGroup(w.site, w.component); err != nil {
+			return fmt.Errorf("make its cgroups: %w", err)
+		}
+		return start()
+	})
+	return group, err
+}
+
+// settle does with an init's groups what could not be done before it ran.
+func (w walls) settle(group initGroup, pid int) error {
+	if err := group.allow(deviceRules(w.component.Root)); err != nil {
+		return fmt.Errorf("set the rules for devices: %w", err)
+	}
+	if err := group.moveBeside(pid); err != nil {
+		return fmt.Errorf("move its init to its cgroup: %w", err)
+	}
+	return nil
 }
 
 // apart runs f in a thread that ends with it: it may join groups and namespaces

@@ -63,14 +63,7 @@ func enter(w walls) (_ *started, err error) {
 		attributes.UseCgroupFD, attributes.CgroupFD = true, int(unified.Fd())
 	}
 	pid := 0
-	var group initGroup
-	err = apart(func() (err error) {
-		if err := furnish(w.root, mounts[1:]); err != nil { // the init mounts its /proc
-			return fmt.Errorf("furnish its root: %w", err)
-		}
-		if group, err = joinGroup(w.site, w.component); err != nil {
-			return fmt.Errorf("make its cgroups: %w", err)
-		}
+	group, err := w.inside(mounts[1:], func() (err error) { // the init mounts its /proc
 		pid, err = syscall.ForkExec(initProgram, []string{initProgram, w.root, w.component.Hostname}, &syscall.ProcAttr{
 			Env: []string{}, Files: files, Sys: attributes,
 		})
@@ -92,11 +85,8 @@ func enter(w walls) (_ *started, err error) {
 			undo()
 		}
 	}()
-	if err := group.allow(deviceRules(w.component.Root)); err != nil {
-		return failed("set the rules for devices", err)
-	}
-	if err := group.moveBeside(pid); err != nil {
-		return failed("move its init to its cgroup", err)
+	if err := w.settle(group, pid); err != nil {
+		return nil, err
 	}
 	return &started{pid, pidfd, undo}, nil
 }

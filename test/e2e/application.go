@@ -26,6 +26,8 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/test/loopback"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -87,7 +89,7 @@ func (a *Application) Write(policy string) *Application {
 
 func (a *Application) fill(text string) string {
 	if strings.Contains(text, "{{PORT}}") && len(a.ports) == 0 {
-		a.ports = append(a.ports, freePort(a.t))
+		a.ports = append(a.ports, loopback.Number(a.t))
 	}
 	port := 0
 	if len(a.ports) > 0 {

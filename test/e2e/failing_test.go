@@ -231,28 +231,9 @@ func workingSite(t *testing.T, a *Application) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(beside) })
-	serve := func(network, address string) net.Addr {
-		l, err := net.Listen(network, address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				var b [64]byte
-				c.Read(b[:])
-				io.WriteString(c, "served\n")
-				c.Close()
-			}
-		}()
-		return l.Addr()
-	}
-	serve("unix", beside+"/db")
-	tcp := serve("tcp", "127.0.0.1:0").String()
+	served := func(net.Addr, []byte) string { return "served\n" }
+	serve(t, "unix", beside+"/db", served)
+	tcp := serve(t, "tcp", "127.0.0.1:0", served).Addr().String()
 	a.Write(strings.NewReplacer("BESIDE", beside, "ADDRESS", tcp).Replace(working))
 }
 

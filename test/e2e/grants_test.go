@@ -196,23 +196,7 @@ func requestingSite(t *testing.T, a *Application) (end func() error) {
 	}
 	a.File("books/moby", "Call me Ishmael.")
 	a.File("other", "not yours")
-	l, err := net.Listen("unix", a.Dir+"/db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			var b [64]byte
-			n, _ := c.Read(b[:])
-			io.WriteString(c, "db heard "+string(b[:n]))
-			c.Close()
-		}
-	}()
-	return l.Close
+	return serve(t, "unix", a.Dir+"/db", func(_ net.Addr, heard []byte) string { return "db heard " + string(heard) }).Close
 }
 
 // Descriptors on request, by the Go client: what is granted comes, what is

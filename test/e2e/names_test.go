@@ -75,22 +75,7 @@ func (s *nameServer) serve() {
 // greeter says its address to whoever connects.
 func greeter(t *testing.T, address string) (port string) {
 	t.Helper()
-	l, err := net.Listen("tcp4", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.Read(make([]byte, 64)) // hello: what is not read would make the close a reset
-			c.Write([]byte(l.Addr().String() + "\n"))
-			c.Close()
-		}
-	}()
+	l := serve(t, "tcp4", address, func(at net.Addr, _ []byte) string { return at.String() + "\n" })
 	_, port, _ = net.SplitHostPort(l.Addr().String())
 	return port
 }

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,15 +110,4 @@ func (s *Site) remove() {
 	if s != nil {
 		os.RemoveAll(s.Dir)
 	}
-}
-
-// freePort is a TCP port that nothing used a moment ago.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/policy/calls"
 )
 
 // Errors are the calls that can be made fail, by key, and what each fails with:
@@ -13,7 +15,7 @@ import (
 // close, which closes also when it fails; what tells Go's threads of each other
 // (futex, eventfd); calls whose error says that somebody else is gone.
 var Errors = map[string]unix.Errno{
-	"accept4": unix.EMFILE, "bind": unix.ENOMEM, "connect": unix.EAGAIN, "dup": unix.EMFILE, "epoll_create1": unix.EMFILE,
+	"accept4": unix.EMFILE, "bind": unix.ENOMEM, "connect": unix.EAGAIN, "fcntl:dup": unix.EMFILE, "epoll_create1": unix.EMFILE,
 	"epoll_ctl:add": unix.ENOMEM, "epoll_pwait": unix.EINTR, "epoll_wait": unix.EINTR, "fchmod": unix.EIO, "fchmodat": unix.EIO, "fchown": unix.EIO,
 	"fchownat": unix.EIO, "fstat": unix.ENOMEM, "fstatfs": unix.EIO, "fsync": unix.EIO, "ftruncate": unix.EIO, "getdents64": unix.ENOMEM,
 	"getsockopt": unix.ENOMEM, "ioctl:addfd": unix.EMFILE, "ioctl:id-valid": unix.EINTR, "ioctl:receive": unix.EINTR, "ioctl:send": unix.EINTR,
@@ -23,21 +25,6 @@ var Errors = map[string]unix.Errno{
 	"recvfrom": unix.ENOMEM, "recvmsg": unix.ENOMEM, "renameat": unix.ENOSPC, "renameat2": unix.ENOSPC, "sendmsg": unix.ENOBUFS, "sendto": unix.ENOBUFS,
 	"setresgid": unix.EAGAIN, "setresuid": unix.EAGAIN, "setsockopt": unix.ENOMEM, "socket": unix.EMFILE, "socketpair": unix.EMFILE,
 	"statx": unix.ENOMEM, "symlinkat": unix.ENOSPC, "unlinkat": unix.EIO, "utimensat": unix.EIO, "write": unix.ENOSPC,
-}
-
-// names are those that need no look at arguments.
-var names = map[uint64]string{
-	unix.SYS_ACCEPT4: "accept4", unix.SYS_BIND: "bind", unix.SYS_CONNECT: "connect", unix.SYS_EPOLL_CREATE1: "epoll_create1",
-	unix.SYS_EPOLL_PWAIT: "epoll_pwait", unix.SYS_EPOLL_WAIT: "epoll_wait", unix.SYS_FCHMOD: "fchmod", unix.SYS_FCHMODAT: "fchmodat", unix.SYS_FCHOWN: "fchown",
-	unix.SYS_FCHOWNAT: "fchownat", unix.SYS_FSTAT: "fstat", unix.SYS_FSTATFS: "fstatfs", unix.SYS_FSYNC: "fsync", unix.SYS_FTRUNCATE: "ftruncate", unix.SYS_GETDENTS64: "getdents64",
-	unix.SYS_GETSOCKOPT: "getsockopt", unix.SYS_LINKAT: "linkat", unix.SYS_LISTEN: "listen", unix.SYS_MEMFD_CREATE: "memfd_create",
-	unix.SYS_MKDIRAT: "mkdirat", unix.SYS_NEWFSTATAT: "newfstatat", unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2",
-	unix.SYS_PIDFD_GETFD: "pidfd_getfd", unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_PIPE2: "pipe2", unix.SYS_PPOLL: "ppoll", unix.SYS_PREAD64: "pread64",
-	unix.SYS_PROCESS_VM_READV: "process_vm_readv", unix.SYS_PWRITE64: "pwrite64", unix.SYS_READ: "read", unix.SYS_READLINKAT: "readlinkat",
-	unix.SYS_RECVFROM: "recvfrom", unix.SYS_RECVMSG: "recvmsg", unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2",
-	unix.SYS_SENDMSG: "sendmsg", unix.SYS_SENDTO: "sendto", unix.SYS_SETRESGID: "setresgid", unix.SYS_SETRESUID: "setresuid", unix.SYS_SETSOCKOPT: "setsockopt",
-	unix.SYS_SOCKET: "socket", unix.SYS_SOCKETPAIR: "socketpair", unix.SYS_STATX: "statx", unix.SYS_SYMLINKAT: "symlinkat",
-	unix.SYS_UNLINKAT: "unlinkat", unix.SYS_UTIMENSAT: "utimensat", unix.SYS_WRITE: "write",
 }
 
 // ioctls are those on a seccomp listener (seccomp_unotify(2)).
@@ -59,7 +46,7 @@ func (c call) key(pid int) (key, detail string) {
 		return "", ""
 	case unix.SYS_FCNTL:
 		if c.arguments[1] == unix.F_DUPFD_CLOEXEC || c.arguments[1] == unix.F_DUPFD {
-			return "dup", detail
+			return "fcntl:dup", detail
 		}
 		return "", ""
 	case unix.SYS_READ, unix.SYS_WRITE:
@@ -67,7 +54,11 @@ func (c call) key(pid int) (key, detail string) {
 			return "", ""
 		}
 	}
-	return names[c.number], detail
+	name := calls.Name(int(c.number))
+	if _, fails := Errors[name]; !fails {
+		return "", ""
+	}
+	return name, detail
 }
 
 // target is what a process has open at a number.
