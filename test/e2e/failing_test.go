@@ -242,7 +242,7 @@ type failing struct {
 	*Application
 	role   Role
 	tracer *tracer
-	open   int // descriptors of the process when nothing has failed yet
+	open   int // descriptors that the process holds when nothing has failed yet
 }
 
 // begin starts the application and sees a step work.
@@ -251,7 +251,7 @@ func (f *failing) begin(s step) {
 	f.Run().Ready()
 	f.eventually("the step works when nothing fails", func() bool { return s.do(f.Application) == s.want })
 	f.tracer = f.traced(f.pid())
-	f.open = len(descriptors(f.pid()))
+	f.open = len(held(f.pid()))
 }
 
 func (f *failing) pid() int {
@@ -341,9 +341,9 @@ func TestFailingCallsAtWork(t *testing.T) {
 				if hits == 0 || hits < len(calls)/2 {
 					t.Errorf("%d calls failed, of %d: this tests nothing", hits, len(calls))
 				}
-				if now := descriptors(f.pid()); len(now) > f.open+descriptorSlack {
-					t.Errorf("the %s had %d descriptors open and has %v", role, f.open, now)
-				}
+				f.eventually("the "+string(role)+" holds no more descriptors than before", func() bool {
+					return len(held(f.pid())) <= f.open+descriptorSlack
+				})
 				if status := f.Stop(); status != 0 {
 					t.Errorf("it stopped with status %d", status)
 				}

@@ -325,7 +325,7 @@ components:
 ` + strings.ReplaceAll(parents("waits", "helper"), "restart: never", "restart: always\n    restart-delay: 10ms") + parents("forever", "calm") + `
 supervision: {restarts: 100, within: 1s}
 `).Run().Ready()
-	before := len(descriptors(a.Pid()))
+	before := len(held(a.Pid()))
 	for name, packet := range map[string][]byte{
 		"short": {1}, "zero": {0, 0, 0, 0}, "high": {65, 0, 0, 0}, "long": make([]byte, 8), "huge": make([]byte, 4096),
 	} {
@@ -354,7 +354,7 @@ supervision: {restarts: 100, within: 1s}
 	if strings.Contains(a.Out.String(), "bad") {
 		t.Error("a helper of somebody else's failed")
 	}
-	a.eventually("the monitor has as many descriptors as before", func() bool { return len(descriptors(a.Pid())) <= before+20 })
+	a.eventually("the monitor has as many descriptors as before", func() bool { return len(held(a.Pid())) <= before+descriptorSlack })
 	a.Stop()
 }
 
