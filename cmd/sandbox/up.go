@@ -166,6 +166,7 @@ func (f *follower) scan() error {
 
 // read compiles a file. Its warnings are told when it is run.
 func (f *follower) read(u *upkeep, names map[string]string) error {
+	mark := markOf(u.file)
 	loaded, err := policy.Load(u.file, policy.Options{})
 	if loaded == nil {
 		return err
@@ -186,9 +187,9 @@ func (f *follower) read(u *upkeep, names map[string]string) error {
 		return err
 	}
 	if print != u.want {
-		u.waiting, u.delay, u.refused = false, 0, "" // a new chance
+		u.waiting, u.delay = false, 0 // a new chance
 	}
-	u.want, u.name = print, p.Application
+	u.want, u.name, u.mark = print, p.Application, mark
 	return nil
 }
 
@@ -203,8 +204,8 @@ func (f *follower) reconcile() {
 		case u.changes && !f.stopping:
 			// Then it is looked at again.
 		case u.running != "" && u.running != want && !u.ending && want != "" && u.name == u.runName:
-			if u.refused != want {
-				u.reload(f.program, func(want string, ok bool) { f.events <- func() { f.reloaded(u, want, ok) } })
+			if u.refused != u.last() {
+				u.reload(f.program, func(was reading, ok bool) { f.events <- func() { f.reloaded(u, was, ok) } })
 			}
 		case u.running != "" && u.running != want && !u.ending:
 			u.stop()
@@ -223,15 +224,18 @@ func (f *follower) start(u *upkeep) {
 	}
 }
 
-// reloaded is called when a changed file was applied, or was not.
-func (f *follower) reloaded(u *upkeep, want string, ok bool) {
+// reloaded is called when a changed file was applied, or was not. Where it has been
+// changed meanwhile, nobody knows what of it was applied, until it is read again.
+func (f *follower) reloaded(u *upkeep, was reading, ok bool) {
 	u.changes = false
 	switch {
 	case u.running == "": // it has ended meanwhile
+	case ok && markOf(u.file) != was.mark:
+		u.running, u.refused = unknown, was
 	case ok:
-		u.running = want
+		u.running = was.says
 	default:
-		u.refused = want
+		u.refused = was
 		complain(fmt.Errorf("%s: application %q goes on as it was; it is tried again when the file changes", u.file, u.runName))
 	}
 }

@@ -32,16 +32,17 @@ type upkeep struct {
 	file string
 	want string // fingerprint of what the file says, "" when it is gone
 	name string // of the application that the file describes
+	mark string // of the file as it was when it was read
 
-	running string // fingerprint of what runs, "" when nothing does
+	running string // fingerprint of what runs, "" when nothing does, or unknown
 	runName string
 	child   *exec.Cmd // nil: it ran before
 	since   time.Time
-	ending  bool   // it was asked to end
-	changes bool   // a reload is under way
-	refused string // fingerprint of what a reload refused: nobody tries it again
-	done    string // fingerprint of what ended with status 0: nobody starts it again
-	wrong   string // the mistakes of the file that were told
+	ending  bool    // it was asked to end
+	changes bool    // a reload is under way
+	refused reading // that a reload refused: nobody tries it again
+	done    string  // fingerprint of what ended with status 0: nobody starts it again
+	wrong   string  // the mistakes of the file that were told
 	delay   time.Duration
 	waiting bool // until delay is over
 }
@@ -77,10 +78,29 @@ func (u *upkeep) start(program string, ended func(status int)) error {
 	return nil
 }
 
+// unknown is the fingerprint of what runs when the file was changed while it was
+// applied: one that no plan has.
+const unknown = "unknown"
+
+// reading is one state of a file and what it says. The next may say the same
+// again, behind one that said something else.
+type reading struct{ mark, says string }
+
+func (u *upkeep) last() reading { return reading{u.mark, u.want} }
+
+// markOf is what changes with every write to a file, "" when it is not there.
+func markOf(file string) string {
+	var st unix.Stat_t
+	if unix.Stat(file, &st) != nil {
+		return ""
+	}
+	return fmt.Sprint(st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim)
+}
+
 // reload applies the changed file to the application that runs.
-func (u *upkeep) reload(program string, done func(want string, ok bool)) {
+func (u *upkeep) reload(program string, done func(was reading, ok bool)) {
 	u.changes = true
-	command, want := exec.Command(program, "reload", u.file), u.want
+	command, was := exec.Command(program, "reload", u.file), u.last()
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	name := u.runName
@@ -92,7 +112,7 @@ func (u *upkeep) reload(program string, done func(want string, ok bool)) {
 				break
 			}
 		}
-		done(want, command.Run() == nil)
+		done(was, command.Run() == nil)
 	}()
 }
 

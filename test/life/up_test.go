@@ -1,6 +1,8 @@
 package life
 
 import (
+	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +80,54 @@ func TestUp(t *testing.T) {
 	if status := a.Wait(); status != 0 || a.runs(first) {
 		t.Errorf("status %d, and it runs: %v", status, a.runs(first))
 	}
+}
+
+// TestUpFlips: a file that changes a hundred times, to what is right, wrong, and
+// right again while it is being applied, ends with what it says last, by one broker.
+func TestUpFlips(t *testing.T) {
+	a := New(t, "flips")
+	if err := os.Mkdir(filepath.Join(a.Dir, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	name := a.Name + "-1"
+	texts := []string{policyOf(name, "eins"), policyOf(name, "zwei"), policyOf(name, "drei") + "nonsense: 1\n", ""}
+	a.File("d/first.yaml", texts[0])
+	a.Start(nil, "up", filepath.Join(a.Dir, "d"))
+	a.Expect("application " + name + ": up after")
+	was := a.broker(name)
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 100 {
+		a.File("d/first.yaml", texts[r.IntN(len(texts))])
+		time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+	}
+	a.File("d/first.yaml", policyOf(name, "fertig"))
+	a.Until("what it says last runs", func() bool { return strings.Contains(a.Sandbox("logs", name), "fertig") })
+	if a.broker(name) != was {
+		t.Error("a change restarted the application")
+	}
+}
+
+// TestUpRefused: what could not be applied is tried again when its file was
+// changed since, also where it says the same again.
+func TestUpRefused(t *testing.T) {
+	a := New(t, "refused")
+	if err := os.Mkdir(filepath.Join(a.Dir, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	name := a.Name + "-1"
+	a.File("d/first.yaml", policyOf(name, "eins"))
+	a.Start(nil, "up", filepath.Join(a.Dir, "d"))
+	a.Expect("application " + name + ": up after")
+	taken, err := net.Listen("unix", filepath.Join(a.Dir, "door"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := "grants: {door: {listen: \"unix:" + a.Dir + "/door\"}}\n" + strings.Replace(policyOf(name, "zwei"), "one: {", "one: {grants: [door], ", 1)
+	a.File("d/first.yaml", next)
+	a.Expect("it is tried again when the file changes")
+	taken.Close()
+	a.File("d/first.yaml", next)
+	a.Until("the change is in force", func() bool { return strings.Contains(a.Sandbox("logs", name), "zwei") })
 }
 
 // TestUpAgain: one that fails is started again, one that is taken down is not,
