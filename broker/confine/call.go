@@ -59,6 +59,9 @@ const (
 	notifFlags   = 0x40082104 // SECCOMP_IOCTL_NOTIF_SET_FLAGS, Linux 6.6
 )
 
+// kcmpFile is KCMP_FILE (kcmp(2)): are two descriptors one open file?
+const kcmpFile = 0
+
 // table is every call that the monitor may make, once it has started. pid is
 // its own. There is no exec and no fork in it, no mount, no ptrace, of bpf no more than two on a map, no
 // kill but by pidfd, and no memory that is executed.
@@ -82,6 +85,7 @@ func table(pid int) []group {
 			each("pidfd_open", "pidfd_send_signal", "pidfd_getfd", "process_vm_readv", "wait4", "waitid"),
 			with("ioctl", 1, unix.SECCOMP_IOCTL_NOTIF_RECV, unix.SECCOMP_IOCTL_NOTIF_SEND, notifIDValid, notifAddFD, notifFlags, unix.PIDFD_GET_INFO)),
 		},
+		{"what workers store", with("kcmp", 2, kcmpFile)},
 		{"what an exec brings along", eachWhen(splits, "prlimit64", "getpriority", "memfd_create", "pwrite64")},
 		{"another user's name", concat(
 			each("geteuid", "getegid", "getuid", "getgid"),

@@ -116,7 +116,8 @@ func (m *Monitor) senderOf(c *component, sender *unix.Ucred) *work {
 }
 
 // notifiedBy acts on the assignments that we know; sd_notify(3) demands that
-// unknown ones are ignored.
+// unknown ones are ignored. MAINPID= is one of those: who the worker's process is
+// the monitor knows, who made it.
 func (m *Monitor) notifiedBy(w *work, text []byte, fds []int) {
 	say := func(op wire.Op, text string) {
 		m.tell(wire.WorkerSays, func(b *wire.Message) {
@@ -125,22 +126,26 @@ func (m *Monitor) notifiedBy(w *work, text []byte, fds []int) {
 	}
 	store, forget, name := false, false, "stored"
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
-		key, value, _ := bytes.Cut(line, []byte("="))
-		switch string(key) {
-		case "READY":
+		switch string(line) {
+		case "READY=1":
 			say(wire.Ready, "")
-		case "STATUS":
-			say(wire.Status, string(value))
-		case "WATCHDOG":
+		case "WATCHDOG=1":
 			say(wire.Watchdog, "")
-		case "RELOADING", "STOPPING":
-			say(wire.Status, strings.ToLower(string(key)))
-		case "FDSTORE":
+		case "WATCHDOG=trigger":
+			say(wire.Watchdog, "trigger")
+		case "RELOADING=1":
+			say(wire.Status, "reloading")
+		case "STOPPING=1":
+			say(wire.Status, "stopping")
+		case "FDSTORE=1":
 			store = true
-		case "FDSTOREREMOVE":
-			forget = string(value) == "1"
-		case "FDNAME":
-			name = storeName(string(value))
+		case "FDSTOREREMOVE=1":
+			forget = true
+		}
+		if status, ok := bytes.CutPrefix(line, []byte("STATUS=")); ok {
+			say(wire.Status, string(status))
+		} else if wish, ok := bytes.CutPrefix(line, []byte("FDNAME=")); ok {
+			name = storeName(string(wish))
 		}
 	}
 	c := w.component
@@ -148,7 +153,7 @@ func (m *Monitor) notifiedBy(w *work, text []byte, fds []int) {
 		c.forget(name)
 	}
 	for _, fd := range fds {
-		if !store || len(c.stored) >= maximumStored || m.passable(fd) != 0 {
+		if !store || len(c.stored) >= maximumStored || m.passable(fd) != 0 || c.holds(fd) {
 			unix.Close(fd)
 			continue
 		}

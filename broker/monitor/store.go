@@ -21,6 +21,20 @@ type stored struct {
 // maximumStored bounds the descriptors that one component may leave.
 const maximumStored = 128
 
+// kcmpFile is KCMP_FILE (kcmp(2)): are two descriptors one open file?
+const kcmpFile = 0
+
+// holds says whether a descriptor is stored already, under whatever name: many
+// programs store all that they have each time they start, and systemd's store
+// keeps one of each too. Where kcmp(2) does not know, it is another one.
+func (c *component) holds(fd int) bool {
+	own := uintptr(unix.Getpid())
+	return slices.ContainsFunc(c.stored, func(s stored) bool {
+		differs, _, errno := unix.Syscall6(unix.SYS_KCMP, own, own, kcmpFile, uintptr(s.fd), uintptr(fd), 0)
+		return errno == 0 && differs == 0
+	})
+}
+
 // forget closes what was stored under a name.
 func (c *component) forget(name string) {
 	c.stored = slices.DeleteFunc(c.stored, func(s stored) bool {
@@ -99,10 +113,6 @@ func (m *Monitor) answerStore(w *work, h wire.Header, b *wire.Body, fds []int) a
 		return refused(errMalformed)
 	}
 	c := w.component
-	if len(c.stored)+len(fds) > maximumStored {
-		closeAll(fds)
-		return refused(unix.ENOSPC)
-	}
 	for _, fd := range fds {
 		if errno := m.passable(fd); errno != 0 {
 			closeAll(fds)
@@ -110,8 +120,21 @@ func (m *Monitor) answerStore(w *work, h wire.Header, b *wire.Body, fds []int) a
 			return refused(errno)
 		}
 	}
-	for _, fd := range fds {
-		c.stored = append(c.stored, stored{name, fd})
+	before := len(c.stored)
+	for i, fd := range fds {
+		switch {
+		case c.holds(fd):
+			unix.Close(fd)
+		case len(c.stored) >= maximumStored:
+			closeAll(fds[i:])
+			for _, s := range c.stored[before:] {
+				unix.Close(s.fd)
+			}
+			c.stored = c.stored[:before]
+			return refused(unix.ENOSPC)
+		default:
+			c.stored = append(c.stored, stored{name, fd})
+		}
 	}
 	return done()
 }

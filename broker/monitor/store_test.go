@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"bulkhead/policy/plan"
 )
 
@@ -37,6 +39,31 @@ func TestInheritStored(t *testing.T) {
 	c.Start = plan.PerRequest
 	if passed, _ := c.inherit(p); len(passed) > 0 {
 		t.Error("a worker of a request inherits what others stored")
+	}
+}
+
+// What is stored already is not stored again: not a copy of it, and not under
+// another name.
+func TestStoreOnce(t *testing.T) {
+	pipe := make([]int, 2)
+	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	again, err := unix.FcntlInt(uintptr(pipe[0]), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll([]int{pipe[0], pipe[1], again})
+	c := &component{}
+	if c.holds(pipe[0]) {
+		t.Error("nothing is stored, and a descriptor is found")
+	}
+	c.stored = []stored{{"a", pipe[0]}}
+	if !c.holds(again) {
+		t.Error("a copy of what is stored is not found")
+	}
+	if c.holds(pipe[1]) {
+		t.Error("the other end of a pipe is taken for the one that is stored")
 	}
 }
 

@@ -77,6 +77,27 @@ func TestStoredDescriptors(t *testing.T) {
 	says("start 1")
 }
 
+// TestStoredOnce: a program that stores what it has each time it starts, as systemd
+// lets it, fills no store: it gets one of each back.
+func TestStoredOnce(t *testing.T) {
+	a := New(t, "once")
+	a.File("web.py", strings.Replace(store, "count = int(", `notify("FDSTORE=1\nFDNAME=counter", [fd, os.dup(fd)])
+open(os.path.dirname(sys.argv[0]) + "/names", "w").write(os.environ.get("LISTEN_FDNAMES", ""))
+count = int(`, 1))
+	a.Run(strings.Replace(storing, "files: {read:", "files: {write:", 1)).Expect("up after")
+	for range 3 {
+		if said := a.Sandbox("ctl", "restart", a.Name, "web"); said != "" {
+			t.Fatal(said)
+		}
+	}
+	if names := a.Read("names"); names != "counter" {
+		t.Errorf("after three restarts it gets %q", names)
+	}
+	if says := a.component("web").Says; says != "start 4" {
+		t.Errorf("it says %q", says)
+	}
+}
+
 // TestNotifyFromOthers: a process that is no worker of the component changes
 // nothing, root on the host included.
 func TestNotifyFromOthers(t *testing.T) {
