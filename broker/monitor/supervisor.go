@@ -250,8 +250,11 @@ func (m *Monitor) commandStart(h wire.Header, b *wire.Body) (uint32, error) {
 		return 0, unix.EINVAL
 	}
 	// Only what the plan lets run by itself, and only as many.
-	if c.Start != plan.WithApplication && c.Start != plan.OnDemand || c.active() >= c.Workers.Maximum {
+	if c.Start != plan.WithApplication && c.Start != plan.OnDemand {
 		return 0, unix.EPERM
+	}
+	if c.active() >= c.Workers.Maximum {
+		return 0, fmt.Errorf("the worker before has not ended yet: %w", unix.EBUSY)
 	}
 	w, err := m.run(c, &request{})
 	if err != nil {

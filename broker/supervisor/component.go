@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"time"
 
 	"bulkhead/broker/control"
@@ -41,6 +42,7 @@ type component struct {
 	attempt   uint64 // counts the requests: an answer to an earlier one is stale
 	askedAt   time.Time
 	worker    *worker
+	gone      uint32 // its last worker
 	early     bool   // it said that it is ready before the monitor said that it runs
 	verdict   string // why it is being ended for failing, or ""
 	killed    bool
@@ -183,6 +185,27 @@ func (c *component) hopeless(known map[*component]bool) bool {
 	}
 	known[c] = is
 	return is
+}
+
+// lacks says why the component is hopeless: which of those that it comes after,
+// by way of others too, are down for good.
+func (c *component) lacks(seen map[*component]bool) (said []string) {
+	for _, other := range c.after {
+		switch {
+		case other.served() || other.active() || seen[other]:
+		case other.wanted:
+			seen[other] = true
+			said = append(said, other.lacks(seen)...)
+		default:
+			seen[other] = true
+			text := fmt.Sprintf("%s, which is %s", other.plan.Name, other.state)
+			if other.cause != "" {
+				text += ": " + other.cause
+			}
+			said = append(said, text)
+		}
+	}
+	return said
 }
 
 func startName(s plan.Start) string {

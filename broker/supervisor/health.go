@@ -18,6 +18,7 @@ type health struct {
 	worker   *worker // that is checked, nil: none
 	failures int     // in a row
 	checks   uint64  // counts them: the answer to an earlier one is stale
+	known    bool    // one was answered
 	why      string  // of the last failure
 }
 
@@ -94,6 +95,7 @@ func (s *Supervisor) checked(e checked) {
 		s.later(c.plan.Life.Health.Interval, healthTick{c, c.worker})
 		return
 	}
+	c.health.known = true
 	limit := c.plan.Life.Health.Failures
 	if e.why == "" {
 		if c.health.failures > 0 {
@@ -117,10 +119,10 @@ func (s *Supervisor) checked(e checked) {
 	s.askEnd(c, c.verdict)
 }
 
-// String is what the status says of it.
+// String is what the status says of it: nothing before the first check.
 func (h *health) String() string {
 	switch {
-	case h.worker == nil:
+	case h.worker == nil || !h.known:
 		return ""
 	case h.failures > 0:
 		return fmt.Sprintf("failed health checks: %d, the last: %s", h.failures, h.why)

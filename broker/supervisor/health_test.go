@@ -37,6 +37,10 @@ func TestHealth(t *testing.T) {
 		m.expect("SIGTERM web", "start web")
 		m.noted("failed 3 health checks, the last: connection timed out")
 		m.state("web", control.Started)
+		if h := m.component("web").Health; h != "" {
+			t.Errorf("before its first check its health is %q", h)
+		}
+		m.pass(10 * time.Second)
 		if h := m.component("web").Health; h != "healthy" {
 			t.Errorf("its health is %q", h)
 		}

@@ -42,6 +42,8 @@ func (s *Supervisor) workerStarted(e workerStarted) bool {
 	switch {
 	case s.forced:
 		s.kill(w, killedWithAll)
+	case c.killed: // its time to stop in is over, or it was to go at once
+		s.kill(w, "killed as soon as it ran: "+c.cause)
 	case c.state == control.Stopping:
 		s.askEnd(c, c.cause)
 	default:
@@ -84,6 +86,7 @@ func (s *Supervisor) gone(w *worker, e end) {
 	delete(s.workers, w.id)
 	c.running--
 	if c.worker == w && c.kept() {
+		c.gone = w.id
 		s.ended(c, e)
 		return
 	}
@@ -121,7 +124,9 @@ func (s *Supervisor) workerSays(e workerSays) bool {
 	mine := c.worker != nil && c.worker.id == e.worker
 	switch e.op {
 	case wire.Ready:
-		if c.plan.Life.Ready.Kind == plan.ReadyNotify && (mine || c.worker == nil) {
+		// A worker may be heard before the monitor says that it runs; one that
+		// has ended says nothing for the next.
+		if c.plan.Life.Ready.Kind == plan.ReadyNotify && (mine || c.worker == nil && e.worker != c.gone) {
 			s.saysReady(c)
 			return true
 		}
@@ -129,7 +134,12 @@ func (s *Supervisor) workerSays(e workerSays) bool {
 		c.says = e.text
 		s.journal.tell(control.Event{Kind: control.EventSays, Component: c.plan.Name, Worker: e.worker, Text: e.text})
 	case wire.Watchdog:
-		if mine && c.state.Up() && !c.frozen {
+		switch {
+		case !mine || !c.state.Up() || c.frozen:
+		case e.text == "trigger" && c.plan.Life.Watchdog > 0:
+			s.abort(c, "it has triggered its watchdog")
+			return true
+		case e.text == "":
 			s.startWatchdog(c)
 		}
 	}
@@ -194,12 +204,13 @@ func (s *Supervisor) rebuildAgain(e rebuildTick) {
 type watchdogTick struct {
 	component  *component
 	generation uint64
+	due        time.Time
 }
 
 func (s *Supervisor) startWatchdog(c *component) {
 	s.stopWatchdog(c)
 	if limit := c.plan.Life.Watchdog; limit > 0 {
-		c.watchdog = s.later(limit, watchdogTick{c, c.watchdogs})
+		c.watchdog = s.later(limit, watchdogTick{c, c.watchdogs, time.Now().Add(limit)})
 	}
 }
 
@@ -211,14 +222,31 @@ func (s *Supervisor) stopWatchdog(c *component) {
 	}
 }
 
-// watchdogMissed ends a component that was silent for too long, by SIGABRT
-// as systemd does, so that it may leave a trace of what it hung in.
+// watchdogSlack is how late a silence may be found out. A broker that is later
+// than that did not listen itself, because it was stopped or had no processor,
+// and cannot say that nothing was to be heard.
+const watchdogSlack = time.Second
+
+// watchdogMissed is called when a component was silent for too long. What it
+// said may still be on its way through the monitor, so that is asked first: its
+// answer comes behind whatever it has heard before.
 func (s *Supervisor) watchdogMissed(e watchdogTick) {
 	c := e.component
-	if e.generation != c.watchdogs || c.worker == nil {
-		return
-	}
-	c.verdict = fmt.Sprintf("its watchdog heard nothing for %s", c.plan.Life.Watchdog)
+	s.call(wire.Announce, func(reply) {
+		switch {
+		case e.generation != c.watchdogs || c.worker == nil:
+		case time.Since(e.due) > watchdogSlack:
+			s.startWatchdog(c)
+		default:
+			s.abort(c, fmt.Sprintf("its watchdog heard nothing for %s", c.plan.Life.Watchdog))
+		}
+	}, announceLives)
+}
+
+// abort ends a component at its watchdog's wish, by SIGABRT as systemd does, so
+// that it may leave a trace of what it hung in.
+func (s *Supervisor) abort(c *component, why string) {
+	c.verdict = why
 	s.move(c, control.Stopping, c.verdict)
 	s.signal(c.worker, int(unix.SIGABRT))
 	s.arm(c, max(c.plan.Life.StopTimeout, time.Millisecond))

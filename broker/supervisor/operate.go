@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"bulkhead/broker/control"
 	"bulkhead/broker/wire"
@@ -203,26 +204,48 @@ func (s *Supervisor) wantWith(c *component, seen map[*component]bool) {
 	}
 }
 
+// isReady says when a component that was started is ready or, a task, done, and
+// why it will not be.
 func (s *Supervisor) isReady(c *component) func() (bool, string) {
 	return func() (bool, string) {
-		if c.state.Up() && !c.bounced {
+		switch {
+		case c.served() && !c.bounced:
 			return true, ""
-		}
-		if !c.wanted || c.waiting {
+		case !c.wanted || c.waiting:
 			return false, fmt.Sprintf("component %s is %s: %s", c.plan.Name, c.state, c.cause)
+		case !c.active() && c.hopeless(make(map[*component]bool)):
+			return false, fmt.Sprintf("component %s does not start: it comes after %s", c.plan.Name, strings.Join(c.lacks(make(map[*component]bool)), " and "))
 		}
 		return false, ""
 	}
 }
 
-func (c *component) isDown() (bool, string) { return !c.active() && c.running == 0, "" }
+// hasEnded says when what runs of a component now has ended: somebody else may
+// have started it again by then.
+func (s *Supervisor) hasEnded(c *component) func() (bool, string) {
+	attempt := c.attempt
+	var had []*worker
+	for _, w := range s.workers {
+		if w.component == c {
+			had = append(had, w)
+		}
+	}
+	return func() (bool, string) {
+		for _, w := range had {
+			if s.workers[w.id] == w {
+				return false, ""
+			}
+		}
+		return !c.kept() || !c.active() || c.attempt != attempt, ""
+	}
+}
 
 func (s *Supervisor) doStop(c *component, r control.Request) answer {
 	if c.pinned == pinnedUp {
 		return refuse("component %s is pinned up; unpin it first", c.plan.Name)
 	}
 	s.takeDown(c)
-	return s.waits(r, c.isDown)
+	return s.waits(r, s.hasEnded(c))
 }
 
 func (s *Supervisor) takeDown(c *component) {
@@ -291,7 +314,7 @@ func (s *Supervisor) doDestroy(c *component, r control.Request) answer {
 			s.kill(w, "destroyed as asked")
 		}
 	}
-	return s.waits(r, c.isDown)
+	return s.waits(r, s.hasEnded(c))
 }
 
 // doHold is start and stop for a component whose workers others ask for:
@@ -313,7 +336,7 @@ func (s *Supervisor) doHold(c *component, r control.Request) answer {
 			s.signal(w, int(c.plan.Life.StopSignal))
 			s.later(c.plan.Life.StopTimeout, workerTimeout{w.id})
 		}
-		return s.waits(r, c.isDown)
+		return s.waits(r, s.hasEnded(c))
 	}
 	return refuse("%s is not for component %s: its workers start %s", r.Verb, c.plan.Name, startWords(c.plan.Start))
 }

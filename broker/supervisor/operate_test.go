@@ -107,6 +107,19 @@ func TestDestroy(t *testing.T) {
 	})
 }
 
+// TestDestroyDuringStart: a worker that is about to start when its component is
+// destroyed is killed as soon as it is there, not asked.
+func TestDestroyDuringStart(t *testing.T) {
+	p := application(with("web", func(c *plan.Component) { c.Life.StopTimeout = time.Hour }))
+	prepared(t, p, func(m *script) { m.late["web"] = true }, func(m *script) {
+		m.ask(on(control.Destroy, "web"))
+		m.state("web", control.Stopping)
+		m.come("web", runs)
+		m.expect("start web", "SIGKILL web")
+		m.state("web", control.Stopped)
+	})
+}
+
 func TestSignalAndReload(t *testing.T) {
 	p := application(with("web", func(c *plan.Component) { c.Life.ReloadSignal = 1 }), with("db", nil))
 	prepared(t, p, func(m *script) { m.deaf["web"] = true }, func(m *script) {
@@ -153,6 +166,44 @@ func TestWaits(t *testing.T) {
 		}
 		if len(m.app.waiters) != 0 || len(b.waiter.reply) != 0 {
 			t.Error("a waiter that was forgotten is answered")
+		}
+	})
+}
+
+// TestWaitsForWhatCannotCome: who waits for a component that will not start hears
+// why, and who waits for a task hears that it is done.
+func TestWaitsForWhatCannotCome(t *testing.T) {
+	p := application(with("web", after("cache")), with("cache", after("db")), with("other", nil), with("db", func(c *plan.Component) {
+		c.Life.Ready.Kind, c.Life.Restart = plan.ReadyNotify, plan.RestartNever
+	}))
+	play(t, p, func(m *script) {
+		a := m.ask(control.Request{Verb: control.Start, Component: "web", Wait: true})
+		m.exit("db", 3)
+		if r := <-a.waiter.reply; r.Error != "component web does not start: it comes after db, which is failed: exited with status 3" {
+			t.Errorf("reply %+v", r)
+		}
+		a = m.ask(control.Request{Verb: control.Start, Component: "db", Wait: true})
+		m.exit("db", 0)
+		if r := <-a.waiter.reply; !r.Done {
+			t.Errorf("reply %+v", r)
+		}
+		m.state("web", control.Started)
+	})
+}
+
+// TestStopOvertaken: who waits for a stop hears of it also where somebody else has
+// started the component again by then.
+func TestStopOvertaken(t *testing.T) {
+	prepared(t, application(with("web", nil)), func(m *script) { m.deaf["web"] = true }, func(m *script) {
+		stop := m.ask(control.Request{Verb: control.Stop, Component: "web", Wait: true})
+		start := m.ask(control.Request{Verb: control.Start, Component: "web", Wait: true})
+		m.pass(time.Second)
+		m.expect("start web", "SIGTERM web", "SIGKILL web", "start web")
+		if r := <-stop.waiter.reply; !r.Done {
+			t.Errorf("reply %+v to the stop", r)
+		}
+		if r := <-start.waiter.reply; !r.Done {
+			t.Errorf("reply %+v to the start", r)
 		}
 	})
 }

@@ -56,6 +56,22 @@ func TestReadyBeforeStarted(t *testing.T) {
 	})
 }
 
+// TestReadyOfAnother: what a worker that has ended said last does not make the
+// next one ready.
+func TestReadyOfAnother(t *testing.T) {
+	p := application(with("db", func(c *plan.Component) { c.Life.Ready.Kind = plan.ReadyNotify }))
+	play(t, p, func(m *script) {
+		m.late["db"] = true
+		m.crash("db")
+		m.pass(time.Second)
+		m.tell(workerSays{worker: 1, component: 0, op: wire.Ready})
+		m.come("db", runs)
+		m.state("db", control.Starting)
+		m.tell(workerSays{worker: 2, component: 0, op: wire.Ready})
+		m.state("db", control.Started)
+	})
+}
+
 // TestNeverReady: who comes after a component that never gets ready does not
 // start, and it itself is restarted until it is too much.
 func TestNeverReady(t *testing.T) {
@@ -319,6 +335,39 @@ func TestWatchdog(t *testing.T) {
 		m.pass(time.Second)
 		m.expect("SIGABRT web", "start web")
 		m.noted("its watchdog heard nothing for 1s; restarts at once")
+	})
+}
+
+// TestWatchdogTriggered: a program that knows that it is broken need not wait to
+// be found out.
+func TestWatchdogTriggered(t *testing.T) {
+	p := application(with("web", func(c *plan.Component) { c.Life.Watchdog = time.Hour }), with("db", nil))
+	play(t, p, func(m *script) {
+		m.did()
+		m.tell(workerSays{worker: m.workers["db"], component: 1, op: wire.Watchdog, text: "trigger"}) // it has none
+		m.tell(workerSays{worker: m.workers["web"], component: 0, op: wire.Watchdog, text: "trigger"})
+		m.pass(time.Second)
+		m.expect("SIGABRT web", "start web")
+		m.noted("component web: it has triggered its watchdog; restarts")
+	})
+}
+
+// TestWatchdogUnheard: a broker that stood still while a component spoke does not
+// end it for its silence.
+func TestWatchdogUnheard(t *testing.T) {
+	p := application(with("web", func(c *plan.Component) { c.Life.Watchdog = time.Second }))
+	play(t, p, func(m *script) {
+		m.did()
+		m.change(func() { m.stopped = 5 * time.Second })
+		m.pass(time.Second)
+		m.change(func() { m.stopped = 0 })
+		m.pass(5*time.Second - time.Millisecond)
+		m.expect()
+		m.pass(time.Millisecond)
+		m.tell(workerSays{worker: m.workers["web"], component: 0, op: wire.Watchdog}) // said long ago
+		m.expect()
+		m.pass(time.Second) // and no more
+		m.expect("SIGABRT web", "start web")
 	})
 }
 

@@ -37,6 +37,8 @@ type script struct {
 
 	refuse  map[string]syscall.Errno // programs that cannot be executed
 	hung    map[string]bool          // components whose start is never heard of
+	late    map[string]bool          // components whose start is heard of when it comes
+	coming  []workerStarted          // those starts
 	deaf    map[string]bool          // components that only SIGKILL ends
 	probes  map[string]int           // how often Probe fails
 	unbuilt map[string]int           // how often Rebuild fails
@@ -48,6 +50,7 @@ type script struct {
 	refuseLogs syscall.Errno            // the answer to OpenLog
 	tidied     map[string]syscall.Errno // the answer to Tidy
 	watchdog   uint32                   // the answer to Announce
+	stopped    time.Duration            // for how long no answer comes
 }
 
 // play runs a test of an application in a bubble, up to its Finish.
@@ -61,7 +64,7 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &script{
 			t: t, status: -1, workers: make(map[string]uint32), names: make(map[uint32]string),
-			alive: make(map[uint32]bool), refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), deaf: make(map[string]bool),
+			alive: make(map[uint32]bool), refuse: make(map[string]syscall.Errno), hung: make(map[string]bool), late: make(map[string]bool), deaf: make(map[string]bool),
 			probes: make(map[string]int), unbuilt: make(map[string]int), checks: make(map[string]int), busy: make(map[string]bool), lost: make(map[string]bool), tidied: make(map[string]syscall.Errno),
 		}
 		names := make([]string, len(p.Components))
@@ -106,11 +109,19 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		switch errno, failed := m.refuse[name]; {
 		case m.lost[name]:
 			status = unix.EIO
+		case m.comes(name): // one at a time
+			status = unix.EBUSY
 		case failed:
 			then = workerFailed{worker: worker, component: fields[0], errno: errno, step: executeStep}
 		case !m.hung[name]:
-			m.workers[name], m.names[worker], m.alive[worker] = worker, name, true
-			then = workerStarted{worker: worker, component: fields[0], pid: 1000 + worker}
+			started := workerStarted{worker: worker, component: fields[0], pid: 1000 + worker}
+			m.workers[name], m.names[worker] = worker, name
+			if m.late[name] {
+				m.coming = append(m.coming, started)
+				break
+			}
+			m.alive[worker] = true
+			then = started
 		}
 	case wire.SignalWorker:
 		name, signal := m.names[fields[0]], syscall.Signal(fields[1])
@@ -170,7 +181,9 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 	default:
 		m.log = append(m.log, fmt.Sprintf("%d %s", op, m.app.plan.Components[fields[0]].Name))
 	}
+	stopped := m.stopped
 	go func() {
+		time.Sleep(stopped)
 		r := reply{id: id, status: status, value: value}
 		if status != 0 {
 			r.reason = status.Error()
@@ -206,6 +219,33 @@ func (m *script) tell(event any) {
 	m.app.post(event)
 	synctest.Wait()
 }
+
+// comes says whether a component has a start that is late.
+func (m *script) comes(name string) bool {
+	return slices.ContainsFunc(m.coming, func(e workerStarted) bool { return m.names[e.worker] == name })
+}
+
+// come lets the late starts of a component be heard of, as what they came to.
+func (m *script) come(name string, news func(workerStarted) any) {
+	m.mu.Lock()
+	var told []any
+	m.coming = slices.DeleteFunc(m.coming, func(e workerStarted) bool {
+		if m.names[e.worker] != name {
+			return false
+		}
+		told = append(told, news(e))
+		if _, runs := told[len(told)-1].(workerStarted); runs {
+			m.alive[e.worker] = true
+		}
+		return true
+	})
+	m.mu.Unlock()
+	for _, e := range told {
+		m.tell(e)
+	}
+}
+
+func runs(e workerStarted) any { return e }
 
 func (m *script) exit(name string, code uint32) { m.end(m.workers[name], wire.Exited, code) }
 

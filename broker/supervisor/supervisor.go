@@ -226,7 +226,10 @@ func (s *Supervisor) handle(event any) bool {
 		s.tellLife(e)
 		return false
 	case watchdogTick:
-		s.watchdogMissed(e)
+		if e.generation == e.component.watchdogs {
+			s.watchdogMissed(e)
+		}
+		return false
 	case workerTimeout:
 		if w := s.workers[e.worker]; w != nil {
 			s.kill(w, fmt.Sprintf("killed: it did not stop within %s", w.component.plan.Life.StopTimeout))
