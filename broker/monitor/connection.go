@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,22 @@ type door struct {
 	listener  int
 	number    int // of the connection in the worker; 0 is 0 and 1, as inetd has it
 	open      bool
+	waits     bool // for a connection, elsewhere
+}
+
+// hasDoor says whether a component's workers get the connections of a socket,
+// one each, and so never the socket: it would give one of them everybody's.
+func (c *component) hasDoor(listener int) bool {
+	return slices.ContainsFunc(c.doors, func(d *door) bool { return d.listener == listener })
+}
+
+// share notes the sockets that components have from the start.
+func (m *Monitor) share() {
+	for _, c := range m.components {
+		for _, p := range c.passed {
+			m.shared[p.FD] = true
+		}
+	}
 }
 
 // openDoors begins to accept for the components that start per connection.
@@ -54,7 +71,7 @@ func (m *Monitor) makeDoors(c *component) error {
 func (m *Monitor) tendDoors(c *component) {
 	room := !m.stopping && c.held == notHeld && c.control >= 0 && (c.active() < c.Workers.Maximum || len(c.queue) < c.Workers.Queue)
 	for _, d := range c.doors {
-		if room && !d.open {
+		if room && !d.open && !d.waits {
 			d.open = m.loop.add(d.listener, unix.EPOLLIN, func(uint32) { m.accept(d) }) == nil
 		} else if !room && d.open {
 			m.loop.remove(d.listener)
@@ -70,9 +87,35 @@ func (m *Monitor) closeDoors() {
 	}
 }
 
-// accept takes one connection and asks for a worker for it.
+// accept takes one connection. Between the event and the accept somebody else may
+// have taken it, or it may be gone: then accept(2) waits for the next one, unless
+// the socket does not block. Whether it does is decided by everybody who has it, so
+// for a socket that a worker ever had the wait is elsewhere.
 func (m *Monitor) accept(d *door) {
-	fd, from, err := unix.Accept4(d.listener, unix.SOCK_CLOEXEC)
+	if !m.shared[d.listener] {
+		fd, from, err := unix.Accept4(d.listener, unix.SOCK_CLOEXEC)
+		m.accepted(d, fd, from, err)
+		return
+	}
+	own, err := unix.FcntlInt(uintptr(d.listener), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return // out of descriptors: the next event tries again
+	}
+	m.loop.remove(d.listener)
+	d.open, d.waits = false, true
+	go func() {
+		fd, from, err := unix.Accept4(own, unix.SOCK_CLOEXEC)
+		unix.Close(own)
+		m.loop.post(func() {
+			d.waits = false
+			m.accepted(d, fd, from, err)
+			m.tendDoors(d.component)
+		})
+	}()
+}
+
+// accepted asks for a worker for a connection.
+func (m *Monitor) accepted(d *door, fd int, from unix.Sockaddr, err error) {
 	if err != nil {
 		return // gone again, or out of descriptors: the next event tries again
 	}

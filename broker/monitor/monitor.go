@@ -93,12 +93,13 @@ type Monitor struct {
 	reload     *reload // under way, nil: none
 	workers    map[uint32]*work
 	lastWorker uint32
-	listeners  map[int]int // grant -> listening socket
-	supervisor *work       // nil before it runs and after it ended
-	link       int         // the monitor's end of the supervisor's socket, -1
-	succession succession  // of a supervisor that was lost
-	null       int         // /dev/null
-	status     int         // what the process ends with
+	listeners  map[int]int  // grant -> listening socket
+	shared     map[int]bool // listening sockets that a worker has had
+	supervisor *work        // nil before it runs and after it ended
+	link       int          // the monitor's end of the supervisor's socket, -1
+	succession succession   // of a supervisor that was lost
+	null       int          // /dev/null
+	status     int          // what the process ends with
 	packets    packets
 	message    wire.Message     // to the supervisor
 	news       [][]byte         // events for the supervisor that wait a moment
@@ -188,7 +189,7 @@ func Run() (int, error) {
 		plan: p, planFD: handover.PlanFD, handover: h, link: -1, status: 125,
 		keeper:  keeper{socket: h.Keeper, waiting: map[uint32]func(child, error){}},
 		renewal: renewal{possible: h.Enclosed},
-		workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{}, names: map[string]*name{},
+		workers: map[uint32]*work{}, listeners: map[int]int{}, shared: map[int]bool{}, brokers: map[uint64]bool{}, names: map[string]*name{},
 	}
 	defer m.end()
 	if err := m.start(); err != nil {
@@ -229,6 +230,7 @@ func (m *Monitor) start() error {
 		m.brokerFiles(c)
 		m.components = append(m.components, c)
 	}
+	m.share()
 	m.numbers, m.logs = m.components, m.plan.Logs
 	for _, made := range m.handover.Compartments {
 		c := m.components[made.Component]

@@ -42,7 +42,7 @@ func newTalker(t testing.TB) *talker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Monitor{plan: p, loop: l, roots: roots{loop: l}, link: -1, workers: map[uint32]*work{}, listeners: map[int]int{}, brokers: map[uint64]bool{}}
+	m := &Monitor{plan: p, loop: l, roots: roots{loop: l}, link: -1, workers: map[uint32]*work{}, listeners: map[int]int{}, shared: map[int]bool{}, brokers: map[uint64]bool{}}
 	for i := range p.Components {
 		m.components = append(m.components, &component{Component: &p.Components[i], index: i, control: -1, brokerFD: -1})
 	}

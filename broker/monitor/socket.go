@@ -32,6 +32,7 @@ func (m *Monitor) answerListen(w *work, h wire.Header, b *wire.Body, _ []int) an
 		m.denyGrant(w, h.Op, errno, "listen "+string(name))
 		return refused(errno)
 	}
+	m.shared[fd] = true
 	m.record(w, g, "")
 	return answer{fd: fd, keep: true}
 }
@@ -220,11 +221,12 @@ func (m *Monitor) brokeredBind(w *work, n *notification) {
 		return
 	}
 	listener, bound := m.listeners[index]
-	if !ok || !bound {
+	if !ok || !bound || w.component.hasDoor(listener) {
 		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EACCES, object: "listen " + address.text(kind)})
 		m.respond(w, n, unix.EACCES)
 		return
 	}
+	m.shared[listener] = true
 	// Whether the number blocks, whether it survives an exec, and the options
 	// stay as the program made them.
 	keepOptions(mine, listener)

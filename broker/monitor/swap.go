@@ -95,6 +95,7 @@ func (m *Monitor) swap(r *reload) {
 		m.tellLog(name, fd)
 		unix.Close(fd)
 	}
+	m.share()
 	for _, c := range fresh {
 		m.brokerFiles(c)
 		m.nameFor(c)

@@ -133,6 +133,8 @@ func (s *Supervisor) allow(c *component, e denied) string {
 	case object == "":
 	case verb == "write", verb == "read", verb == "leave", verb == "special":
 		return s.allowPath(c, verb, object)
+	case verb == "listen" && s.hasConnectionsOf(c, object):
+		return allowedByNothing // it has what is granted: one connection
 	case verb == "listen", verb == "connect":
 		return fmt.Sprintf("grants.NAME: {%s: %q} and components.%s.grants: [NAME]", verb, object, c.plan.Name)
 	case verb == "open":
@@ -163,6 +165,15 @@ func (s *Supervisor) allowPath(c *component, wanted, path string) string {
 		return allowedByNothing
 	}
 	return fmt.Sprintf("grants.%s.access: read-write", nearest.Name)
+}
+
+// hasConnectionsOf says whether a component's workers get the connections of a
+// socket, one each.
+func (s *Supervisor) hasConnectionsOf(c *component, socket string) bool {
+	return c.plan.Start == plan.PerConnection && slices.ContainsFunc(c.plan.Grants, func(b plan.Binding) bool {
+		g := &s.plan.Grants[b.Grant]
+		return g.Kind == plan.GrantListen && b.Number >= 0 && g.Socket() == socket
+	})
 }
 
 // hasNetwork says whether a component has any grant of an internet address. One

@@ -6,6 +6,7 @@
 //	bring.go      plans for the keeper
 //	tally.go      what the races got
 //	network.go    calls that the monitor performs, changed while it looks
+//	socket.go     sockets that others have too
 package hostile
 
 import (
@@ -36,6 +37,8 @@ var verbs = map[string]func([]string) int{
 	"path-race": pathRace,
 	"link-race": linkRace,
 	"beyond":    beyondFiles,
+	"door":      door,
+	"take":      take,
 }
 
 // Main runs a verb and returns the exit status.

@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"net"
+	"testing"
+
+	"bulkhead/test/loopback"
+)
+
+// alive is a component by which one sees that the monitor works: it starts a
+// worker for each connection.
+func alive(t *testing.T) (grant, component string, expect func()) {
+	port := itoa(loopback.Number(t))
+	grant = `  alive: {listen: "tcp:127.0.0.1:` + port + `"}
+`
+	component = `  alive: {command: [{{BUSYBOX}}, echo, served], grants: [alive: {number: 0}], start: per-connection}
+`
+	return grant, component, func() {
+		t.Helper()
+		if got := talk(t, "tcp", "127.0.0.1:"+port, ""); got != "served\n" && got != "served" {
+			t.Fatalf("another component answers %q", got)
+		}
+	}
+}
+
+// A worker of one connection does not get the socket that all come from, also
+// where it may connect elsewhere and so has its calls answered by the monitor.
+func TestDoorIsNoSocket(t *testing.T) {
+	a := New(t, "door").Write(`
+application: {{NAME}}
+grants:
+  http: {listen: "tcp:127.0.0.1:{{PORT}}"}
+  store: {connect: "tcp:127.0.0.1:1"}
+components:
+  web: {command: [{{PROGRAM}}, hostile, door, "{{PORT}}"], grants: [http, store], start: per-connection}
+`).Run().Ready()
+	if got := talk(t, "tcp", "127.0.0.1:"+itoa(a.Port()), ""); got != "" {
+		t.Errorf("it answers %q", got)
+	}
+	a.Expect(a.Out, "listens: ")
+	expectLines(t, a.Lines("web"), "bind: EACCES", "listens: false")
+	a.Expect(a.Err, "EACCES; to allow it: nothing in a policy allows it")
+	a.Stop()
+}
+
+// Who has a listening socket too may let it block and take what comes: a
+// monitor that then waits for the next connection would serve nobody.
+func TestDoorThatBlocks(t *testing.T) {
+	grant, component, expect := alive(t)
+	a := New(t, "blocks").Write(`
+application: {{NAME}}
+grants:
+  http: {listen: "tcp:127.0.0.1:{{PORT}}"}
+` + grant + `components:
+  web: {command: [{{BUSYBOX}}, "true"], grants: [http], start: per-connection}
+  villain: {command: [{{PROGRAM}}, hostile, take], grants: [http]}
+` + component).Run().Ready()
+	a.Expect(a.Out, "takes")
+	for range 100 {
+		c, err := net.Dial("tcp", "127.0.0.1:"+itoa(a.Port()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		expect()
+	}
+	if status := a.Stop(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+}
