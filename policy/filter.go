@@ -36,6 +36,13 @@ const (
 
 	flagEmptyPath uint64 = 0x1000 // AT_EMPTY_PATH, openat(2), linux/fcntl.h
 
+	levelSocket  uint64 = 1   // SOL_SOCKET, setsockopt(2), asm-generic/socket.h
+	levelTCP     uint64 = 6   // IPPROTO_TCP, linux/in.h
+	levelUDP     uint64 = 17  // IPPROTO_UDP
+	levelNetlink uint64 = 270 // SOL_NETLINK, linux/socket.h
+	levelTLS     uint64 = 282 // SOL_TLS
+	optionLinger uint64 = 13  // SO_LINGER, socket(7)
+
 	modeSetID uint64 = 0o6000 // S_ISUID, S_ISGID, inode(7)
 
 	fileTypeMask uint64 = 0o170000 // S_IFMT, inode(7)
@@ -408,7 +415,7 @@ func forbidden(call string, c plan.Condition) bool {
 				return true
 			}
 		}
-	case call == "ioctl", call == "sendto", call == "sendmsg", call == "sendmmsg":
+	case call == "ioctl", call == "sendto", call == "sendmsg", call == "sendmmsg", call == "setsockopt":
 		return true // another argument leaves the dangerous one open
 	case call == "clone":
 		return c.Argument != 0 // else the flags would be open
@@ -473,6 +480,10 @@ func (f *filter) rules() []plan.Rule {
 			rules = append(rules, f.fileRules(call)...)
 			continue
 		}
+		if call == "setsockopt" && f.whole[call] {
+			rules = append(rules, optionRules()...)
+			continue
+		}
 		if guarded := f.appendRules(call); guarded != nil {
 			rules = append(rules, guarded...)
 			continue
@@ -519,6 +530,30 @@ func (f *filter) rules() []plan.Rule {
 			rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoFamily,
 				Conditions: []plan.Condition{{Argument: 0, Comparison: plan.MaskedEqual, Value: familyNetlink, Mask: allBits32}}})
 		}
+	}
+	return rules
+}
+
+// optionRules are the rules for setsockopt. Options of IP may lead packets to
+// hosts that are not granted, and a socket that lingers holds up whoever closes
+// it: at those the monitor looks (broker/monitor, setting.go), and at what it
+// need not here, so that the options that servers set for each connection cost
+// few comparisons.
+func optionRules() []plan.Rule {
+	masked := func(argument uint, value, mask uint64) plan.Condition {
+		return plan.Condition{Argument: argument, Comparison: plan.MaskedEqual, Value: value, Mask: mask}
+	}
+	rules := []plan.Rule{{Call: "setsockopt", Action: plan.Broker}}
+	for _, level := range []uint64{levelTCP, levelUDP, levelNetlink, levelTLS} {
+		rules = append(rules, plan.Rule{Call: "setsockopt", Action: plan.Allow, Conditions: []plan.Condition{masked(1, level, allBits32)}})
+	}
+	socket := masked(1, levelSocket, allBits32)
+	for _, option := range []plan.Condition{
+		{Argument: 2, Comparison: plan.Less, Value: optionLinger},
+		masked(2, optionLinger+1, allBits32), masked(2, optionLinger+2, allBits32),
+		masked(2, 16, allBits32&^15), masked(2, 32, allBits32&^31), masked(2, 64, allBits32&^63),
+	} {
+		rules = append(rules, plan.Rule{Call: "setsockopt", Action: plan.Allow, Conditions: []plan.Condition{socket, option}})
 	}
 	return rules
 }

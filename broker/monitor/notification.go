@@ -77,6 +77,8 @@ func init() {
 		"fcntl":     (*Monitor).guardedFcntl,
 		"ftruncate": (*Monitor).guardedTruncate,
 		"fallocate": (*Monitor).guardedAllocate,
+
+		"setsockopt": (*Monitor).guardedOption,
 	}
 	for name, f := range fileCalls() {
 		performed[name] = f

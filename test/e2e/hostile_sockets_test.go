@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"bulkhead/test/loopback"
 )
@@ -66,5 +68,59 @@ grants:
 	}
 	if status := a.Stop(); status != 0 {
 		t.Errorf("status %d", status)
+	}
+}
+
+// The last that has a socket which lingers waits until the other side has taken
+// everything: that is not the monitor.
+func TestSocketThatLingers(t *testing.T) {
+	grant, component, expect := alive(t)
+	a := New(t, "linger").Write(`
+application: {{NAME}}
+grants:
+  http: {listen: "tcp:127.0.0.1:{{PORT}}"}
+` + grant + `components:
+  villain: {command: [{{PROGRAM}}, hostile, linger, "8"], grants: [http], restart: never}
+` + component).Run().Ready()
+	for range 8 {
+		c, err := net.Dial("tcp", "127.0.0.1:"+itoa(a.Port()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	a.Expect(a.Out, "passed")
+	expect()
+	began := time.Now()
+	if status := a.Stop(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	t.Log("stopped after", time.Since(began))
+}
+
+// Options that lead packets to other hosts are refused; those that everybody
+// sets are set.
+func TestOptionsOfSockets(t *testing.T) {
+	a, lines := onNetwork(t, "options", "tcp", "")
+	expectLines(t, lines,
+		"a route of IPv4: EPERM",
+		"a route of IPv4, bits above: EPERM",
+		"a route of IPv4 of an IPv6 socket: EPERM",
+		"a route of IPv6: EPERM",
+		"an older one: EPERM",
+		"one among others: EPERM",
+		"one of a label: EPERM",
+		"a route of IPv6, bits above: EPERM",
+		"linger for 5 s: ok", "lingers: 0 0",
+		"reset at the end: ok", "lingers: 1 0",
+		"linger for 5 s, bits above: ok", "lingers: 0 0",
+		"linger in half a word: EINVAL",
+		"linger from nowhere: EFAULT",
+		"linger of a pipe: ENOTSOCK",
+		"linger of nothing: EBADF",
+		"reuse of the address: ok", "reuse of the port: ok", "busy polling: ok", "no delay: ok", "a kind of service: ok",
+		"IPv6 only: ok", "an unknown level: ENOPROTOOPT", "connect: ok")
+	if said := a.Err.String(); !strings.Contains(said, "nothing in a policy allows it") {
+		t.Errorf("no denial was reported: %s", said)
 	}
 }

@@ -6,7 +6,7 @@
 //	bring.go      plans for the keeper
 //	tally.go      what the races got
 //	network.go    calls that the monitor performs, changed while it looks
-//	socket.go     sockets that others have too
+//	socket.go     sockets that others have too, and options of sockets
 package hostile
 
 import (
@@ -39,6 +39,8 @@ var verbs = map[string]func([]string) int{
 	"beyond":    beyondFiles,
 	"door":      door,
 	"take":      take,
+	"linger":    linger,
+	"options":   options,
 }
 
 // Main runs a verb and returns the exit status.
