@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -79,6 +80,10 @@ var (
 	// TIOCSTI and TIOCLINUX put input into the terminal that started the
 	// application (CVE-2016-2568, CVE-2017-5226); TIOCSETD loads line disciplines.
 	ioctlsNever = []uint64{0x5412, 0x541c, 0x5423}
+	// FS_IOC_UNRESVSP, FS_IOC_UNRESVSP64, FS_IOC_ZERO_RANGE, and what XFS has beside
+	// them, XFS_IOC_ALLOCSP, FREESP and both with 64: fallocate(2) and ftruncate(2)
+	// by another name, linux/falloc.h and xfs_fs.h.
+	ioctlsAllocate = []uint64{0x40305829, 0x4030582b, 0x40305839, 0x4030580a, 0x4030580b, 0x40305824, 0x40305825}
 )
 
 // fastOpens are the calls that MSG_FASTOPEN makes a connect of, and which
@@ -158,6 +163,9 @@ func (c *componentCompiler) hasStreams(component *plan.Component) bool {
 // that allow what their conditions name, and the default for the rest.
 func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent, files: c.brokeredFiles(component), streams: c.hasStreams(component)}
+	for _, b := range component.Grants {
+		f.append = f.append || c.grants[b.Grant].Access&plan.Append != 0
+	}
 	for _, g := range c.implied(component) {
 		f.addGroup(g.group)
 	}
@@ -186,9 +194,6 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 		if use.Call.Call.IsSet() {
 			c.addCondition(f, &use.Call)
 		}
-	}
-	for _, b := range component.Grants {
-		f.append = f.append || c.grants[b.Grant].Access&plan.Append != 0
 	}
 	if f.append {
 		// What it submits stands in memory, with flags like pwritev2's.
@@ -292,7 +297,7 @@ func (f *filter) addGroup(group string) {
 func (f *filter) allow(call string) {
 	switch call {
 	case "ioctl":
-		for _, condition := range except(1, ioctlsNever) {
+		for _, condition := range except(1, f.neverAsked()) {
 			f.allowIf(call, condition)
 		}
 	case "clone":
@@ -312,6 +317,14 @@ func (f *filter) allow(call string) {
 		f.whole[call] = true
 		delete(f.some, call)
 	}
+}
+
+// neverAsked are the requests that no ioctl may have.
+func (f *filter) neverAsked() []uint64 {
+	if f.append {
+		return slices.Concat(ioctlsNever, ioctlsAllocate)
+	}
+	return ioctlsNever
 }
 
 // neverSent are the flags that no message may have.
@@ -387,7 +400,7 @@ func (c *componentCompiler) addCondition(f *filter, s *SyscallCondition) {
 	if names[0] == "ioctl" && condition.Comparison == plan.Equal && condition.Value <= allBits32 {
 		condition.Comparison, condition.Mask = plan.MaskedEqual, allBits32 // see allowEach
 	}
-	if forbidden(names[0], condition) {
+	if f.forbids(names[0], condition) {
 		hint := ""
 		if names[0] == "socket" && condition.Argument == 0 && holds(condition, familyNetlink) {
 			hint = "write \"@netlink-route\" in quotes for the sockets that ask for interfaces and routes"
@@ -406,11 +419,11 @@ func word64(text Text) uint64 {
 	return value
 }
 
-// forbidden says whether a condition would allow what no component may do.
-func forbidden(call string, c plan.Condition) bool {
+// forbids says whether a condition would allow what no component may do.
+func (f *filter) forbids(call string, c plan.Condition) bool {
 	switch {
 	case call == "ioctl" && c.Argument == 1:
-		for _, never := range ioctlsNever {
+		for _, never := range f.neverAsked() {
 			if holds(c, never) {
 				return true
 			}

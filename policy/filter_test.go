@@ -105,6 +105,8 @@ func decide(s plan.Syscalls, call string, arguments ...uint64) plan.Action {
 				holds = holds && value != c.Value
 			case plan.MaskedEqual:
 				holds = holds && value&c.Mask == c.Value
+			case plan.Less:
+				holds = holds && value < c.Value
 			case plan.GreaterOrEqual:
 				holds = holds && value >= c.Value
 			default:
@@ -120,7 +122,7 @@ func decide(s plan.Syscalls, call string, arguments ...uint64) plan.Action {
 
 func filterOf(t *testing.T, component string) plan.Syscalls {
 	t.Helper()
-	text := "application: a\ngrants: {http: {listen: \"tcp:127.0.0.1:80\"}, store: {directory: /usr/share, access: read-write}, file: {file: /etc/passwd}}\ncomponents:\n  web: " + component + "\n"
+	text := "application: a\ngrants: {http: {listen: \"tcp:127.0.0.1:80\"}, store: {directory: /usr/share, access: read-write}, file: {file: /etc/passwd}, log: {file: /etc/hostname, access: append}}\ncomponents:\n  web: " + component + "\n"
 	p, err := Parse("p.yaml", []byte(text), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +148,7 @@ func TestDecisions(t *testing.T) {
 	file := filterOf(t, "{"+program+", grants: [file], transparent: true, files: {temporary: /tmp}}")
 	asks := filterOf(t, "{"+program+", grants: [store]}")
 	fewer := filterOf(t, "{"+program+", grants: [store], transparent: true, syscalls: [{deny: [unlink]}]}")
+	logs := filterOf(t, "{"+program+", grants: [log], syscalls: [ioctl]}")
 	const thread = 0x3d0f00 // what pthread_create(3) passes
 	for _, test := range []struct {
 		name      string
@@ -173,6 +176,15 @@ func TestDecisions(t *testing.T) {
 		{"TIOCSTI with bits above", wide, "ioctl", []uint64{1, 1<<32 | 0x5412}, plan.Refuse},
 		{"TIOCLINUX where ioctl is named", wide, "ioctl", []uint64{1, 0x541c}, plan.Refuse},
 		{"another where ioctl is named", wide, "ioctl", []uint64{1, 0xae01}, plan.Allow},
+		{"a range of zeros where ioctl is named", wide, "ioctl", []uint64{1, 0x40305839}, plan.Allow},
+		{"a range of zeros beside a file to append to", logs, "ioctl", []uint64{1, 0x40305839}, plan.Refuse},
+		{"a hole beside a file to append to", logs, "ioctl", []uint64{1, 1<<32 | 0x40305829}, plan.Refuse},
+		{"another beside a file to append to", logs, "ioctl", []uint64{1, 0xae01}, plan.Allow},
+		{"keepalive", server, "setsockopt", []uint64{3, 1, 9}, plan.Allow},
+		{"linger", server, "setsockopt", []uint64{3, 1, 13}, plan.Broker},
+		{"linger with bits above", server, "setsockopt", []uint64{3, 1<<32 | 1, 1<<32 | 13}, plan.Broker},
+		{"type of service", server, "setsockopt", []uint64{3, 0, 1}, plan.Broker},
+		{"no delay", server, "setsockopt", []uint64{3, 6, 1}, plan.Allow},
 		{"another elsewhere", plain, "ioctl", []uint64{1, 0xae01}, plan.Refuse},
 		{"namespaces where clone is named", wide, "clone", []uint64{0x10000000}, plan.Refuse},
 		{"a condition that holds", wide, "setpriority", []uint64{0, 0, 5}, plan.Allow},
@@ -268,7 +280,7 @@ func TestConditionsThatReachOutAreForbidden(t *testing.T) {
 		{"socket", plan.Condition{Argument: 1, Comparison: plan.Equal, Value: 3}, true},
 		{"setpriority", plan.Condition{Argument: 0, Comparison: plan.Less, Value: 3}, false},
 	} {
-		if got := forbidden(test.call, test.c); got != test.want {
+		if got := new(filter).forbids(test.call, test.c); got != test.want {
 			t.Errorf("%s %+v: %v", test.call, test.c, got)
 		}
 	}

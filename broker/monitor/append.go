@@ -28,8 +28,10 @@ func (m *Monitor) guardedFcntl(w *work, n *notification) {
 		m.respond(w, n, errnoOf(err))
 		return
 	}
-	// O_NOATIME takes a right to the file that the monitor would lend.
-	if command != unix.F_SETFL || m.appendOnly(w, fd) || flags&unix.O_NOATIME&^has != 0 {
+	// O_NOATIME takes a right to the file that the monitor would lend. O_ASYNC has a
+	// terminal signal whoever sets it, by the number that the worker chose (F_SETSIG):
+	// its own it sets by FIOASYNC.
+	if command != unix.F_SETFL || m.appendOnly(w, fd) || flags&(unix.O_NOATIME|unix.O_ASYNC)&^has != 0 {
 		m.refuseAppend(w, n, "fcntl F_SETFL")
 		return
 	}

@@ -150,6 +150,7 @@ components:
 		"clear O_APPEND: EPERM",
 		"pwrite again: ok",
 		"set O_NONBLOCK: ok",
+		"have the monitor set O_ASYNC: EPERM",
 		"open a file of its own: ok",
 		"truncate its own: ok",
 		"allocate its own: ok",

@@ -41,6 +41,8 @@ func appendOnly([]string) int {
 		say("pwrite again", err)
 		_, err = unix.FcntlInt(p, unix.F_SETFL, unix.O_APPEND|unix.O_NONBLOCK)
 		say("set O_NONBLOCK", err)
+		_, err = unix.FcntlInt(uintptr(pipe()), unix.F_SETFL, unix.O_ASYNC)
+		say("have the monitor set O_ASYNC", err)
 		own(fd)
 	})
 	return 0
