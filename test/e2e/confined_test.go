@@ -28,15 +28,15 @@ func TestMonitorIsConfined(t *testing.T) {
 		{"a connection", `{tcp: {connect: "tcp:127.0.0.1:{{PORT}}"}}`, `grants: [tcp]`, 0},
 		{"a unix connection", `{bus: {connect: "unix:{{DIR}}/bus"}}`, `grants: [bus]`, search | override | setuid | setgid},
 		{"a notify socket", `{}`, `watchdog: 1h`, override},
-		{"a program that nobody may read", `{}`, `command: ["{{DIR}}/blind", sleep, "1000"], user: root`, trace},
+		{"a program that nobody may read", `{}`, `command: ["{{DIR}}/sleep", "1000"], user: root`, trace},
 	} {
 		t.Run(plan.name, func(t *testing.T) {
 			a := New(t, "confined")
 			a.File("secret", "secret")
-			if err := copyProgram(a.site.Busybox, a.Dir+"/blind"); err != nil {
+			if err := copyProgram(a.site.Busybox, a.Dir+"/sleep"); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Chmod(a.Dir+"/blind", 0o711); err != nil {
+			if err := os.Chmod(a.Dir+"/sleep", 0o711); err != nil {
 				t.Fatal(err)
 			}
 			more := plan.of

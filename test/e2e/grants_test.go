@@ -33,13 +33,13 @@ func expectLines(t *testing.T, got []string, want ...string) {
 // talk sends text to an address and returns the answer.
 func talk(t *testing.T, network, address, text string) string {
 	t.Helper()
-	c, err := net.DialTimeout(network, address, 5*time.Second)
+	c, err := net.DialTimeout(network, address, *patience)
 	if err != nil {
 		t.Error(err)
 		return ""
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(*patience))
 	io.WriteString(c, text)
 	answer, err := io.ReadAll(c)
 	if err != nil {
