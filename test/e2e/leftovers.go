@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,7 +185,8 @@ func (a *Application) Groups() []string {
 // keptNamespaces are those of the application that something other than its
 // processes keeps alive: a mount, a descriptor of this process, or a process
 // that was there before. Numbers are used again by the kernel, so one that a
-// newer process has says nothing.
+// newer process has says nothing; nor does that of another application's, which
+// moves into namespaces of its own as it starts.
 func (a *Application) keptNamespaces() []string {
 	var kept []string
 	for _, line := range mounts() {
@@ -201,7 +203,7 @@ func (a *Application) keptNamespaces() []string {
 	}
 	for _, pid := range pids() {
 		before, old := a.before.namespaces[identity(pid)]
-		if !old {
+		if !old || isBulkheads(pid) {
 			continue
 		}
 		for name := range namespacesOf(pid) {
@@ -211,6 +213,14 @@ func (a *Application) keptNamespaces() []string {
 		}
 	}
 	return kept
+}
+
+// isBulkheads says whether a process runs a program of Bulkhead's, in whatever
+// directory.
+func isBulkheads(pid int) bool {
+	executable, _ := os.Readlink("/proc/" + itoa(pid) + "/exe")
+	name, _, _ := strings.Cut(filepath.Base(executable), " ") // of one that was removed: " (deleted)"
+	return slices.Contains([]string{"sandbox", "builder", "monitor", "supervisor", "init", "sweeper", "keeper", "stub"}, name)
 }
 
 func readLines(path string) []string {

@@ -62,10 +62,11 @@ func TestOnExit(t *testing.T) {
 	a := New(t, "exit").Run(`application: {{NAME}}
 components:
   broken: { on-exit: {125: fail}, {{SH}} "exit 125"] }
-  last: { on-exit: {3: stop-application}, {{SH}} "sleep 1; exit 3"] }
+  last: { on-exit: {3: stop-application}, {{SH}} "until test -e {{DIR}}/go; do sleep 0.05; done; exit 3"] }
 `)
 	a.Expect("component broken: exited with status 125, which its policy calls a failure for good")
 	a.Until("it is failed", func() bool { return strings.Contains(a.Sandbox("status", "--json", a.Name), `"failed"`) })
+	a.File("go", "")
 	if status := a.Wait(); status != 3 {
 		t.Errorf("the application's status is %d", status)
 	}

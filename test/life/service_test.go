@@ -74,6 +74,15 @@ func (s *Service) supervise() {
 	}
 }
 
+// listens waits until s6-supervise listens and has written its first state: who
+// waits for a change of that (s6-svwait) gives up where there is none.
+func (s *Service) listens() {
+	s.t.Helper()
+	s.Until("s6-supervise listens", func() bool {
+		return exec.Command("s6-svok", s.dir).Run() == nil && exec.Command("s6-svstat", s.dir).Run() == nil
+	})
+}
+
 // end ends the manager first, then what it started.
 func (s *Service) end() {
 	if s.command != nil {
@@ -176,7 +185,7 @@ func TestRunit(t *testing.T) {
 	s := NewService(t, "runit", "runsv", servicePolicy, map[string]string{
 		"run":       "#!/bin/sh\nexec 2>&1\nexec sandbox run {{FILE}}\n",
 		"finish":    finishScript,
-		"check":     "#!/bin/sh\nsandbox status {{NAME}} | grep -q '^{{NAME}}: running'\n",
+		"check":     "#!/bin/sh\nsandbox status {{NAME}} 2>/dev/null | grep -q '^{{NAME}}: running'\n",
 		"control/h": "#!/bin/sh\nexec sandbox reload {{FILE}}\n",
 	})
 	s.supervise()
@@ -223,7 +232,7 @@ func TestS6(t *testing.T) {
 		"finish":          finishScript,
 	})
 	s.supervise()
-	s.Until("s6-supervise listens", func() bool { return exec.Command("s6-svok", s.dir).Run() == nil })
+	s.listens()
 	s.say("s6-svc", "-uwU", "-T", "20000")
 	if text := s.Sandbox("status", s.Name); !strings.Contains(text, "up after") { // slow, too
 		t.Errorf("s6 says that it is ready, and the status is\n%s", text)
@@ -267,7 +276,7 @@ func TestFinishCode(t *testing.T) {
 	t.Run("s6", func(t *testing.T) {
 		s := NewService(t, "code-s6", "s6-supervise", policy, scripts)
 		s.supervise()
-		s.Until("s6-supervise listens", func() bool { return exec.Command("s6-svok", s.dir).Run() == nil })
+		s.listens()
 		s.say("s6-svc", "-o")
 		s.finished("7 0")
 	})
@@ -288,7 +297,7 @@ components:
 		"notification-fd": "3\n",
 	})
 	s.supervise()
-	s.Until("s6-supervise listens", func() bool { return exec.Command("s6-svok", s.dir).Run() == nil })
+	s.listens()
 	s.say("s6-svwait", "-U", "-t", "20000")
 	s.say("s6-svc", "-dxwD", "-T", "20000")
 	s.command.Wait()
