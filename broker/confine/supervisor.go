@@ -20,7 +20,7 @@ func Supervisor() plan.Syscalls {
 			with("arch_prctl", 0, 0x1002 /* ARCH_SET_FS */), with("prctl", 0, unix.PR_SET_DUMPABLE))},
 		{"whether its output is a terminal", with("ioctl", 1, unix.TCGETS)},
 		{"how old a log is", with("statx", 2, unix.AT_EMPTY_PATH)},
-		{"waiting", each("epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "ppoll")},
+		{"waiting", concat(each("epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "ppoll"), with("epoll_wait", 3, 0))},
 		{"the monitor, clients, output", each("read", "write", "readv", "writev", "close", "fcntl", "pread64", "lseek", "pipe2",
 			"sendmsg", "sendto", "recvmsg", "recvfrom", "accept4", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername")},
 		{"lines that stay in their pipes until they are written", concat(

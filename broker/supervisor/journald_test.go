@@ -107,9 +107,6 @@ func TestJournaldEntries(t *testing.T) {
 func TestJournaldSlow(t *testing.T) {
 	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web", "other"})
-	stop := make(chan struct{})
-	defer close(stop)
-	go o.run(stop)
 	l, got := logToJournald(t, o)
 	ends := written(t, o, 0, 1)
 	const lines = 20000
@@ -144,9 +141,6 @@ func TestJournaldSlow(t *testing.T) {
 func TestJournaldAnew(t *testing.T) {
 	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web"})
-	stop := make(chan struct{})
-	defer close(stop)
-	go o.run(stop)
 	ours, second := packets(t)
 	gone := func() (int, error) { return -1, errors.New("connect to journald: gone") }
 	l, first := logToJournald(t, o, gone, gone, func() (int, error) { return ours, nil })

@@ -24,7 +24,7 @@ const (
 )
 
 // log is a log of the plan that lines go to: a file (logfile.go) or journald
-// (journald.go). Whoever has the turn of its sink writes. The supervisor has no
+// (journald.go). It is written in the turns of its sink. The supervisor has no
 // file system: the monitor opens the file, and renames it when it has become
 // too large or too old; it connects to journald, and again when that was
 // started anew.
@@ -137,9 +137,7 @@ func (l *log) unblocked() {
 // retire closes the log when the last pipe whose lines go there has ended.
 func (l *log) retire() {
 	l.sink.users.Wait()
-	l.sink.turn <- struct{}{}
-	l.close()
-	<-l.sink.turn
+	l.sink.ask(l.close)
 }
 
 // makeLogs makes the logs of the plan, those that go on with what the plan

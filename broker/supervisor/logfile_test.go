@@ -106,9 +106,6 @@ func TestFullDiskWaits(t *testing.T) {
 	path, release := full(t)
 	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web", "other"})
-	stop := make(chan struct{})
-	defer close(stop)
-	go o.run(stop)
 	l := logTo(t, o, &plan.Log{Kind: plan.LogFile, Name: path, Rotate: 1 << 20, Keep: 1}, nil)
 	ends := written(t, o, 0, 1)
 	const lines = 6000
@@ -152,9 +149,6 @@ func TestFullDiskDrops(t *testing.T) {
 	path, release := full(t)
 	var out, notes transcript.Transcript
 	o := newOutput(&out, &notes, []string{"web"})
-	stop := make(chan struct{})
-	defer close(stop)
-	go o.run(stop)
 	l := logTo(t, o, &plan.Log{Kind: plan.LogFile, Name: path, Rotate: 1 << 20, Keep: 1, Drop: true}, nil)
 	end := written(t, o, 0)[0]
 	const lines = 6000

@@ -8,16 +8,9 @@ import (
 // notesWaiting is how many notes wait for a reader that is slow.
 const notesWaiting = 256
 
-// note is a line of the broker. With drain, what its component wrote comes
-// before it, and an unfinished last line is finished.
-type note struct {
-	text  string
-	drain *source // nil: nobody
-	done  chan struct{}
-}
-
 // say queues a line of the broker and never waits; what finds no room is
-// counted.
+// counted. With drain, what that component wrote comes before it, and an
+// unfinished last line is finished.
 func (o *output) say(text string, drain *source) {
 	if drain != nil && o.toFile(drain) {
 		o.tidy(drain)
@@ -27,20 +20,29 @@ func (o *output) say(text string, drain *source) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.dropped > 0 {
-		select {
-		case o.queue <- note{text: "sandbox: " + strconv.Itoa(o.dropped) + " messages found no reader and were dropped"}:
-			o.dropped = 0
-		default:
-		}
-	}
-	select {
-	case o.queue <- note{text: text, drain: drain}:
-	default:
+	if o.waiting == notesWaiting {
 		if text != "" {
 			o.dropped++
 		}
+		return
 	}
+	dropped := o.dropped
+	o.dropped = 0
+	o.waiting++
+	o.lines.ask(func() {
+		if dropped > 0 {
+			o.note("sandbox: " + strconv.Itoa(dropped) + " messages found no reader and were dropped")
+		}
+		if drain != nil {
+			o.drain(drain, o.lines)
+		}
+		if text != "" {
+			o.note(text)
+		}
+		o.mu.Lock()
+		o.waiting--
+		o.mu.Unlock()
+	})
 }
 
 // toFile says whether the lines of a source go to a log file.
@@ -49,30 +51,8 @@ func (o *output) toFile(from *source) bool {
 	return to.log != nil
 }
 
-// run writes the broker's lines until stop is closed.
-func (o *output) run(stop <-chan struct{}) {
-	for {
-		select {
-		case n := <-o.queue:
-			o.write(n)
-		case <-stop:
-			return
-		}
-	}
-}
-
-func (o *output) write(n note) {
-	o.lines.turn <- struct{}{}
-	defer func() { <-o.lines.turn }()
-	if n.drain != nil {
-		o.drain(n.drain, o.lines)
-	}
-	if n.text != "" {
-		o.notes.Write(append(visible(nil, []byte(n.text), false), '\n'))
-	}
-	if n.done != nil {
-		close(n.done)
-	}
+func (o *output) note(text string) {
+	o.notes.Write(append(visible(nil, []byte(text), false), '\n'))
 }
 
 // settle returns when everything that was written and said before is out, or
@@ -83,23 +63,14 @@ func (o *output) settle(limit time.Duration) {
 	defer end.Stop()
 	o.settleLogs(limit / 2)
 	for _, from := range o.all() {
-		if o.toFile(from) {
-			continue
-		}
-		select {
-		case o.queue <- note{drain: from}:
-		case <-end.C:
-			return
+		if !o.toFile(from) {
+			o.lines.ask(func() { o.drain(from, o.lines) })
 		}
 	}
-	last := note{done: make(chan struct{})}
+	done := make(chan struct{})
+	o.lines.ask(func() { close(done) })
 	select {
-	case o.queue <- last:
-	case <-end.C:
-		return
-	}
-	select {
-	case <-last.done:
+	case <-done:
 	case <-end.C:
 	}
 }
@@ -118,12 +89,10 @@ func (o *output) settleLogs(limit time.Duration) {
 		}
 		done := make(chan struct{})
 		waiting, logs = append(waiting, done), append(logs, to.log)
-		go func() {
-			to.turn <- struct{}{}
+		to.ask(func() {
 			o.drain(from, to)
-			<-to.turn
 			close(done)
-		}()
+		})
 	}
 	late := make(map[*log]bool)
 	for i, done := range waiting {

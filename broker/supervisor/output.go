@@ -3,12 +3,10 @@ package supervisor
 import (
 	"bytes"
 	"io"
-	"os"
 	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -25,10 +23,10 @@ const (
 
 // output brings the lines of each component to its sink, in turns.
 //
-// Each pipe has a goroutine that waits until there is something to read,
-// then waits for its turn, reads one chunk, writes its lines, takes them out of
-// the pipe and passes the turn on. Turns are given in the order of asking (a channel's senders are
-// first in, first out), so a component that writes without end gets one chunk
+// One goroutine waits until there is something to read in any pipe (type
+// poller), and lets that pipe ask its sink for a turn: in it one chunk is read,
+// its lines are written and then taken out of the pipe. Turns are taken in the order
+// of asking, so a component that writes without end gets one chunk
 // and then stands behind everybody else; its pipe fills, and it is slowed by
 // its own write(2). Nothing is kept here but one chunk and the beginnings of
 // lines. The life cycle never waits for any of this.
@@ -41,15 +39,15 @@ type output struct {
 	terminal bool
 	colour   bool
 
-	feeds feeds
-	hand  hand
-
-	queue chan note
+	feeds  feeds
+	hand   hand
+	poller poller
 
 	mu      sync.Mutex
 	width   int // of the longest name
 	sources []*source
 	seen    int // sources that there ever were
+	waiting int // notes that wait for their turn
 	dropped int // notes that found no room
 }
 
@@ -66,34 +64,13 @@ type source struct {
 	streams []*stream
 }
 
-// sink is a place that lines go to. One that is stuck, because nobody reads
-// there or the disk is full, holds up nobody who writes to another.
-type sink struct {
-	turn chan struct{}
-	to   io.Writer
-	log  *log // that to is, or nil
-	// named says whether the lines of a log need their component's name.
-	named atomic.Bool
-	// users are the pipes whose lines go there.
-	users sync.WaitGroup
-
-	// What belongs to whoever has the turn, like the streams' own fields.
-	chunk []byte
-	page  []byte
-}
-
-func newSink(to io.Writer) *sink {
-	return &sink{turn: make(chan struct{}, 1), to: to, chunk: make([]byte, chunkBytes)}
-}
-
-// stream is one pipe of a component.
+// stream is one pipe of a component. But for what follow sets, its fields belong
+// to whoever has a turn of its sink.
 type stream struct {
+	watched
 	source  *source
 	sink    *sink
 	number  int
-	fd      int
-	file    *os.File
-	raw     syscall.RawConn
 	partial []byte
 	closed  bool
 	// Of a line that is cut into several entries of journald.
@@ -103,9 +80,8 @@ type stream struct {
 
 func newOutput(lines, notes io.Writer, names []string) *output {
 	o := &output{
-		lines: newSink(lines),
+		lines: &sink{to: lines},
 		notes: notes,
-		queue: make(chan note, notesWaiting),
 	}
 	for _, name := range names {
 		o.add(name)
@@ -141,8 +117,7 @@ func (o *output) now(s *source) (*sink, []*stream) {
 // toLog sends the lines of some components to a log file.
 func (o *output) toLog(log *log, sources ...*source) {
 	if log.sink == nil {
-		log.sink = newSink(log)
-		log.sink.log = log
+		log.sink = &sink{to: log, log: log}
 	}
 	log.sink.named.Store(len(sources) > 1)
 	o.mu.Lock()
@@ -172,61 +147,57 @@ func (o *output) remove(gone *source) {
 
 // follow starts to read a pipe, which output owns from then on.
 func (o *output) follow(from *source, number, fd int) error {
-	s := &stream{source: from, number: number, fd: fd}
-	err := o.hand.open()
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return err
-	}
-	s.file = os.NewFile(uintptr(fd), "output")
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		s.file.Close()
-		return err
-	}
-	s.raw = raw
+	s := &stream{source: from, number: number}
+	s.watched = watched{fd: fd, ready: func() { o.due(s) }}
 	o.mu.Lock()
 	s.sink = from.sink
 	s.sink.users.Add(1)
 	from.streams = append(from.streams, s)
 	o.mu.Unlock()
-	go o.pump(s)
-	return nil
+	err := o.hand.open()
+	if err == nil {
+		err = o.poller.add(&s.watched)
+	}
+	if err != nil {
+		unix.Close(fd)
+		o.leave(s)
+	}
+	return err
 }
 
-func (o *output) pump(s *stream) {
-	for {
-		err := s.raw.Read(readable)
-		s.sink.turn <- struct{}{}
-		more := err == nil && o.read(s)
-		if !more && !s.closed {
-			o.finish(s)
-			s.closed = true
-			s.file.Close()
-		}
-		s.sink.flush()
-		<-s.sink.turn
-		if !more {
-			o.leave(s)
-			return
-		}
+// due lets a pipe in which there is something have its turn.
+func (o *output) due(s *stream) { s.sink.ask(func() { o.turn(s) }) }
+
+// turn is that of one pipe: a chunk, and its place is behind everybody else.
+func (o *output) turn(s *stream) {
+	more := o.read(s)
+	if !more {
+		o.finish(s)
+		s.closed = true
+		o.poller.remove(&s.watched)
+		unix.Close(s.fd)
+	}
+	s.sink.flush()
+	switch {
+	case !more:
+		o.leave(s)
+	case readable(s.fd):
+		o.due(s)
+	default:
+		o.poller.again(&s.watched)
 	}
 }
 
 // leave forgets a pipe that has ended.
 func (o *output) leave(s *stream) {
-	s.sink.users.Done()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	s.source.streams = slices.DeleteFunc(slices.Clone(s.source.streams), func(other *stream) bool { return other == s })
+	o.mu.Unlock()
+	s.sink.users.Done()
 }
 
-// readable lets RawConn.Read wait without reading, so that a pipe that waits
-// for its turn needs no buffer.
-func readable(fd uintptr) bool {
+// readable says whether there is something in a pipe, or its end.
+func readable(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(p, 0)
 	return n > 0 || err != nil && err != unix.EINTR
@@ -236,9 +207,6 @@ func readable(fd uintptr) bool {
 // of the pipe when they are written: what a supervisor that is killed in between
 // has left there its successor writes, again if need be.
 func (o *output) read(s *stream) bool {
-	if s.closed {
-		return false
-	}
 	chunk := s.sink.chunk
 	n, err := o.hand.look(s.fd, chunk)
 	if err == unix.EAGAIN || err == unix.EINTR {
@@ -261,7 +229,7 @@ func (o *output) read(s *stream) bool {
 }
 
 // drain takes what a component has written so far and finishes its last
-// lines. Whoever calls it has the turn of to.
+// lines, in a turn of to.
 func (o *output) drain(from *source, to *sink) {
 	_, streams := o.now(from)
 	for _, s := range streams {
@@ -269,7 +237,7 @@ func (o *output) drain(from *source, to *sink) {
 			continue // of before a reload, or after it
 		}
 		for range drainChunks {
-			if s.closed || !readable(uintptr(s.fd)) || !o.read(s) {
+			if s.closed || !readable(s.fd) || !o.read(s) {
 				break
 			}
 		}
@@ -285,15 +253,6 @@ func (o *output) finish(s *stream) {
 	}
 }
 
-// flush writes the page. The lines' reader may be gone; then they are kept
-// in the rings only, and the components run on.
-func (s *sink) flush() {
-	if len(s.page) > 0 {
-		s.to.Write(s.page)
-		s.page = s.page[:0]
-	}
-}
-
 // tidy drains a component that has a log file, once it is its turn: nothing
 // else has to come after its last lines, so nobody waits for a full disk.
 func (o *output) tidy(from *source) {
@@ -301,12 +260,10 @@ func (o *output) tidy(from *source) {
 		return
 	}
 	to, _ := o.now(from)
-	go func() {
-		to.turn <- struct{}{}
+	to.ask(func() {
 		from.tidying.Store(false)
 		o.drain(from, to)
-		<-to.turn
-	}()
+	})
 }
 
 // last returns at most n of the newest lines of one component, or of all in

@@ -2,9 +2,7 @@ package supervisor
 
 import (
 	"bytes"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,10 +83,8 @@ const readyStream = 1000
 // ready. All its workers have the same one, so it has a generation: what one
 // worker wrote before its end does not speak for the next.
 type readyPipe struct {
+	watched
 	component *component
-	fd        int
-	file      *os.File
-	raw       syscall.RawConn
 
 	mu         sync.Mutex
 	generation uint64
@@ -100,15 +96,17 @@ type pipeReady struct {
 	generation uint64
 }
 
-func newReadyPipe(c *component, fd int) (*readyPipe, error) {
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, err
+// newReadyPipe owns fd and posts the news until the pipe ends.
+func (s *Supervisor) newReadyPipe(c *component, fd int) (*readyPipe, error) {
+	p := &readyPipe{component: c}
+	poller := &s.output.poller
+	p.watched = watched{fd: fd, ready: func() { go p.follow(poller, s.post) }}
+	err := unix.SetNonblock(fd, true)
+	if err == nil {
+		err = poller.add(&p.watched)
 	}
-	p := &readyPipe{component: c, fd: fd, file: os.NewFile(uintptr(fd), "ready")}
-	var err error
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
+	if err != nil {
+		unix.Close(fd)
 		return nil, err
 	}
 	return p, nil
@@ -127,21 +125,18 @@ func (p *readyPipe) renew() {
 	}
 }
 
-// follow posts the news until the pipe ends.
-func (p *readyPipe) follow(post func(any)) {
-	defer p.file.Close()
-	for {
-		if p.raw.Read(readable) != nil {
-			return
-		}
-		newline, generation, more := p.read()
-		if newline {
-			post(pipeReady{p.component, generation})
-		}
-		if !more {
-			return
-		}
+// follow posts the news, if there are.
+func (p *readyPipe) follow(poller *poller, post func(any)) {
+	newline, generation, more := p.read()
+	if newline {
+		post(pipeReady{p.component, generation})
 	}
+	if more {
+		poller.again(&p.watched)
+		return
+	}
+	poller.remove(&p.watched)
+	unix.Close(p.fd)
 }
 
 func (p *readyPipe) read() (newline bool, generation uint64, more bool) {

@@ -115,7 +115,7 @@ func (s *Supervisor) serve(l *link, servers ...*server) (int, error) {
 	return status, err
 }
 
-// speak starts whoever speaks with the monitor and with whoever reads.
+// speak starts whoever speaks with the monitor.
 func (s *Supervisor) speak(l *link) {
 	go func() { s.post(monitorGone{s.receive(l)}) }()
 	go func() {
@@ -123,7 +123,6 @@ func (s *Supervisor) speak(l *link) {
 			s.post(monitorGone{err})
 		}
 	}()
-	go s.output.run(s.over)
 }
 
 func (s *Supervisor) receive(l *link) error {

@@ -74,7 +74,6 @@ func prepared(t *testing.T, p *plan.Plan, prepare, test func(m *script)) {
 		m.app = newSupervisor(p, m, newOutput(&m.lines, &m.notes, names))
 		m.app.random = func() float64 { return 0 }
 		prepare(m)
-		go m.app.output.run(m.app.over)
 		go m.app.loop()
 		synctest.Wait()
 		test(m)

@@ -266,13 +266,12 @@ func (s *Supervisor) takePipe(e outputPipe) bool {
 		}
 		return false
 	}
-	pipe, err := newReadyPipe(c, e.fd)
+	pipe, err := s.newReadyPipe(c, e.fd)
 	if err != nil {
 		s.tell(c, fmt.Sprintf("its readiness cannot be read: %v", err))
 		return false
 	}
 	c.fd = pipe
-	go pipe.follow(s.post)
 	return false
 }
 
