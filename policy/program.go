@@ -59,7 +59,11 @@ func (c *componentCompiler) interpreted(name string, arguments []string, at plan
 			} else if len(scripts) == 0 {
 				hint = "install it, or correct the path"
 			}
-			c.mistake(at, hint, "the program %s: %s", brief(name), reason(found.err))
+			what := "the program " + brief(name)
+			if len(scripts) > 0 {
+				what = "the interpreter " + brief(name) + " of the script " + brief(scripts[len(scripts)-1])
+			}
+			c.mistake(at, hint, "%s: %s", what, reason(found.err))
 			c.problems[len(c.problems)-1].Status = statusOf(found.err)
 			return "", nil, nil
 		case !found.info.Mode().IsRegular():

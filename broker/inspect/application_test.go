@@ -279,6 +279,7 @@ components:
 			t.Fatalf("no program is seen of %v", missing)
 		}
 	}
+	r = look(t, application) // again: that one may have seen main before the others came
 	for _, d := range r.Drifts() {
 		t.Errorf("drift: %s", d.String())
 	}

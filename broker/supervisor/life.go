@@ -190,7 +190,7 @@ func (s *Supervisor) tick(e componentTick) bool {
 		c.waiting = false
 		return true
 	case control.Starting:
-		c.verdict = fmt.Sprintf("was not ready within %s", c.plan.Life.Ready.Timeout)
+		c.verdict = fmt.Sprintf("was not ready within %s: %s", c.plan.Life.Ready.Timeout, s.unready(c))
 		s.tell(c, c.verdict)
 		s.askEnd(c, c.verdict)
 	case control.Started:

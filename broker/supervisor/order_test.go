@@ -82,11 +82,11 @@ func TestNeverReady(t *testing.T) {
 	play(t, p, func(m *script) {
 		m.pass(3 * time.Second)
 		m.expect("start db", "SIGTERM db", "start db")
-		m.noted("component db: was not ready within 3s; restarts")
+		m.noted("component db: was not ready within 3s: it has not sent READY=1 to NOTIFY_SOCKET; restarts")
 		m.pass(4 * time.Second)
 		m.ends(128 + int(unix.SIGTERM))
 		m.expect("SIGTERM db")
-		m.noted("gives up: component db failed too often, last: was not ready within 3s")
+		m.noted("gives up: component db failed too often, last: was not ready within 3s: it has not sent READY=1 to NOTIFY_SOCKET")
 	})
 }
 

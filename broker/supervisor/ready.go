@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"fmt"
 	"sync"
 	"time"
 
@@ -30,6 +31,22 @@ func (s *Supervisor) awaitReady(c *component) {
 		c.probe = probe{wait: probeFirst}
 		s.tryProbe(c)
 	}
+}
+
+// unready says what a component that is not ready has not done.
+func (s *Supervisor) unready(c *component) string {
+	ready := &c.plan.Life.Ready
+	switch {
+	case c.worker == nil:
+		return "it did not even start"
+	case ready.Kind == plan.ReadyNotify:
+		return "it has not sent READY=1 to NOTIFY_SOCKET"
+	case ready.Kind == plan.ReadyFD:
+		return fmt.Sprintf("it has not written a newline to descriptor %d", ready.Number)
+	case ready.Kind == plan.ReadyConnect:
+		return "it accepts no connection at " + s.plan.Grants[ready.Grant].Name
+	}
+	return "its ready command does not end with 0"
 }
 
 // saysReady is a component's own word. It comes another way than the news
