@@ -150,7 +150,8 @@ func TestControlCommands(t *testing.T) {
 	if out := a.do(0, "ps", a.name); !strings.Contains(out, "talker") || !strings.Contains(out, "quiet") || strings.Contains(out, "\x1b") {
 		t.Errorf("ps: %s", out)
 	}
-	if out := a.do(0, "ps"); !strings.Contains(out, a.name) {
+	// Others may run here too, and be deaf.
+	if out, _ := exec.Command(a.sandbox, "ps").Output(); !strings.Contains(string(out), a.name) {
 		t.Errorf("ps of all: %s", out)
 	}
 	var s control.Status
@@ -205,9 +206,10 @@ func TestControlCommands(t *testing.T) {
 	}
 }
 
-// A supervisor that takes no connection, as one that is out of descriptors or
-// stopped, is no reason to wait for ever.
-func TestSilentSupervisor(t *testing.T) {
+// silent is an application whose supervisor takes no connection, as one that is
+// out of descriptors or stopped.
+func silent(t *testing.T) (name string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("applications of root are looked for in " + rootBase + ": run it as root")
 	}
@@ -218,7 +220,7 @@ func TestSilentSupervisor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte("1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -226,12 +228,32 @@ func TestSilentSupervisor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	t.Cleanup(func() { listener.Close() })
+	return filepath.Base(dir)
+}
+
+// A supervisor that does not answer is no reason to wait for ever.
+func TestSilentSupervisor(t *testing.T) {
+	name := silent(t)
 	defer func(usual time.Duration) { answerPatience = usual }(answerPatience)
 	answerPatience = 50 * time.Millisecond
-	_, err = status(filepath.Base(dir))
-	if want := fmt.Sprintf("application %q: its supervisor has not answered for 50ms; sandbox inspect looks without it", filepath.Base(dir)); err == nil || err.Error() != want {
+	_, err := status(name)
+	if want := fmt.Sprintf("application %q: its supervisor has not answered for 50ms; sandbox inspect looks without it", name); err == nil || err.Error() != want {
 		t.Errorf("%v, not %s", err, want)
+	}
+}
+
+// Nor does it hide the others.
+func TestSilentHidesNoOther(t *testing.T) {
+	first, a := silent(t), runApplication(t, twoComponents)
+	defer func(usual time.Duration) { answerPatience = usual }(answerPatience)
+	answerPatience = 3 * time.Second
+	workers, err := workersOf([]string{first, a.name, "nobody-" + a.name}, true)
+	if err == nil || !strings.Contains(err.Error(), first) || strings.Contains(err.Error(), a.name) {
+		t.Errorf("the error is %v", err)
+	}
+	if len(workers[a.name]) < 2 {
+		t.Errorf("its workers are %v", workers[a.name])
 	}
 }
 

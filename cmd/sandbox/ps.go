@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,21 +24,33 @@ func psCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			workers := map[string][]control.Worker{}
-			for _, name := range names {
-				reply, err := ask(name, control.Request{Verb: control.AskPS}, nil)
-				if len(arguments) == 0 && hasEnded(err) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				workers[name] = reply.Workers
+			workers, err := workersOf(names, len(arguments) == 0)
+			if err != nil && len(names) == 1 {
+				return err
 			}
 			fmt.Print(psText(names, workers, time.Now(), outPaint()))
-			return nil
+			return err
 		},
 	}
+}
+
+// workersOf asks all of the applications at once: one whose supervisor does not
+// answer is told, and hides no other.
+func workersOf(names []string, mayHaveEnded bool) (map[string][]control.Worker, error) {
+	replies, failed := make([]control.Reply, len(names)), make([]error, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() { replies[i], failed[i] = ask(name, control.Request{Verb: control.AskPS}, nil) })
+	}
+	all.Wait()
+	workers := map[string][]control.Worker{}
+	for i, name := range names {
+		if mayHaveEnded && hasEnded(failed[i]) {
+			failed[i] = nil
+		}
+		workers[name] = replies[i].Workers
+	}
+	return workers, errors.Join(failed...)
 }
 
 // hasEnded says whether an application could not be asked because it ended
