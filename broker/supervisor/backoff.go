@@ -18,7 +18,8 @@ type backoff struct {
 
 // next returns how long to wait after a worker that ran for a time. random
 // is from [0, 1): up to a quarter is added, so that components that fell
-// together do not all come back in the same instant.
+// together do not all come back in the same instant; or taken off, where that
+// would be more than the maximum.
 func (b *backoff) next(ran time.Duration, random float64) time.Duration {
 	delay := b.first
 	for range b.failures {
@@ -27,10 +28,15 @@ func (b *backoff) next(ran time.Duration, random float64) time.Duration {
 		}
 		delay *= 2
 	}
-	delay = min(delay, max(b.maximum, b.first))
+	most := max(b.maximum, b.first)
+	delay = min(delay, most)
 	b.failures++
 	b.last = delay
-	return max(0, delay+time.Duration(float64(delay)/4*random)-ran)
+	spread := time.Duration(float64(delay) / 4 * random)
+	if delay+spread > most {
+		spread = max(-spread, b.first-delay)
+	}
+	return max(0, delay+spread-ran)
 }
 
 func (b *backoff) stableAfter() time.Duration { return max(stableTime, b.last) }

@@ -195,8 +195,16 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("failure %d: %s", i, got)
 		}
 	}
-	if got := b.next(0, 0.99); got <= time.Second || got > 1250*time.Millisecond {
+	if got := b.next(0, 0.99); got >= time.Second || got < 750*time.Millisecond {
+		t.Errorf("jitter at the maximum: %s", got)
+	}
+	first := backoff{first: 100 * time.Millisecond, maximum: time.Second}
+	if got := first.next(0, 0.99); got <= 100*time.Millisecond || got > 125*time.Millisecond {
 		t.Errorf("jitter: %s", got)
+	}
+	only := backoff{first: time.Hour, maximum: time.Hour}
+	if got := only.next(0, 0.99); got != time.Hour {
+		t.Errorf("with one delay: %s", got)
 	}
 	if got := b.next(300*time.Millisecond, 0); got != 700*time.Millisecond {
 		t.Errorf("after a run of 300 ms: %s", got)
