@@ -106,7 +106,7 @@ func FuzzKeeperSays(f *testing.F) {
 	l := newLeaves(f)
 	k := newTalker(f)
 	k.m.handover = &handover.Handover{Directory: f.TempDir()}
-	k.m.stopping = true // a keeper that is gone, and a plan that is brought, are no news
+	k.m.stopping, k.m.loop.done = true, true // a plan that is brought, and a keeper that is gone, are no news
 	f.Fuzz(func(t *testing.T, packet []byte, fds byte) {
 		if len(packet) == 0 || len(packet) > 64 || fds > 20 || t.Failed() {
 			return

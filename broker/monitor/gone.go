@@ -80,9 +80,10 @@ func (m *Monitor) tellEnd(w *work, how, code uint32, processor, peak uint64, rea
 		})
 	}
 	if w == m.supervisor {
-		if m.link >= 0 { // else it was said why
-			lastWords("the supervisor ended: " + reason)
+		if how == wire.Exited {
+			reason = "exited with status " + itoa(int(code))
 		}
+		m.supervisorEnded(": " + reason)
 		return
 	}
 	m.endPrivate(w.component)

@@ -112,9 +112,14 @@ func (m *Monitor) keeperGone() {
 	for _, then := range waiting {
 		then(child{}, fmt.Errorf("the keeper has ended: %w", unix.EPIPE))
 	}
-	if !m.stopping {
-		m.keeper.lost = true
-		lastWords("the keeper ended, who builds compartments again and replaces the sweeper; the application stops")
+	if m.loop.done {
+		return
+	}
+	m.keeper.lost = true
+	lastWords("the keeper ended, who builds compartments again and replaces the sweeper; the application stops")
+	if m.stopping {
+		m.tellStop(0) // it stops already, and is not to hurry
+	} else {
 		m.stopAsked(unix.SIGTERM)
 	}
 }

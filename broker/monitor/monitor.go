@@ -400,8 +400,12 @@ func (m *Monitor) workersOf(c *component) []*work {
 }
 
 // finish ends the monitor. Every init loses its socket and ends, which ends
-// what is left in the compartments; the sweeper removes the rest.
+// what is left in the compartments; the sweeper removes the rest. An application
+// that stops because its broker is incomplete has failed, whoever ends it.
 func (m *Monitor) finish(status int) {
+	if m.keeper.lost {
+		status = 125
+	}
 	m.status = status
 	m.loop.done = true
 }

@@ -125,6 +125,9 @@ func (m *Monitor) prepare(r *reload) error {
 
 // buildNext has built what changes.
 func (m *Monitor) buildNext(r *reload, err error) {
+	if err == nil && m.stopping {
+		err = errStopping
+	}
 	var components, grants []int
 	if err == nil {
 		for i, same := range r.same {
@@ -283,7 +286,7 @@ func (m *Monitor) furnish(r *reload) error {
 
 // giveUp undoes a reload. What ran runs on.
 func (m *Monitor) giveUp(r *reload, why error) {
-	r.failed = why
+	r.failed, r.agreed = why, false
 	if r.told {
 		m.tell(wire.Reloaded, func(b *wire.Message) { b.U32(0) })
 	}

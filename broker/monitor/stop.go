@@ -36,16 +36,30 @@ func (m *Monitor) stopAsked(s unix.Signal) {
 	case 1:
 		m.loop.after(heedPatience, func() {
 			if !m.heeded {
-				m.endStop(fmt.Sprintf("the supervisor was asked to stop the application and has not begun within %s", heedPatience))
+				m.endStop(fmt.Sprintf("the supervisor was asked to stop the application and has not begun within %s", heedPatience), 125)
 			}
 		})
 	case 3: // the second may be an echo of the first
 		m.loop.after(stopPatience, func() {
-			lastWords("the supervisor does not stop the application, though asked again; it ends now")
-			m.finish(128 + int(s))
+			if m.succession != noSuccession {
+				m.finish(128 + int(s))
+				return
+			}
+			m.endStop("the supervisor does not stop the application, though asked again", 128+int(s))
 		})
 	}
-	m.tell(wire.StopAsked, func(b *wire.Message) { b.U32(uint32(s)) })
+	m.tellStop(s)
+}
+
+// tellStop tells the supervisor of a request to stop, 0 for none, and with what
+// status it will have to say that the application has ended; finish makes sure of
+// that.
+func (m *Monitor) tellStop(s unix.Signal) {
+	status := uint32(0)
+	if m.keeper.lost {
+		status = 125
+	}
+	m.tell(wire.StopAsked, func(b *wire.Message) { b.U32(uint32(s)).U32(status) })
 	m.flushNews() // it does not wait for others
 }
 
@@ -58,13 +72,15 @@ func (m *Monitor) stopBegun() {
 	m.heeded = true
 	limit := m.plan.StopTime() + stopMargin
 	m.loop.after(limit, func() {
-		m.endStop(fmt.Sprintf("the supervisor began to stop the application and has not done it within %s", limit))
+		m.endStop(fmt.Sprintf("the supervisor began to stop the application and has not done it within %s", limit), 125)
 	})
 }
 
-// endStop ends the application as if its supervisor had ended.
-func (m *Monitor) endStop(why string) {
+// endStop ends the application, with a status, as if its supervisor had ended: a
+// successor writes what its components had written last.
+func (m *Monitor) endStop(why string, status int) {
 	if m.succession == noSuccession { // else that has a bound of its own
+		m.status = status
 		m.dropSupervisor(why + "; the application ends now")
 	}
 }

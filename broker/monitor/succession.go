@@ -41,17 +41,18 @@ func (m *Monitor) supervisorLost() {
 	case m.succession == closing:
 		m.loop.later(m.tendSuccession) // known; the last of its signs may have been waited for
 		return
-	case m.succession == writing, m.reload != nil, !m.anybodyLogs():
-		// Half-way through a reload there are two plans, with pipes of both.
-		m.finish(125)
+	case m.succession == writing, !m.anybodyLogs():
+		m.finish(m.status)
 		return
 	}
-	m.succession, m.status = closing, 125
-	m.loop.close(m.link)
-	m.link = -1
+	m.succession = closing
+	m.unlinkSupervisor()
 	m.flushNews() // to nobody
 	m.closeDoors()
-	m.loop.after(successionPatience, func() { m.finish(125) })
+	if r := m.reload; r != nil && r.told && m.plan != r.plan {
+		m.giveUp(r, errStopping) // what is not told yet finds out by itself
+	}
+	m.loop.after(successionPatience, func() { m.finish(m.status) })
 	for _, c := range m.components {
 		if c.index != m.handover.Supervisor && c.pidfd >= 0 {
 			c.gone = func() { m.loop.later(m.tendSuccession) }
@@ -129,7 +130,7 @@ func (m *Monitor) startSuccessor() {
 
 func (m *Monitor) noSuccessor(err error) {
 	lastWords("what the components had written last is lost: " + err.Error())
-	m.finish(125)
+	m.finish(m.status)
 }
 
 // closeOutput closes the ends that workers write to.

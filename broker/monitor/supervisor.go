@@ -170,7 +170,7 @@ func (m *Monitor) supervisorAsks() {
 	}
 	closeAll(fds)
 	if err == nil && len(packet) == 0 {
-		m.dropSupervisor("the supervisor ended; the application ends with it")
+		m.supervisorEnded("")
 		return
 	}
 	if err == nil {
@@ -205,15 +205,31 @@ func (m *Monitor) obey(packet []byte, fds int) error {
 	return nil
 }
 
+// supervisorEnded is called for the first sign of it, the end of its socket or
+// of its process, with how it ended where that is known.
+func (m *Monitor) supervisorEnded(how string) {
+	switch {
+	case m.link < 0: // it was said why
+	case m.succession == writing:
+		m.dropSupervisor("what the components had written last is lost: the supervisor's successor ended" + how)
+	default:
+		m.dropSupervisor("the supervisor ended" + how + "; the application ends with it")
+	}
+}
+
 // dropSupervisor ends the application, and says why.
 func (m *Monitor) dropSupervisor(why string) {
 	lastWords(why)
-	m.loop.close(m.link)
-	m.link = -1
+	m.unlinkSupervisor()
 	if m.supervisor != nil {
 		m.kill(m.supervisor, why)
 	}
 	m.supervisorLost()
+}
+
+func (m *Monitor) unlinkSupervisor() {
+	m.loop.close(m.link)
+	m.link = -1
 }
 
 // asked is the component that the supervisor means with a number.
@@ -298,8 +314,8 @@ func (m *Monitor) commandFinish(h wire.Header, b *wire.Body) (uint32, error) {
 	if err := b.End(); err != nil {
 		return 0, err
 	}
-	if m.keeper.lost {
-		status = 125 // it stops because its broker is incomplete, whatever the supervisor was told
+	if m.succession != noSuccession {
+		status = uint32(m.status) // a successor does not know why the application ends
 	}
 	m.finish(int(status & 0xff))
 	return 0, nil

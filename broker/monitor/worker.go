@@ -414,6 +414,8 @@ func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
 	}
 	if w.component.index == m.handover.Supervisor {
 		lastWords("start the supervisor: " + step + ": " + errno.Error())
+		m.unlinkSupervisor()
+		m.finish(m.status)
 		return
 	}
 	m.tell(wire.WorkerFailed, func(b *wire.Message) {

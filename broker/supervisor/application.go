@@ -121,10 +121,12 @@ const stopEcho = 300 * time.Millisecond
 func (s *Supervisor) stopAsked(e stopAsked) {
 	now := time.Now()
 	switch {
+	case e.signal == 0: // it stops already, with another status
+		s.status = int(e.status)
 	case s.state == control.Stopped || s.forced:
 	case s.askedAt.IsZero():
 		s.askedAt = now
-		s.end(0, fmt.Sprintf("stops: %s", signalName(e.signal)))
+		s.end(int(e.status), fmt.Sprintf("stops: %s", signalName(e.signal)))
 	case now.Sub(s.askedAt) >= stopEcho:
 		s.force(fmt.Sprintf("%s again: everything is killed", signalName(e.signal)))
 	}

@@ -48,7 +48,10 @@ type (
 		object                   string
 		times                    uint32
 	}
-	stopAsked       struct{ signal syscall.Signal }
+	stopAsked struct {
+		signal syscall.Signal
+		status uint32 // of the application
+	}
 	compartmentLost struct {
 		component uint32
 		why       string
@@ -133,7 +136,7 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 		e := granted{worker: b.U32(), component: b.U32(), grant: b.U32(), object: b.String(), times: b.U32()}
 		component, m = e.component, e
 	case h.Op == wire.StopAsked:
-		m = stopAsked{signal: syscall.Signal(b.U32())}
+		m = stopAsked{signal: syscall.Signal(b.U32()), status: b.U32()}
 	case h.Op == wire.CompartmentLost:
 		e := compartmentLost{component: b.U32(), why: b.String()}
 		component, m = e.component, e

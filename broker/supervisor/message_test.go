@@ -25,7 +25,7 @@ func FuzzDecode(f *testing.F) {
 	seed(event(wire.WorkerSays), func(m *wire.Message) { m.U32(1).U32(0).U32(6).String("") })
 	seed(event(wire.Denied), func(m *wire.Message) { m.U32(1).U32(2).U32(41).U32(1).U64(1).U64(2).U64(3).String("").U32(1) })
 	seed(event(wire.Granted), func(m *wire.Message) { m.U32(1).U32(0).U32(0).String("x").U32(1) })
-	seed(event(wire.StopAsked), func(m *wire.Message) { m.U32(15) })
+	seed(event(wire.StopAsked), func(m *wire.Message) { m.U32(15).U32(125) })
 	seed(event(wire.CompartmentLost), func(m *wire.Message) { m.U32(0).String("why") })
 	seed(event(wire.Queued), func(m *wire.Message) { m.U32(3).U32(1) })
 	seed(event(wire.Demanded), func(m *wire.Message) { m.U32(2) })

@@ -238,7 +238,9 @@ func (m *peer) end(name string, how, code uint32) {
 	m.workerEnded(name, worker, how, code)
 }
 
-func (m *peer) stop() { m.event(wire.StopAsked, func(w *wire.Message) { w.U32(uint32(unix.SIGTERM)) }) }
+func (m *peer) stop() {
+	m.event(wire.StopAsked, func(w *wire.Message) { w.U32(uint32(unix.SIGTERM)).U32(0) })
+}
 
 // pipe makes an output pipe and returns its write end.
 func (m *peer) pipe(name string, stream uint32) *os.File {

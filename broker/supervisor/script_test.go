@@ -261,7 +261,7 @@ func (m *script) end(worker, how, code uint32) {
 	m.tell(workerEnded{worker: worker, component: component, how: how, code: code})
 }
 
-func (m *script) stop() { m.tell(stopAsked{unix.SIGTERM}) }
+func (m *script) stop() { m.tell(stopAsked{signal: unix.SIGTERM}) }
 
 func (m *script) pass(d time.Duration) {
 	time.Sleep(d)

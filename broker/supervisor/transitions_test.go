@@ -56,7 +56,7 @@ func TestTransitionsGolden(t *testing.T) {
 		m.ask(on(control.Start, "db"))
 		m.pass(time.Second)
 		m.change(func() { m.deaf["db"] = false })
-		m.tell(stopAsked{unix.SIGTERM})
+		m.tell(stopAsked{signal: unix.SIGTERM})
 		m.pass(time.Second)
 		// Timers of one instant have no order, those of one component have.
 		for _, name := range []string{"", "db", "migrate", "web", "cache"} {

@@ -79,7 +79,7 @@ const (
 	WorkerSays      Op = 84 // monitor: u32 worker, u32 component, u32 op (Ready, Status, Watchdog), string
 	Denied          Op = 85 // monitor: u32 worker, u32 component, u32 system call, u32 errno, 3 u64 arguments, string object, u32 times
 	Granted         Op = 86 // monitor: u32 worker, u32 component, u32 grant, string object, u32 times
-	StopAsked       Op = 87 // monitor: u32 signal that the broker received
+	StopAsked       Op = 87 // monitor: u32 signal that the broker received, 0: none, u32 status that the application ends with
 	CompartmentLost Op = 88 // monitor: u32 component, string why: its init died
 	Queued          Op = 89 // monitor: u32 component, u32 length of its queue of requests
 	LogFile         Op = 90 // monitor: u32 log of the plan, 1 descriptor: a file to append to, or a socket to journald

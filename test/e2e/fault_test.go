@@ -403,12 +403,43 @@ func TestKilledKeeperIsSaid(t *testing.T) {
 	a := New(t, "kept").Write(loaded).Run().Ready()
 	a.Of(Keeper, "")[0].Kill(unix.SIGKILL)
 	a.ExpectStatus(125)
-	for _, want := range []string{"sandbox: the keeper ended", "stops: SIGTERM"} {
-		if !strings.Contains(a.Err.String(), want) {
-			t.Errorf("%q is missing in:\n%s", want, a.Err)
+	a.saysOnce("sandbox: the keeper ended", "stops: SIGTERM", "ended with status 125")
+	a.ExpectNothingLeft(*patience)
+}
+
+// saysOnce expects texts on standard error, each once.
+func (a *Application) saysOnce(texts ...string) {
+	a.t.Helper()
+	for _, text := range texts {
+		if n := strings.Count(a.Err.String(), text); n != 1 {
+			a.t.Errorf("%q is there %d times in:\n%s", text, n, a.Err)
 		}
 	}
-	a.ExpectNothingLeft(*patience)
+}
+
+// unwilling is an application in which one does not stop before it has to, and one
+// waits to be told things.
+const unwilling = `
+application: {{NAME}}
+grants:
+  web: {listen: "unix:{{DIR}}/web"}
+components:
+  web:  {command: [{{PROGRAM}}, program, obey], grants: [web], stop-timeout: 60s}
+  slow: {command: [{{PROGRAM}}, program, stubborn], stop-timeout: 60s, environment: {TURN: "0"}}
+`
+
+// Nor is it a success when somebody who cannot wait asks again.
+func TestKilledKeeperIsNoSuccess(t *testing.T) {
+	a := New(t, "kept-again").Write(unwilling).Run().Ready()
+	a.Of(Keeper, "")[0].Kill(unix.SIGKILL)
+	a.eventually("it ends when it is asked again", func() bool {
+		a.Signal(unix.SIGTERM)
+		return !a.running()
+	})
+	a.ExpectStatus(125)
+	if strings.Contains(a.Err.String(), "ended with status 0") {
+		t.Errorf("it says that all is well:\n%s", a.Err)
+	}
 }
 
 // Who kills the supervisor ends the application, which says so.
@@ -416,7 +447,95 @@ func TestKilledSupervisorIsSaid(t *testing.T) {
 	a := New(t, "said").Write(loaded).Run().Ready()
 	a.Of(Supervisor, "")[0].Kill(unix.SIGKILL)
 	a.ExpectStatus(125)
-	if !strings.Contains(a.Err.String(), "sandbox: the supervisor ended") {
-		t.Errorf("nothing says why:\n%s", a.Err)
+	a.saysOnce("sandbox: the supervisor ended")
+}
+
+// stuck is a run whose standard output nobody reads, and which has written more
+// than fits.
+func stuck(t *testing.T, name string) *Application {
+	a := New(t, name).Write(unwilling)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reader.Close() })
+	a.command = exec.Command(a.site.Sandbox, "run", a.Policy)
+	a.command.Stdout = writer
+	a.start()
+	writer.Close()
+	a.Ready()
+	if said := told("web", "say "+strings.Repeat("x", 200)+" 2000")(a); said != "said" {
+		t.Fatalf("it was told to write, and says %q", said)
+	}
+	return a
+}
+
+// A successor that ends before it has written everything is said once, too.
+func TestKilledSuccessorIsSaid(t *testing.T) {
+	a := stuck(t, "successor")
+	first := a.Of(Supervisor, "")[0]
+	first.Kill(unix.SIGKILL)
+	a.eventually("there is a successor, and it is killed", func() bool {
+		for _, p := range a.Of(Supervisor, "") {
+			if p.Pid != first.Pid && strings.Contains(commandLine(p.Pid), "successor") {
+				return p.Kill(unix.SIGKILL) == nil
+			}
+		}
+		return !a.running()
+	})
+	a.ExpectStatus(125)
+	a.saysOnce("sandbox: the supervisor ended", "sandbox: what the components had written last is lost: the supervisor's successor ended")
+}
+
+func commandLine(pid int) string {
+	b, _ := os.ReadFile("/proc/" + itoa(pid) + "/cmdline")
+	return strings.ReplaceAll(string(b), "\x00", " ")
+}
+
+// What the components have written last comes out also when the supervisor is lost
+// half-way through a reload, and when it hangs and somebody cannot wait for the stop.
+func TestSuccessorWritesTheRest(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status int
+		lose   func(*Application, Process)
+	}{
+		{"reload", 125, func(a *Application, supervisor Process) {
+			a.File("policy.yaml", strings.Replace(a.fill(unwilling), `TURN: "0"`, `TURN: "1"`, 1))
+			reload := exec.Command(a.site.Sandbox, "reload", a.Policy)
+			if err := reload.Start(); err != nil {
+				a.t.Fatal(err)
+			}
+			a.t.Cleanup(func() { reload.Wait() })
+			a.eventually("slow is being replaced", func() bool { return len(a.Of(CompartmentInit, "slow.2"))+len(a.Of(CompartmentInit, "slow")) > 1 })
+			supervisor.Kill(unix.SIGSTOP)
+			a.says()
+			supervisor.Kill(unix.SIGKILL)
+		}},
+		{"stop", 128 + int(unix.SIGTERM), func(a *Application, supervisor Process) {
+			supervisor.Kill(unix.SIGSTOP)
+			a.says()
+			a.eventually("it was asked often enough", func() bool {
+				a.Signal(unix.SIGTERM)
+				return strings.Contains(a.Err.String(), "though asked again")
+			})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := New(t, "rest-"+c.name).Write(unwilling).Run().Ready()
+			c.lose(a, a.Of(Supervisor, "")[0])
+			a.ExpectStatus(c.status)
+			if got := a.Lines("web"); len(got) != 10 {
+				t.Errorf("of ten lines came out: %q; it said:\n%s", got, a.Err)
+			}
+		})
+	}
+}
+
+// says lets a component write ten lines.
+func (a *Application) says() {
+	a.t.Helper()
+	if said := told("web", "say word 10")(a); said != "said" {
+		a.t.Fatalf("it was told to write, and says %q", said)
 	}
 }

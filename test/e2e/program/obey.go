@@ -2,6 +2,8 @@ package program
 
 import (
 	"fmt"
+	"os/exec"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,8 +13,8 @@ import (
 )
 
 // obey does what it is told: each connection to the listening socket at
-// descriptor 3 brings one line, a request to the broker, "file" and a call on files, or
-// "dial NETWORK ADDRESS", and takes the outcome away. It ends when the broker's
+// descriptor 3 brings one line, a request to the broker, "file" and a call on files,
+// "dial NETWORK ADDRESS", "execute PROGRAM ARGUMENT..." or "say WORD TIMES", and takes the outcome away. It ends when the broker's
 // side of its socket does, for without it is of no use.
 func obey([]string) int {
 	b, err := client.Dial()
@@ -57,6 +59,23 @@ func obeyed(b *client.Broker, words []string) string {
 	}
 	if words[0] == "dial" && len(words) == 3 {
 		return dialed(words[1], words[2])
+	}
+	if words[0] == "say" && len(words) == 3 {
+		times, _ := strconv.Atoi(words[2])
+		go func() { // it may have to wait
+			for range times {
+				fmt.Println(words[1])
+			}
+		}()
+		return "said"
+	}
+	if words[0] == "execute" && len(words) > 1 {
+		command := exec.Command(words[1], words[2:]...)
+		out, err := command.CombinedOutput()
+		if command.ProcessState == nil {
+			return err.Error()
+		}
+		return fmt.Sprintf("%s, wrote %q", command.ProcessState, out)
 	}
 	if f := requests[words[0]]; f != nil {
 		return f(b, words[1:])
