@@ -15,8 +15,9 @@ const maximumList = 64 << 10
 // set back; it is that of the granted directory, which is opened for each call.
 func (m *Monitor) brokeredList(w *work, n *notification) {
 	number := int(int32(n.arguments[0]))
-	name := directoryName(n.pid, number)
+	name, errno := directoryName(n.pid, number)
 	if name == "" {
+		n.lacking = errno
 		m.own(w, n)
 		return
 	}
@@ -119,7 +120,8 @@ func (l lookup) standing(at *spot, fd int) outcome {
 // directory that it stands for; any other is the program's own.
 func (m *Monitor) brokeredSync(w *work, n *notification) {
 	number := int(int32(n.arguments[0]))
-	name := directoryName(n.pid, number)
+	name, errno := directoryName(n.pid, number)
+	n.lacking = errno
 	at := (*spot)(nil)
 	if name != "" {
 		at = w.component.files.find(name, w.dropped)

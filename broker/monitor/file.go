@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -145,6 +146,10 @@ func refusedFor(access string) outcome {
 // policy allows the call only so far as grants answer it, it is refused. See
 // locate for why CONTINUE decides nothing here.
 func (m *Monitor) own(w *work, n *notification) {
+	if n.lacking != 0 {
+		m.respond(w, n, n.lacking) // whose matter it is could not be found out
+		return
+	}
 	if errno := w.component.brokered[n.call]; errno != 0 {
 		m.deny(w, denial{call: n.call, arguments: n.arguments, errno: errno})
 		m.respond(w, n, errno)
@@ -223,14 +228,14 @@ func (m *Monitor) writeMemory(w *work, n *notification, address uint64, b []byte
 	}
 	memory, err := unix.Open("/proc/"+itoa(n.pid)+"/mem", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return unix.EFAULT
+		return cmp.Or(lacking(err), unix.EFAULT)
 	}
 	defer unix.Close(memory)
 	if !m.valid(w, n) {
 		return unix.EINTR
 	}
 	if got, err := unix.Pwrite(memory, b, int64(address)); err != nil || got != len(b) {
-		return unix.EFAULT
+		return cmp.Or(lacking(err), unix.EFAULT)
 	}
 	return 0
 }

@@ -194,7 +194,7 @@ func (m *Monitor) locateBoth(w *work, n *notification, oldDirectory uint64, oldA
 	from = m.locate(w, n, oldDirectory, n.arguments[oldAt])
 	to = m.locate(w, n, newDirectory, n.arguments[newAt])
 	switch {
-	case from == nil && to == nil:
+	case from == nil && to == nil, n.lacking != 0:
 		m.own(w, n)
 	case from == nil || to == nil || from.index != to.index:
 		m.respond(w, n, unix.EXDEV)

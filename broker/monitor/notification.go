@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"path"
 	"strconv"
 	"strings"
@@ -61,6 +62,7 @@ type notification struct {
 	pid       int // of the thread, in the monitor's pid namespace
 	call      int32
 	arguments [6]uint64
+	lacking   syscall.Errno // why its path could not be read; see lacking
 }
 
 // performed are the calls that the monitor can perform for a worker.
@@ -86,11 +88,14 @@ func init() {
 	for name, at := range socketCalls {
 		f := performed[name]
 		performed[name] = func(m *Monitor, w *work, n *notification) {
-			if m.namesSocket(w, n, at) {
+			switch {
+			case m.namesSocket(w, n, at):
 				m.respond(w, n, 0)
-				return
+			case n.lacking != 0:
+				m.own(w, n)
+			default:
+				f(m, w, n)
 			}
-			f(m, w, n)
 		}
 	}
 }
@@ -229,7 +234,7 @@ func (m *Monitor) readAddress(w *work, n *notification) (address, syscall.Errno)
 	remote := []unix.RemoteIovec{{Base: uintptr(n.arguments[1]), Len: len(b)}}
 	got, err := unix.ProcessVMReadv(n.pid, local, remote, 0)
 	if err != nil || got != len(b) {
-		return address{}, unix.EFAULT
+		return address{}, cmp.Or(lacking(err), unix.EFAULT)
 	}
 	// Only now is it sure that this was the caller's memory.
 	if !m.valid(w, n) {
@@ -238,7 +243,11 @@ func (m *Monitor) readAddress(w *work, n *notification) (address, syscall.Errno)
 	a, ok := parseAddress(b)
 	if ok && a.family == unix.AF_UNIX && a.path[0] != '/' && a.path[0] != '@' {
 		// From the caller's working directory, as the kernel would.
-		a.path = path.Join(directoryName(n.pid, unix.AT_FDCWD), a.path)
+		from, errno := directoryName(n.pid, unix.AT_FDCWD)
+		if errno != 0 {
+			return a, errno
+		}
+		a.path = path.Join(from, a.path)
 	}
 	if !ok {
 		if a.family == unix.AF_UNSPEC {

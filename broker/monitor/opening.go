@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"encoding/binary"
 	"syscall"
 
@@ -237,7 +238,7 @@ func (m *Monitor) readMemory(w *work, n *notification, pointer uint64, b []byte)
 	local[0].SetLen(len(b))
 	remote := []unix.RemoteIovec{{Base: uintptr(pointer), Len: len(b)}}
 	if got, err := unix.ProcessVMReadv(n.pid, local, remote, 0); err != nil || got != len(b) {
-		return unix.EFAULT
+		return cmp.Or(lacking(err), unix.EFAULT)
 	}
 	if !m.valid(w, n) {
 		return unix.EINTR

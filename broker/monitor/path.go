@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -113,9 +114,10 @@ func readlink(name string) (string, error) {
 // (perform). An answer needs no question: the kernel takes it for a caller that
 // still waits, and one that does has waited all along.
 func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uint64) *spot {
-	name := absolute(n, directory, pointer)
+	name, errno := absolute(n, directory, pointer)
 	if name == "" {
-		return nil // the kernel says what is wrong
+		n.lacking = errno
+		return nil // the kernel says what is wrong, or own does
 	}
 	w.component.bytes.take(len(name))
 	return w.component.files.find(name, w.dropped)
@@ -123,41 +125,54 @@ func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uin
 
 // absolute reads a path of a stopped call and begins it where the kernel would,
 // "" where there is none: the descriptor itself is meant, or it cannot be read.
-func absolute(n *notification, directory, pointer uint64) string {
+// The errno is that of lacking.
+func absolute(n *notification, directory, pointer uint64) (string, syscall.Errno) {
 	if pointer == 0 {
-		return ""
+		return "", 0
 	}
-	name, ok := readPath(n.pid, pointer)
-	if !ok || name == "" || name[0] == '/' {
-		return name
+	name, errno := readPath(n.pid, pointer)
+	if name == "" || name[0] == '/' {
+		return name, errno
 	}
-	from := directoryName(n.pid, int(int32(directory)))
+	from, errno := directoryName(n.pid, int(int32(directory)))
 	if from == "" {
-		return ""
+		return "", errno
 	}
-	return from + "/" + name
+	return from + "/" + name, 0
+}
+
+// lacking is the errno of what this process lacks to look at a caller: memory,
+// descriptors. It is 0 for what is wrong with the call itself: that the kernel
+// finds as well.
+func lacking(err error) syscall.Errno {
+	switch err {
+	case unix.ENOMEM, unix.EMFILE, unix.ENFILE:
+		return errnoOf(err)
+	}
+	return 0
 }
 
 // directoryName is what the kernel calls a thread's working directory or
-// descriptor, "" for what has no name.
-func directoryName(tid, number int) string {
+// descriptor, "" for what has no name. The errno is that of lacking.
+func directoryName(tid, number int) (string, syscall.Errno) {
 	link := "/proc/" + itoa(tid) + "/cwd"
 	if number != unix.AT_FDCWD {
 		if number < 0 {
-			return ""
+			return "", 0
 		}
 		link = "/proc/" + itoa(tid) + "/fd/" + itoa(number)
 	}
 	name, err := readlink(link)
 	if err != nil || name == "" || name[0] != '/' {
-		return ""
+		return "", lacking(err)
 	}
-	return name
+	return name, 0
 }
 
 // readPath reads a path from a thread's memory, at most PATH_MAX bytes. It may
-// end in front of a page that is not there.
-func readPath(tid int, pointer uint64) (string, bool) {
+// end in front of a page that is not there. Without one the errno is that of
+// lacking.
+func readPath(tid int, pointer uint64) (string, syscall.Errno) {
 	const page = 4096
 	var b [unix.PathMax]byte
 	// One page first: most paths end in it.
@@ -167,13 +182,13 @@ func readPath(tid int, pointer uint64) (string, bool) {
 		remote := []unix.RemoteIovec{{Base: uintptr(pointer) + uintptr(from), Len: to - from}}
 		got, err := unix.ProcessVMReadv(tid, local, remote, 0)
 		if err != nil || got != to-from {
-			return "", false // EFAULT
+			return "", lacking(err) // else EFAULT
 		}
 		if end := bytes.IndexByte(b[from:to], 0); end >= 0 {
-			return string(b[:from+end]), true
+			return string(b[:from+end]), 0
 		}
 		if to == len(b) {
-			return "", false // ENAMETOOLONG
+			return "", 0 // ENAMETOOLONG
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (m *Monitor) namesSocket(w *work, n *notification, at int) bool {
 			if at > 0 {
 				directory = n.arguments[at-1]
 			}
-			if name = absolute(n, directory, n.arguments[at]); name == "" {
+			if name, n.lacking = absolute(n, directory, n.arguments[at]); name == "" {
 				return false
 			}
 			name = path.Clean(name)

@@ -352,6 +352,25 @@ func TestFailingCallsAtWork(t *testing.T) {
 	}
 }
 
+// A path that the monitor has not the memory to read is nobody's: what the program
+// hears is why, and not what the compartment would have said of the path.
+func TestPathThatCannotBeRead(t *testing.T) {
+	f := &failing{Application: New(t, "unread"), role: Monitor}
+	workingSite(t, f.Application)
+	f.begin(steps[3])
+	defer func() { f.tracer.end() }()
+	for _, line := range []string{"open +/made write,create 644", "stat +/made", "rename +/made +/named", "unlink +/made"} {
+		line = "file " + strings.ReplaceAll(line, "+", f.Dir+"/store")
+		f.tracer.say("fail process_vm_readv 1 %d", unix.ENOMEM)
+		if got := told("plain", line)(f.Application); got != "ENOMEM" {
+			t.Errorf("%s: %s (%s)", line, got, f.tracer.say("hit"))
+		}
+	}
+	if status := f.Stop(); status != 0 {
+		t.Errorf("it stopped with status %d", status)
+	}
+}
+
 // The same while the application stops: it ends in time, leaves nothing, and has
 // no other status without a reason.
 func TestFailingCallsAtStop(t *testing.T) {
