@@ -33,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
@@ -55,7 +56,7 @@ enum {
 struct order { uint32_t what, id; };
 struct answer { uint32_t what, id, error, pid; }; /* with a pidfd unless error */
 
-enum { FDS_IN_ORDER = 2, BRINGER_PATIENCE_S = 1 };
+enum { FDS_IN_ORDER = 2, BRINGER_PATIENCE_S = 1, MEMORY_TRIES = 200, MEMORY_PAUSE_MS = 5 };
 
 static int next_plan = -1; /* that was brought, and is not the plan yet */
 
@@ -70,6 +71,19 @@ static const char *const names[] = {
 #include "names.h"
 };
 
+/* Whether a call that failed is made again: it was interrupted, or the kernel
+ * had no memory for it, for a second at most. Nothing was sent or taken then. */
+static int again(int *tried)
+{
+	const struct timespec pause = { .tv_nsec = MEMORY_PAUSE_MS * 1000000 };
+	if (errno == EINTR)
+		return 1;
+	if ((errno != ENOMEM && errno != ENOBUFS) || ++*tried > MEMORY_TRIES)
+		return 0;
+	nanosleep(&pause, NULL);
+	return 1;
+}
+
 /* Reads one order with its descriptors. */
 static struct order next_order(int fds[FDS_IN_ORDER])
 {
@@ -81,10 +95,11 @@ static struct order next_order(int fds[FDS_IN_ORDER])
 		.msg_control = &control, .msg_controllen = sizeof control,
 	};
 	long n;
+	int tried = 0;
 
 	do
 		n = recvmsg(MONITOR_FD, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && again(&tried));
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		_exit(0);
 	if (n < 0)
@@ -147,8 +162,12 @@ static void tell(struct answer a, const int *fds, int count)
 		c->cmsg_len = CMSG_LEN(count * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
 	}
-	/* One that is gone by now is found gone by the next read. */
-	sendmsg(MONITOR_FD, &message, MSG_NOSIGNAL);
+	int tried = 0;
+	while (sendmsg(MONITOR_FD, &message, MSG_NOSIGNAL) < 0)
+		if (errno == EPIPE || errno == ECONNRESET)
+			return; /* it is gone: the next read finds out */
+		else if (!again(&tried))
+			die("answer the monitor"); /* which waits for it */
 }
 
 /* The process that the socket comes from: the launcher, which becomes the
@@ -161,6 +180,8 @@ static int open_monitor(void)
 	if (getsockopt(MONITOR_FD, SOL_SOCKET, SO_PEERCRED, &creator, &size) < 0)
 		die("find the monitor");
 	int pidfd = syscall(SYS_pidfd_open, creator.pid, 0);
+	if (pidfd < 0 && errno != ESRCH)
+		die("find the monitor");
 	if (pidfd < 0 || getppid() != creator.pid)
 		_exit(0);
 	return pidfd;
@@ -220,7 +241,12 @@ static int receive_plan(int from)
 		.msg_control = &control, .msg_controllen = sizeof control,
 	};
 
-	if (recvmsg(from, &message, MSG_CMSG_CLOEXEC) <= 0)
+	long n;
+	int tried = 0;
+	do
+		n = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && again(&tried));
+	if (n <= 0)
 		return -1;
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
@@ -228,7 +254,7 @@ static int receive_plan(int from)
 	return fd;
 }
 
-/* The pidfd of who connected. Before Linux 6.5 it is made from a number that may
+/* The pidfd of who connected, or -errno. Before Linux 6.5 it is made from a number that may
  * be another process's by now, one outside of every compartment if it is to
  * gain anything; nobody in a compartment can start such a one. */
 static int open_peer(int from, pid_t pid)
@@ -238,11 +264,14 @@ static int open_peer(int from, pid_t pid)
 
 	if (getsockopt(from, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0)
 		return pidfd;
-	return errno == ENOPROTOOPT ? syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (errno == ENOPROTOOPT && (pidfd = syscall(SYS_pidfd_open, pid, 0)) >= 0)
+		return pidfd;
+	return -errno;
 }
 
-/* Whether a process is in this one's namespace of a kind. One whose namespaces
- * this process may not look at is in another. */
+/* Whether a process is in this one's namespace of a kind; -1 where there is not
+ * the memory to look. One whose namespaces this process may not look at is in
+ * another. */
 static int is_in_own(const char *kind, pid_t pid)
 {
 	char path[64];
@@ -250,9 +279,11 @@ static int is_in_own(const char *kind, pid_t pid)
 
 	snprintf(path, sizeof path, "/proc/self/ns/%s", kind);
 	if (stat(path, &own) < 0)
-		return 0;
+		return errno == ENOMEM ? -1 : 0;
 	snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, kind);
-	return stat(path, &its) == 0 && own.st_dev == its.st_dev && own.st_ino == its.st_ino;
+	if (stat(path, &its) < 0)
+		return errno == ENOMEM ? -1 : 0;
+	return own.st_dev == its.st_dev && own.st_ino == its.st_ino;
 }
 
 /* Why a plan is not taken from who connected, NULL if it is: from nobody but
@@ -267,8 +298,13 @@ static const char *refusal(const struct ucred *peer, int pidfd)
 		return "it is another user's";
 	if (peer->pid == getppid())
 		return "it is the monitor";
-	if (peer->pid <= 0 || !is_in_own("pid", peer->pid) || !is_in_own("user", peer->pid))
+	int pid = peer->pid <= 0 ? 0 : is_in_own("pid", peer->pid), user = pid == 1 ? is_in_own("user", peer->pid) : pid;
+	if (pid < 0 || user < 0)
+		return strerror(ENOMEM); /* to find out in which namespaces it is */
+	if (!pid || !user)
 		return "it is not in the user and pid namespace that the application was started in";
+	if (pidfd < 0 && pidfd != -ESRCH)
+		return strerror(-pidfd); /* to hold it */
 	/* It had its number all the time, if it has not ended yet. */
 	if (pidfd < 0 || poll(&ended, 1, 0) != 0)
 		return "it has ended";
@@ -285,7 +321,9 @@ static void take_plan(void)
 
 	if (from < 0)
 		return;
-	if (getsockopt(from, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+	if (getsockopt(from, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0
+	    || setsockopt(from, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0) {
+		dprintf(2, "sandbox: keeper: a plan is refused: find out who brings it: %s\n", strerror(errno));
 		close(from);
 		return;
 	}
@@ -295,7 +333,7 @@ static void take_plan(void)
 		close(pidfd);
 	if (why)
 		dprintf(2, "sandbox: keeper: a plan is refused that process %d brings: %s\n", peer.pid, why);
-	else if (setsockopt(from, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0)
+	else
 		plan = receive_plan(from);
 	if (plan >= 0 && is_sealed(plan)) {
 		next_plan = plan;
@@ -344,12 +382,16 @@ int main(int argc, char **argv)
 	    || fcntl(RELOAD_FD, F_SETFD, FD_CLOEXEC) < 0)
 		die("find the monitor's socket, the plan and the socket of reloads");
 
-	int monitor = open_monitor();
+	int monitor = open_monitor(), tried = 0;
 	struct pollfd sources[3] = { { MONITOR_FD, POLLIN, 0 }, { -1, POLLIN, 0 }, { -1, POLLIN, 0 } };
 	for (;;) {
 		sources[2].fd = next_plan < 0 ? RELOAD_FD : -1; /* one plan at a time */
-		if (poll(sources, 3, -1) < 0 && errno != EINTR)
-			die("wait for orders");
+		if (poll(sources, 3, -1) < 0) {
+			if (!again(&tried))
+				die("wait for orders");
+			continue; /* what stands in revents is of before */
+		}
+		tried = 0;
 		if (sources[1].revents & POLLIN)
 			strike(sources[1].fd, monitor);
 		else if (sources[1].revents)

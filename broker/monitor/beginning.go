@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"errors"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -73,8 +72,7 @@ func (m *Monitor) connectFirst(w *work, wanted []connection, passed []worker.Pas
 		if err == nil || errors.Is(err, unix.EPIPE) && errno == 0 {
 			return // or it failed before it heard, and its init says why
 		}
-		// Whoever hears the step hears the errno behind it.
-		m.fail(w, errnoOf(err), strings.TrimSuffix(err.Error(), ": "+errnoOf(err).Error()))
+		m.fail(w, errnoOf(err), stepOf(err))
 		m.kill(w, err.Error())
 	}) {
 		release()

@@ -72,7 +72,7 @@ func (m *Monitor) serve(c *component, r *request) {
 	if err != nil {
 		m.refuse(r, errnoOf(err))
 		m.tell(wire.WorkerFailed, func(b *wire.Message) {
-			b.U32(0).U32(uint32(c.index)).U32(uint32(errnoOf(err))).String(err.Error())
+			b.U32(0).U32(uint32(c.index)).U32(uint32(errnoOf(err))).String(stepOf(err))
 		})
 	}
 	r.close()

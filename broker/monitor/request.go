@@ -4,6 +4,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -238,6 +239,12 @@ func errnoOf(err error) syscall.Errno {
 		return errno
 	}
 	return unix.EIO
+}
+
+// stepOf is what was tried, for those who hear the errno of an error beside it
+// and say that behind the step.
+func stepOf(err error) string {
+	return strings.TrimSuffix(err.Error(), ": "+errnoOf(err).Error())
 }
 
 func errnoOrZero(err error) syscall.Errno {

@@ -127,7 +127,7 @@ func (m *Monitor) serveStub(c *component, r *request) {
 				return // it failed before it heard, and its init says why
 			}
 			if err != nil {
-				m.fail(w, errnoOf(err), err.Error())
+				m.fail(w, errnoOf(err), stepOf(err))
 				m.kill(w, err.Error())
 			}
 		})

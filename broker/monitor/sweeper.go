@@ -30,8 +30,14 @@ func (m *Monitor) replaceSweeper() {
 	if m.handover.SweeperPid > 0 || m.sweeperAsked {
 		return // somebody could not wait for it
 	}
-	err := m.orderSweeper(func(pidfd int) error { return m.watchSweeper(pidfd) })
-	if err != nil && m.keeper.socket >= 0 {
+	if m.orderSweeper(func(pidfd int) error { return m.watchSweeper(pidfd) }) != nil {
+		m.replaceLater()
+	}
+}
+
+// replaceLater tries again when there may be what the last try lacked.
+func (m *Monitor) replaceLater() {
+	if m.keeper.socket >= 0 {
 		m.loop.after(10*sweeperDelay, m.replaceSweeper)
 	}
 }
@@ -48,6 +54,7 @@ func (m *Monitor) orderSweeper(then func(pidfd int) error) error {
 		m.sweeperAsked = false
 		if err != nil {
 			unix.Close(pipe[1])
+			m.replaceLater()
 			return
 		}
 		m.handover.Sweeper, m.handover.SweeperPid = pipe[1], started.pid
@@ -104,11 +111,16 @@ func (m *Monitor) sweep() {
 
 // haveSweeper makes sure that there is a sweeper, now that no loop runs.
 func (m *Monitor) haveSweeper() bool {
-	if m.handover.SweeperPid == 0 && !m.sweeperAsked {
-		m.orderSweeper(func(pidfd int) error { return unix.Close(pidfd) })
+	for range 3 { // once may fail
+		if m.handover.SweeperPid == 0 && !m.sweeperAsked {
+			m.orderSweeper(func(pidfd int) error { return unix.Close(pidfd) })
+		}
+		for m.handover.SweeperPid == 0 && m.sweeperAsked && await(m.keeper.socket, keeperPatience) {
+			m.keeperSays()
+		}
+		if m.handover.SweeperPid != 0 {
+			return true
+		}
 	}
-	for m.handover.SweeperPid == 0 && m.sweeperAsked && await(m.keeper.socket, keeperPatience) {
-		m.keeperSays()
-	}
-	return m.handover.SweeperPid != 0
+	return false
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -259,7 +260,11 @@ func (m *Monitor) run(c *component, r *request) (*work, error) {
 		return nil, err
 	}
 	w.requester, w.request, w.launched = r.requester, r.id, true
-	if err := m.launch(w, r.passed, r.environment, r.command, nil); err != nil {
+	err = m.launch(w, r.passed, r.environment, r.command, nil)
+	if errors.Is(err, unix.EPIPE) {
+		return w, nil // it failed before it heard, and its init says why
+	}
+	if err != nil {
 		w.requester, w.launched = nil, false // the caller is told by the return value
 		m.kill(w, err.Error())
 		return nil, err
@@ -403,6 +408,7 @@ func (m *Monitor) fail(w *work, errno syscall.Errno, step string) {
 	w.ended = true
 	w.state = ending
 	m.release(w)
+	w.component.ready = without(w.component.ready, w) // its end is told: no request may get it
 	if w.private != nil {
 		w.private(0, false)
 		return

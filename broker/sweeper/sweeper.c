@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIPE_FD = 3, LOCK_FD = 4, PATIENCE_MS = 10000, SOCKET_PATIENCE_MS = 200, MEMBERS = 4096 };
+enum { PIPE_FD = 3, LOCK_FD = 4, PATIENCE_MS = 10000, FILE_PATIENCE_MS = 1000, SOCKET_PATIENCE_MS = 200, MEMBERS = 4096 };
 
 static void wait_ms(long ms)
 {
@@ -173,31 +173,83 @@ static int deserted(const char *path)
 	return refused;
 }
 
+static int is_gone(const char *path)
+{
+	return access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 /* The broker's own copies of a socket may close a moment after its pipe. */
 static void remove_socket(const char *path)
 {
-	for (int waited = 0; waited <= SOCKET_PATIENCE_MS && access(path, F_OK) == 0; waited += 2) {
-		if (deserted(path)) {
-			unlink(path);
+	for (int waited = 0; waited <= SOCKET_PATIENCE_MS && !is_gone(path); waited += 2) {
+		if (deserted(path) && unlink(path) == 0)
 			return;
-		}
 		wait_ms(2);
 	}
 }
 
-static void remove_sockets(const char *directory)
+/* Removes the sockets of a list; returns -1 where it cannot be read to its end. */
+static int remove_listed(const char *path)
 {
 	char line[4096];
+	FILE *list = fopen(path, "re");
 
-	snprintf(line, sizeof line, "%s/sockets", directory);
-	FILE *list = fopen(line, "re");
 	if (!list)
-		return;
+		return errno == ENOENT ? 0 : -1;
 	while (fgets(line, sizeof line, list)) {
 		line[strcspn(line, "\n")] = 0;
 		remove_socket(line);
 	}
+	int unread = ferror(list);
 	fclose(list);
+	return unread ? -1 : 0;
+}
+
+/* What fails for a moment, because there is no memory or no descriptor, is
+ * tried again here and below: after this process nobody tidies up before the
+ * next start. */
+static int remove_sockets(const char *directory)
+{
+	char path[4096];
+
+	snprintf(path, sizeof path, "%s/sockets", directory);
+	for (int waited = 0; remove_listed(path) < 0; waited += 2) {
+		if (waited >= FILE_PATIENCE_MS) {
+			fprintf(stderr, "sweeper: read %s: %s\n", path, strerror(errno));
+			return -1;
+		}
+		wait_ms(2);
+	}
+	return 0;
+}
+
+/* Where the state directory is on a disk the launcher covers its root/ with a
+ * file system in memory; otherwise nothing is mounted there. */
+static int remove_directory(const char *directory)
+{
+	char root[4096];
+
+	snprintf(root, sizeof root, "%s/root", directory);
+	for (int waited = 0;; waited += 2) {
+		umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW);
+		if (remove_tree(AT_FDCWD, directory, 0) == 0)
+			return 0;
+		if (waited >= FILE_PATIENCE_MS)
+			break;
+		wait_ms(2);
+	}
+	fprintf(stderr, "sweeper: remove %s: %s\n", directory, strerror(errno));
+	return -1;
+}
+
+/* Waits until the last copy of the pipe's other end is closed. Nothing else is
+ * the end of a broker. */
+static void wait_for_end(void)
+{
+	char byte;
+	for (long n; (n = read(PIPE_FD, &byte, 1)) != 0;)
+		if (n < 0 && errno != EINTR)
+			wait_ms(20);
 }
 
 int main(int argc, char **argv)
@@ -205,8 +257,8 @@ int main(int argc, char **argv)
 	int status = 0;
 	sigset_t all;
 
-	if (argc < 2) {
-		fprintf(stderr, "usage: sweeper DIRECTORY [-g CGROUP]...\n");
+	if (argc < 2 || fcntl(PIPE_FD, F_GETFD) < 0) {
+		fprintf(stderr, "usage: sweeper DIRECTORY [-g CGROUP]... 3<PIPE 4<DIRECTORY\n");
 		return 1;
 	}
 	/* What ends the broker, be it a terminal's interrupt, must not end
@@ -216,9 +268,7 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	prctl(PR_SET_NAME, "sandbox-sweeper", 0, 0, 0);
 
-	char byte;
-	while (read(PIPE_FD, &byte, 1) > 0 || errno == EINTR)
-		;
+	wait_for_end();
 
 	/* From here on the application does not run: whoever finds the
 	 * directory locked but without a pid knows to wait. */
@@ -229,14 +279,9 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "-g") && remove_group(argv[i + 1]) < 0)
 			status = 1;
 	remove_parents(argv[1], argv + 2, argc - 2);
-	remove_sockets(argv[1]);
-	/* Where the state directory is on a disk the launcher covers this with
-	 * a file system in memory; otherwise nothing is mounted there. */
-	snprintf(path, sizeof path, "%s/root", argv[1]);
-	umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
-	if (remove_tree(AT_FDCWD, argv[1], 0) < 0) {
-		fprintf(stderr, "sweeper: remove %s: %s\n", argv[1], strerror(errno));
+	if (remove_sockets(argv[1]) < 0)
 		status = 1;
-	}
+	if (remove_directory(argv[1]) < 0)
+		status = 1;
 	return status;
 }

@@ -4,9 +4,24 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MAX_FDS_IN_PACKET = 16 };
+enum { MAX_FDS_IN_PACKET = 16, MEMORY_TRIES = 200, MEMORY_PAUSE_MS = 5 };
+
+/* Whether a call that failed is made again: it was interrupted, or the kernel
+ * had no memory for it, for a second at most. Nothing was sent or taken then,
+ * and what is told here, nobody else could tell. */
+static int again(int *tried)
+{
+	const struct timespec pause = { .tv_nsec = MEMORY_PAUSE_MS * 1000000 };
+	if (errno == EINTR)
+		return 1;
+	if ((errno != ENOMEM && errno != ENOBUFS) || ++*tried > MEMORY_TRIES)
+		return 0;
+	nanosleep(&pause, NULL);
+	return 1;
+}
 
 int message_send(int socket, const void *data, size_t length, const int *fds, int fd_count)
 {
@@ -25,9 +40,10 @@ int message_send(int socket, const void *data, size_t length, const int *fds, in
 		memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
 	}
 	long n;
+	int tried = 0;
 	do
 		n = sendmsg(socket, &message, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && again(&tried));
 	return n == (long)length ? 0 : -1;
 }
 
@@ -39,11 +55,11 @@ long message_receive(int socket, void *data, size_t size, int *fds, int *fd_coun
 		.msg_iov = &part, .msg_iovlen = 1,
 		.msg_control = &control, .msg_controllen = sizeof control,
 	};
-	int room = *fd_count, got = 0;
+	int room = *fd_count, got = 0, tried = 0;
 	long n;
 	do
 		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && again(&tried));
 	*fd_count = 0;
 	if (n <= 0)
 		return n;

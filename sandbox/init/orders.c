@@ -75,25 +75,28 @@ static int replace_command(struct spec *s, const char *packet, long n)
 	return 0;
 }
 
-/* Moves fd above every number that somebody else gets. */
-static int raise(int fd, int above)
+/* Moves *fd above every number that somebody else gets. Where that fails it
+ * stays: by the socket the monitor is told why. */
+static int raise(int *fd, int above)
 {
-	if (fd > above)
-		return fd;
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, above + 1);
-	if (high >= 0)
-		close(fd);
-	return high;
+	if (*fd > above)
+		return 0;
+	int high = fcntl(*fd, F_DUPFD_CLOEXEC, above + 1);
+	if (high < 0)
+		return -1;
+	close(*fd);
+	*fd = high;
+	return 0;
 }
 
 static int place(int *socket)
 {
 	/* Out of the way first: a received descriptor may stand at the number
 	 * that another one must get. */
-	if ((*socket = raise(*socket, highest > OWN_FDS ? highest : OWN_FDS)) < 0)
+	if (raise(socket, highest > OWN_FDS ? highest : OWN_FDS) < 0)
 		return -1;
 	for (int i = 0; i < passed_count; i++)
-		if ((passed[i].fd = raise(passed[i].fd, highest)) < 0)
+		if (raise(&passed[i].fd, highest) < 0)
 			return -1;
 	for (int i = 0; i < passed_count; i++) {
 		if (dup2(passed[i].fd, passed[i].number) < 0)

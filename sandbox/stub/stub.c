@@ -76,11 +76,15 @@ static void suffer(int number)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-static _Noreturn void fail(int status, const char *why, size_t length)
+static _Noreturn void fail(int status, const char *why, size_t length, const char *cause)
 {
 	static const char before[] = "sandbox: ";
 	(void)!write(2, before, sizeof before - 1);
 	(void)!write(2, why, length);
+	if (cause) {
+		(void)!write(2, ": ", 2);
+		(void)!write(2, cause, strlen(cause));
+	}
 	(void)!write(2, "\n", 1);
 	_exit(status);
 }
@@ -99,7 +103,7 @@ int main(void)
 	long fd = syscall(CALL_SPLIT, blocked, ignored);
 	if (fd < 0) {
 		static const char refused[] = "what replaces this program cannot be started from here";
-		fail(126, refused, sizeof refused - 1);
+		fail(126, refused, sizeof refused - 1, strerror(errno));
 	}
 	monitor = fd;
 	sigset_t none; /* what came meanwhile is passed on now */
@@ -110,6 +114,10 @@ int main(void)
 		long n = read(monitor, &m, sizeof m);
 		if (n < 0 && (errno == EINTR || errno == ECONNRESET)) /* reset: with a signal unread */
 			continue;
+		if (n < 0) {
+			static const char unheard[] = "hear how the program that replaces this one ends";
+			fail(126, unheard, sizeof unheard - 1, strerror(errno));
+		}
 		if (n < 8) /* the monitor is gone, and everything with it */
 			_exit(126);
 		switch (m.what) {
@@ -128,7 +136,7 @@ int main(void)
 				catch(m.value);
 			break;
 		case STUB_FAILED:
-			fail(m.value, m.text, n - 8);
+			fail(m.value, m.text, n - 8, NULL);
 		}
 	}
 }

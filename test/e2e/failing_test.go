@@ -69,8 +69,8 @@ var steps = []step{
 	{"a transparent connection", func(a *Application) string {
 		return told("plain", "dial tcp "+address(a))(a)
 	}, `"served\n"`, monitors},
-	{"a restart", func(a *Application) string { return a.renewed(Program) }, "renewed", both},
-	{"a compartment built again", func(a *Application) string { return a.renewed(CompartmentInit) }, "renewed", both},
+	{"a restart", func(a *Application) string { return a.renewed(Program, "other") }, "renewed", both},
+	{"a compartment built again", func(a *Application) string { return a.renewed(CompartmentInit, "other") }, "renewed", both},
 	{"status", func(a *Application) string { return a.asked("status", a.Name) }, "done", supervisors},
 	{"a policy in the place of another", func(a *Application) string {
 		text, err := os.ReadFile(a.Policy)
@@ -113,14 +113,15 @@ func told(component, line string) func(*Application) string {
 	}
 }
 
-// renewed kills a process of component other and waits for the next.
-func (a *Application) renewed(role Role) string {
-	old := a.Of(role, "other")
+// renewed kills a process, of component other or of the broker, and waits for the
+// next.
+func (a *Application) renewed(role Role, component string) string {
+	old := a.Of(role, component)
 	if len(old) != 1 || old[0].Kill(unix.SIGKILL) != nil {
 		return "there is none"
 	}
 	for end := time.Now().Add(*patience); time.Now().Before(end) && a.running(); time.Sleep(2 * time.Millisecond) {
-		if now := a.Of(role, "other"); len(now) == 1 && now[0].Pid != old[0].Pid && len(a.Of(Program, "other")) == 1 {
+		if now := a.Of(role, component); len(now) == 1 && now[0].Pid != old[0].Pid && len(a.Of(Program, "other")) == 1 {
 			return "renewed"
 		}
 	}
@@ -154,9 +155,17 @@ type tracer struct {
 
 // traced lets calls of a process fail, by another process: this one waits for
 // its children.
-func (a *Application) traced(pid int) *tracer {
+func (a *Application) traced(pid int) *tracer { return a.inject(itoa(pid)) }
+
+// followed lets calls fail of what is written in C, in the processes that are
+// given as PID or PID=ROLE and in all that come of them.
+func (a *Application) followed(processes ...string) *tracer {
+	return a.inject(append([]string{"-follow", a.site.Libexec}, processes...)...)
+}
+
+func (a *Application) inject(arguments ...string) *tracer {
 	a.t.Helper()
-	tr := &tracer{t: a.t, command: exec.Command(a.site.Program, "injector", itoa(pid))}
+	tr := &tracer{t: a.t, command: exec.Command(a.site.Program, append([]string{"injector"}, arguments...)...)}
 	in, err := tr.command.StdinPipe()
 	if err != nil {
 		a.t.Fatal(err)
@@ -184,9 +193,7 @@ func (tr *tracer) next() string {
 }
 
 func (tr *tracer) say(format string, arguments ...any) string {
-	if _, err := fmt.Fprintf(tr.in, format+"\n", arguments...); err != nil {
-		return ""
-	}
+	fmt.Fprintf(tr.in, format+"\n", arguments...) // one that has ended has said what it had to say
 	return tr.next()
 }
 
@@ -209,7 +216,7 @@ func counted(text string) map[string]int {
 	all := map[string]int{}
 	for word := range strings.FieldsSeq(text) {
 		key, n, _ := strings.Cut(word, "=")
-		if _, can := injector.Errors[key]; can {
+		if injector.ErrorsOf(key) != nil {
 			all[key], _ = strconv.Atoi(n)
 		}
 	}
@@ -289,6 +296,9 @@ func (f *failing) fail(s step, key string, n int) bool {
 		return true
 	}
 	f.t.Log(what)
+	if line := saidTwice(f.Err.String()[mark:]); line != "" {
+		f.t.Errorf("%s: it said one thing twice: %s", what, line)
+	}
 	return hit != ""
 }
 
@@ -298,7 +308,7 @@ func (a *Application) saysWhy(what string) {
 	a.t.Helper()
 	status := a.Wait()
 	said := a.Err.String()
-	if status == 0 || !strings.Contains(said, "sandbox: ") || strings.Contains(said, "panic: ") {
+	if status == 0 || !strings.Contains(said, "sandbox: ") || strings.Contains(said, "panic: ") || saidTwice(said) != "" {
 		a.t.Errorf("%s: it ended with status %d and said:\n%s", what, status, said)
 	}
 	a.ExpectNothingLeft(*patience)

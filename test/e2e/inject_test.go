@@ -109,7 +109,7 @@ func (a *Application) failsOrStops() {
 	// Who could not start at all, Go's runtime or strace, says so itself.
 	reason := slices.ContainsFunc([]string{"sandbox: ", a.Policy + ":", "fatal error: ", "runtime/cgo: pthread_create failed", "strace: "},
 		func(by string) bool { return strings.Contains(said, by) })
-	if status == 0 || !reason || strings.Contains(said, "panic: ") {
+	if status == 0 || !reason || strings.Contains(said, "panic: ") || saidTwice(said) != "" {
 		a.t.Errorf("a start that failed ended with status %d and said:\n%s", status, said)
 	}
 }

@@ -6,6 +6,7 @@
 //
 //	injector.go  what the test says, and what it hears
 //	tracer.go    the stops of the threads
+//	role.go      who a process is that comes of one that is traced
 //	key.go       which calls fail, and how they are named
 package injector
 
@@ -32,21 +33,37 @@ type injector struct {
 	tell   bool   // the counts at the end
 }
 
-// Main traces process PID until it ends or standard input does. It answers each
+// Main traces process PID until it ends or standard input does. With "-follow
+// LIBEXEC" it follows those that come of it too, and lets calls fail of the
+// programs of LIBEXEC that are written in C; a key is then ROLE/CALL, as
+// "worker.web/mount", and several processes may be given, as PID=ROLE where that is
+// known. It answers each
 // line with one: "count" begins to count calls, "counts" says how many of which
 // there were since, "tell" lets it say so at the end, "fail KEY N ERRNO" lets the N-th from now on fail, and
 // "hit" says which did.
 func Main(arguments []string) int {
-	pid, _ := strconv.Atoi(arguments[0])
+	libexec := ""
+	if len(arguments) > 2 && arguments[0] == "-follow" {
+		libexec, arguments = arguments[1], arguments[2:]
+	}
+	processes := map[int]string{}
+	for _, argument := range arguments {
+		number, role, _ := strings.Cut(argument, "=")
+		pid, _ := strconv.Atoi(number)
+		processes[pid] = role
+	}
 	in := &injector{counts: map[string]int{}}
 	traced := make(chan error)
-	go func() { traced <- in.trace(pid, func() { go in.obey() }) }()
+	go func() { traced <- in.trace(processes, libexec, func() { go in.obey() }) }()
 	if err := <-traced; err != nil {
 		fmt.Fprintln(os.Stderr, "injector:", err)
 		return 1
 	}
-	if in.mutex.Lock(); in.tell {
+	switch in.mutex.Lock(); {
+	case in.tell:
 		fmt.Println(in.counted())
+	case in.hit != "": // nobody can ask any more
+		fmt.Println(in.hit)
 	}
 	return 0
 }
@@ -80,8 +97,9 @@ func (in *injector) answer(words []string) string {
 		in.key, in.after, in.errno, in.hit = words[1], n-1, unix.Errno(errno), ""
 		return "ok"
 	case len(words) == 1 && words[0] == "hit":
-		in.key = ""
-		return in.hit
+		hit := in.hit
+		in.key, in.hit = "", ""
+		return hit
 	}
 	return "what?"
 }
@@ -97,10 +115,13 @@ func (in *injector) counted() string {
 
 // fails says whether a call that begins is the one that is to fail, and with
 // what.
-func (in *injector) fails(pid int, c call) (unix.Errno, bool) {
-	key, detail := c.key(pid)
+func (in *injector) fails(pid int, role string, c call) (unix.Errno, bool) {
+	key, detail := c.key(pid, role != "")
 	if key == "" {
 		return 0, false
+	}
+	if role != "" {
+		key = role + "/" + key
 	}
 	in.mutex.Lock()
 	defer in.mutex.Unlock()
