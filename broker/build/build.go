@@ -4,8 +4,8 @@
 // when the init of a compartment has died, and when a reload of the policy
 // changes some.
 //
-// Its socket brings one order, and takes what was built: all of it, or why
-// nothing was.
+// Its socket brings one order, and takes what was built, each compartment when
+// it is there: all of it in the end, or why nothing was.
 package build
 
 import (
@@ -84,8 +84,11 @@ func build(directory, group, libexec string, monitor int) error {
 	if err != nil {
 		made.undo()
 		err = handover.SendFailure(handover.BuilderFD, err)
+		if errors.Is(err, unix.EPIPE) {
+			return nil // whoever ordered it gave up, and says why
+		}
 	} else {
-		err = made.Send(handover.BuilderFD)
+		err = made.Finish(handover.BuilderFD)
 	}
 	if err != nil {
 		return fmt.Errorf("hand over what was built: %w", err)
@@ -113,6 +116,9 @@ func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Sit
 		for i := range p.Components {
 			order.Components = append(order.Components, i)
 		}
+	}
+	if order.All && (order.Supervisor < 0 || order.Supervisor >= len(p.Components)) {
+		return fmt.Errorf("build compartment %d for the supervisor: the plan has %d", order.Supervisor, len(p.Components))
 	}
 	for _, index := range order.Components {
 		if index < 0 || index >= len(p.Components) {
@@ -150,7 +156,9 @@ func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Sit
 const few = 4
 
 // compartments builds those of some components side by side, because each waits
-// for its own processes most of the time.
+// for its own processes most of the time, and hands over each when it is there.
+// The supervisor's takes no libcontainer: it is made while the first of the others
+// wait, and is handed over before them.
 func (m *made) compartments(p *plan.Plan, order handover.Order, site compartment.Site) error {
 	which := order.Components
 	if len(which) > few {
@@ -158,24 +166,30 @@ func (m *made) compartments(p *plan.Plan, order handover.Order, site compartment
 	}
 	m.Compartments = make([]handover.Compartment, len(which))
 	failed := make([]error, len(which))
+	build := func(i int, create func(compartment.Site, *plan.Component) (*compartment.Compartment, error)) error {
+		c, err := create(site, &p.Components[which[i]])
+		if err != nil {
+			return err
+		}
+		m.Compartments[i] = handover.Compartment{Component: which[i], Control: c.Control, Pid: c.Pid, Pidfd: c.Pidfd}
+		return m.Compartments[i].Send(handover.BuilderFD)
+	}
 	var wait sync.WaitGroup
 	// More than processors, because libcontainer waits for its own children.
 	slots := make(chan struct{}, 2*runtime.NumCPU())
 	for i, index := range which {
+		if order.All && index == order.Supervisor {
+			continue
+		}
 		wait.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			create := compartment.Create
-			if order.All && index == order.Supervisor {
-				create = compartment.CreateOwn
-			}
-			c, err := create(site, &p.Components[index])
-			if err != nil {
-				failed[i] = err
-				return
-			}
-			m.Compartments[i] = handover.Compartment{Component: index, Control: c.Control, Pid: c.Pid, Pidfd: c.Pidfd}
+			failed[i] = build(i, compartment.Create)
 		})
+	}
+	if order.All {
+		runtime.Gosched() // until they wait
+		failed[order.Supervisor] = build(order.Supervisor, compartment.CreateOwn)
 	}
 	wait.Wait()
 	return errors.Join(failed...)

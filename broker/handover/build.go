@@ -99,15 +99,16 @@ func (b *Built) Close() {
 	}
 }
 
-// Send hands over what was built, and says that this is all.
-func (b *Built) Send(socket int) error {
+// Send hands over a compartment, which is there before others are.
+func (c Compartment) Send(socket int) error {
 	var m wire.Message
-	for _, c := range b.Compartments {
-		m.Begin(wire.Header{Kind: wire.Event, Op: wire.Built, FDs: 2}).U32(uint32(c.Component)).U32(uint32(c.Pid))
-		if err := sendBuilt(socket, &m, c.Control, c.Pidfd); err != nil {
-			return err // who waited is gone, or gave up: what has come there is closed there
-		}
-	}
+	m.Begin(wire.Header{Kind: wire.Event, Op: wire.Built, FDs: 2}).U32(uint32(c.Component)).U32(uint32(c.Pid))
+	return sendBuilt(socket, &m, c.Control, c.Pidfd) // who waited may be gone: what has come there is closed there
+}
+
+// Finish hands over what else was built, and says that this is all.
+func (b *Built) Finish(socket int) error {
+	var m wire.Message
 	for _, l := range b.Listeners {
 		m.Begin(wire.Header{Kind: wire.Event, Op: wire.Bound, FDs: 1}).U32(uint32(l.Grant))
 		if err := sendBuilt(socket, &m, l.FD); err != nil {
@@ -117,7 +118,7 @@ func (b *Built) Send(socket int) error {
 	return sendBuilt(socket, m.Begin(wire.Header{Kind: wire.Reply, Op: wire.BuildOver}))
 }
 
-// SendFailure says why nothing was built.
+// SendFailure says why nothing was built: what was handed over is undone.
 func SendFailure(socket int, failure error) error {
 	text := failure.Error()
 	var m wire.Message
@@ -153,46 +154,69 @@ func (e *BuildError) Error() string { return e.Why }
 func (e *BuildError) Unwrap() error { return e.Errno }
 
 // Receive takes what a builder made, so many pieces, until it says that it is
-// done. What came before a failure is in b too.
-func (b *Built) Receive(socket, pieces int) error {
+// done. What came before a failure is in b too. each gets the compartments as they
+// come, and may end it; nil: nobody waits for them.
+func (b *Built) Receive(socket, pieces int, each func(Compartment) error) error {
+	for {
+		compartments := len(b.Compartments)
+		over, err := b.next(socket)
+		switch n := len(b.Compartments) + len(b.Listeners); {
+		case err != nil:
+			return err
+		case over && n == pieces:
+			return nil
+		case over || n > pieces:
+			return errNotBuilt
+		case each != nil && len(b.Compartments) > compartments:
+			if err := each(b.Compartments[compartments]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// errNotBuilt says that a builder did not make what was ordered, or says what
+// none ever says.
+var errNotBuilt = fmt.Errorf("read what the builder made: %w", unix.EPROTO)
+
+// next takes one piece of what a builder made into b, at its end, or hears that
+// this is over.
+func (b *Built) next(socket int) (over bool, err error) {
 	var packet [wire.MaximumSize + 1]byte
 	control := make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))
-	for range pieces + 1 {
-		n, cn, _, _, err := unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
-		for err == unix.EINTR {
-			n, cn, _, _, err = unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
-		}
-		if err != nil || n == 0 {
-			return fmt.Errorf("%w: %w", ErrBuilder, unix.EIO)
-		}
-		fds, err := wire.Rights(control[:cn])
-		if err != nil {
-			return fmt.Errorf("read what the builder made: %w", err)
-		}
-		h, body, err := wire.Parse(packet[:n], len(fds))
-		switch {
-		case err != nil:
-		case h.Op == wire.Built && len(fds) == 2:
-			c := Compartment{Component: int(body.U32()), Pid: int(body.U32()), Control: fds[0], Pidfd: fds[1]}
-			if body.End() == nil {
-				b.Compartments = append(b.Compartments, c)
-				continue
-			}
-		case h.Op == wire.Bound && len(fds) == 1:
-			l := Listener{Grant: int(body.U32()), FD: fds[0]}
-			if body.End() == nil {
-				b.Listeners = append(b.Listeners, l)
-				continue
-			}
-		case h.Op == wire.BuildOver && len(fds) == 0 && h.Status != 0:
-			return &BuildError{body.String(), syscall.Errno(h.Status)}
-		case h.Op == wire.BuildOver && len(fds) == 0 && len(b.Compartments)+len(b.Listeners) == pieces:
-			return nil
-		}
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-		break
+	n, cn, _, _, err := unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
+	for err == unix.EINTR {
+		n, cn, _, _, err = unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
 	}
-	return fmt.Errorf("read what the builder made: %w", unix.EPROTO)
+	if err != nil || n == 0 {
+		return false, fmt.Errorf("%w: %w", ErrBuilder, unix.EIO)
+	}
+	fds, err := wire.Rights(control[:cn])
+	if err != nil {
+		return false, fmt.Errorf("read what the builder made: %w", err)
+	}
+	h, body, err := wire.Parse(packet[:n], len(fds))
+	switch {
+	case err != nil:
+	case h.Op == wire.Built && len(fds) == 2:
+		c := Compartment{Component: int(body.U32()), Pid: int(body.U32()), Control: fds[0], Pidfd: fds[1]}
+		if body.End() == nil {
+			b.Compartments = append(b.Compartments, c)
+			return false, nil
+		}
+	case h.Op == wire.Bound && len(fds) == 1:
+		l := Listener{Grant: int(body.U32()), FD: fds[0]}
+		if body.End() == nil {
+			b.Listeners = append(b.Listeners, l)
+			return false, nil
+		}
+	case h.Op == wire.BuildOver && len(fds) == 0 && h.Status != 0:
+		return false, &BuildError{body.String(), syscall.Errno(h.Status)}
+	case h.Op == wire.BuildOver && len(fds) == 0:
+		return true, nil
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	return false, errNotBuilt
 }

@@ -34,7 +34,8 @@ type Handover struct {
 	Group        string // the application's cgroup, below the hierarchies' roots
 	Supervisor   int    // index of the supervisor among the components
 	Resolver     int    // index of the resolver, -1 where no grant has a name
-	Compartments []Compartment
+	Builder      int    // socket of the builder, which has its order and may be at work still
+	BuilderPid   int    // a child of the monitor
 	Listeners    []Listener
 	Lock         int           // the application's lock, held as long as it is open
 	Sweeper      int           // a pipe; the sweeper acts when its last copy closes

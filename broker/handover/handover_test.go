@@ -12,7 +12,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	for _, h := range []*Handover{{}, {
 		Directory: "/run/sandbox/x", Group: "/sandbox/x", Supervisor: 1, Resolver: -1,
-		Compartments: []Compartment{{1, 5, 100, 6}}, Listeners: []Listener{{0, 7}}, Filter: []byte{1, 2, 3},
+		Builder: 5, BuilderPid: 100, Listeners: []Listener{{0, 7}}, Filter: []byte{1, 2, 3},
 		Mounts: []Mount{{"", "/sys/fs/cgroup"}, {"memory", "/sys/fs/cgroup/memory"}}, Enclosed: true, Capabilities: 7,
 	}} {
 		b, err := plan.Encode(h)

@@ -6,14 +6,12 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"bulkhead/broker/handover"
 )
 
 // builder is a running builder that waits for its order.
 type builder struct {
-	socket  int
-	process *os.Process
+	socket int
+	pid    int
 }
 
 // startBuilder starts the builder, so that it is ready when there is something
@@ -45,9 +43,8 @@ func startBuilder(programs Programs, d *directory, plan *os.File) (*builder, err
 		defer sweeper.Close()
 		// With one processor Go starts faster, here and in libcontainer's processes,
 		// to which it is passed on.
-		b.process, err = os.StartProcess(programs.Builder,
-			[]string{programs.Builder, d.path, d.group, filepath.Dir(programs.Init)},
-			&os.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{null, null, os.Stderr, far, plan, sweeper}})
+		b.pid, err = execute([]string{programs.Builder, d.path, d.group, filepath.Dir(programs.Init)},
+			[]string{"GOMAXPROCS=1"}, []*os.File{null, null, os.Stderr, far, plan, sweeper}, nil)
 	}
 	if err != nil {
 		unix.Close(b.socket)
@@ -56,16 +53,12 @@ func startBuilder(programs Programs, d *directory, plan *os.File) (*builder, err
 	return b, nil
 }
 
-// receive takes over what it builds.
-func (b *builder) receive(components int) ([]handover.Compartment, error) {
-	var made handover.Built
-	err := made.Receive(b.socket, components)
-	return made.Compartments, err
-}
-
 // end waits for it. One that has not been told to build anything ends when its
-// socket closes.
+// socket closes, and one that has undoes what it built.
 func (b *builder) end() {
+	if b == nil {
+		return
+	}
 	unix.Close(b.socket)
-	b.process.Wait()
+	await(b.pid)
 }

@@ -244,13 +244,7 @@ func (d *directory) abandon() {
 	// Again when somebody kills it at its work, or has before.
 	for range 3 {
 		unix.Close(d.pipe)
-		var status unix.WaitStatus
-		for {
-			if _, err := unix.Wait4(d.sweeper, &status, 0, nil); err != unix.EINTR {
-				break
-			}
-		}
-		if !status.Signaled() {
+		if status := await(d.sweeper); !status.Signaled() {
 			break
 		}
 		var err error

@@ -27,18 +27,17 @@ func (d *directory) startKeeper(programs Programs, plan, reload *os.File) error 
 	}
 	defer null.Close()
 	command := []string{programs.Keeper, programs.Builder, d.path, d.group, filepath.Dir(programs.Init), strconv.Itoa(os.Getpid()), "--"}
-	attributes := &os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{null, null, os.Stderr, far, plan, reload}}
+	var sys *syscall.SysProcAttr
 	if d.addresses != nil {
 		// Not in the monitor's group: a sweeper, its child, ends what is there.
-		attributes.Sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: d.addresses.Outside.Directory}
+		sys = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: d.addresses.Outside.Directory}
 	}
-	process, err := os.StartProcess(programs.Keeper, append(command, d.command...), attributes)
+	pid, err := execute(append(command, d.command...), nil, []*os.File{null, null, os.Stderr, far, plan, reload}, sys)
 	if err != nil {
 		unix.Close(pair[0])
 		return failed(err)
 	}
-	d.keeper, d.keeperPid = pair[0], process.Pid
-	process.Release()
+	d.keeper, d.keeperPid = pair[0], pid
 	return nil
 }
 
@@ -48,9 +47,5 @@ func (d *directory) dismissKeeper() {
 		return
 	}
 	unix.Close(d.keeper)
-	for {
-		if _, err := unix.Wait4(d.keeperPid, nil, 0, nil); err != unix.EINTR {
-			return
-		}
-	}
+	await(d.keeperPid)
 }

@@ -5,6 +5,7 @@
 //	directory.go  the application's directory, its lock, and the sweeper
 //	keeper.go     who executes for the monitor, which may not
 //	builder.go    the builder of compartments, for the first time
+//	execute.go    how each of them is executed
 //	signals.go    what ends the launcher
 //	shed.go       what the monitor does not keep
 //	launch.go     the order of it all
@@ -106,7 +107,9 @@ func (e *ErrRunning) Error() string {
 // is made, so that a kill at any later moment is swept up; sockets before
 // compartments, because a port in use is the likeliest failure and the
 // cheapest to find; the compartments side by side, because each takes ten
-// milliseconds of mostly waiting; the exec last.
+// milliseconds of mostly waiting, and beside all that does not need them: the
+// keeper, the monitor's root and the exec, which comes last. The monitor waits
+// for the builder.
 func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 	if err := endBySignals(); err != nil {
 		return err
@@ -139,9 +142,11 @@ func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 	planFile, err := memfd.New("plan")
 	if err == nil {
 		var h *handover.Handover
-		if h, err = buildLocked(base, p, programs, own, manager, d, planFile); err == nil {
+		var b *builder
+		if h, b, err = prepare(base, p, programs, own, manager, d, planFile); err == nil {
 			err = become(programs, h, p, d, planFile)
 		}
+		b.end()
 	}
 	// Not reached after a successful exec.
 	d.abandon()
@@ -168,36 +173,47 @@ func nameTaken(p *plan.Plan, own Own) error {
 	return nil
 }
 
-// buildLocked keeps sweepers of other applications from removing the cgroup
-// that they all share while groups are made in it.
-func buildLocked(base string, p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory, planFile *os.File) (*handover.Handover, error) {
+// makeGroups makes the application's cgroups, in which the builder makes those
+// of components and the monitor's root has a place for them. From here on sweepers
+// of other applications leave the group alone that all share.
+func (d *directory) makeGroups(base string) error {
 	fd, err := unix.Open(base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer unix.Close(fd)
 		err = unix.Flock(fd, unix.LOCK_SH)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lock the state directory %s: %w", base, err)
+		return fmt.Errorf("lock the state directory %s: %w", base, err)
 	}
-	return build(p, programs, own, manager, d, planFile)
+	return d.hierarchy.Make(d.group)
 }
 
-// build makes everything that the monitor takes over.
-func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory, planFile *os.File) (*handover.Handover, error) {
-	h := &handover.Handover{
-		Directory: d.path, Group: d.group, Supervisor: own.Supervisor, Resolver: own.Resolver,
-		Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
-		Notify: manager.notify, Watchdog: manager.watchdog, Ready: manager.ready, Allowed: -1, Refusals: -1, Outside: -1,
-	}
+// prepare makes what the monitor takes over, and has the builder make the rest.
+// The caller ends the builder when there is no monitor to do it.
+func prepare(base string, p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory, planFile *os.File) (*handover.Handover, *builder, error) {
 	for i := range p.Components {
 		p.Components[i].Number = i
 	}
-	// It gets ready while everything else is made.
-	builder, err := startBuilder(programs, d, planFile)
-	if err != nil {
-		return nil, err
+	if err := d.makeGroups(base); err != nil {
+		return nil, nil, err
 	}
-	defer builder.end()
+	// It gets ready while everything else is made.
+	b, err := startBuilder(programs, d, planFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := order(p, own, manager, d, planFile, b)
+	return h, b, err
+}
+
+// order makes what compartments need, and orders them.
+func order(p *plan.Plan, own Own, manager *Manager, d *directory, planFile *os.File, b *builder) (*handover.Handover, error) {
+	var err error
+	h := &handover.Handover{
+		Directory: d.path, Group: d.group, Supervisor: own.Supervisor, Resolver: own.Resolver,
+		Builder: b.socket, BuilderPid: b.pid, Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
+		Notify: manager.notify, Watchdog: manager.watchdog, Ready: manager.ready, Allowed: -1, Refusals: -1, Outside: -1,
+	}
 	// Before any socket is made: a socket is looked at by the programs of the
 	// group that it was made in.
 	if d.addresses, err = address.Limit(d.group, p); err != nil {
@@ -242,19 +258,18 @@ func build(p *plan.Plan, programs Programs, own Own, manager *Manager, d *direct
 	if err := os.WriteFile(filepath.Join(h.Directory, handover.PlanFile), encoded, 0o600); err != nil {
 		return nil, fmt.Errorf("write the plan for sandbox inspect: %w", err)
 	}
-	if err := (handover.Order{All: true, Supervisor: own.Supervisor}).Send(builder.socket); err != nil {
+	if err := (handover.Order{All: true, Supervisor: own.Supervisor}).Send(b.socket); err != nil {
 		return nil, err
 	}
 	// While it builds.
 	if h.Filter, err = sandbox.CompileFilter(confine.Filter(p, os.Getpid())); err != nil {
 		return nil, fmt.Errorf("compile the monitor's own filter: %w", err)
 	}
-	h.Compartments, err = builder.receive(len(p.Components))
-	return h, err
+	return h, nil
 }
 
 // become executes the monitor in this process, with exactly the descriptors
-// that the handover names.
+// that the handover names. The builder is at work meanwhile.
 func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory, planFile *os.File) error {
 	reload, err := listener.Own(filepath.Join(d.path, handover.ReloadSocket), unix.SOCK_SEQPACKET, 0o600, -1)
 	if err != nil {
@@ -276,14 +291,11 @@ func become(programs Programs, h *handover.Handover, p *plan.Plan, d *directory,
 		h.Enclosed = true
 	}
 	h.Mounts, h.Capabilities = handover.MountsOf(d.hierarchy), confine.Mask(confine.Capabilities(p))
-	keep := []*int{&h.Lock, &h.Sweeper, &h.Keeper, &h.Control, &h.Status}
+	keep := []*int{&h.Lock, &h.Sweeper, &h.Keeper, &h.Builder, &h.Control, &h.Status}
 	for _, fd := range []*int{&h.Notify, &h.Ready, &h.Allowed, &h.Refusals, &h.Outside} {
 		if *fd >= 0 {
 			keep = append(keep, fd)
 		}
-	}
-	for i := range h.Compartments {
-		keep = append(keep, &h.Compartments[i].Control, &h.Compartments[i].Pidfd)
 	}
 	for i := range h.Listeners {
 		keep = append(keep, &h.Listeners[i].FD)

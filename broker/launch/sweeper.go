@@ -30,14 +30,9 @@ func startSweeper(command []string, lock int) (pipe, pid int, err error) {
 		return failed(err)
 	}
 	defer null.Close()
-	process, err := os.StartProcess(command[0], command, &os.ProcAttr{
-		Dir: "/", Files: []*os.File{null, null, os.Stderr, read, lockFile},
-	})
-	if err != nil {
+	if pid, err = execute(command, nil, []*os.File{null, null, os.Stderr, read, lockFile}, nil); err != nil {
 		unix.Close(ends[1])
 		return failed(err)
 	}
-	pid = process.Pid
-	process.Release()
 	return ends[1], pid, nil
 }

@@ -1,13 +1,59 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/handover"
 )
+
+// errNotBuilt is why the application does not start, and was said.
+var errNotBuilt = errors.New("the builder says why")
+
+// takeOverAll takes over the compartments that the launcher ordered. What it says of
+// those that cannot be built is what the launcher would say: several may have failed
+// at once, each with a line.
+func (m *Monitor) takeOverAll() error {
+	made := &handover.Built{}
+	err := made.Receive(m.handover.Builder, len(m.components), m.takeOver)
+	var refused *handover.BuildError
+	if errors.As(err, &refused) || errors.Is(err, handover.ErrBuilder) {
+		for line := range strings.Lines(err.Error()) {
+			lastWords(strings.TrimSuffix(line, "\n"))
+		}
+		return errNotBuilt
+	}
+	return err
+}
+
+// takeOver takes over one of them, when it is there. The supervisor gets ready while others are built, unless the resolver
+// has to run before it.
+func (m *Monitor) takeOver(made handover.Compartment) error {
+	if made.Component < 0 || made.Component >= len(m.components) || m.components[made.Component].control >= 0 {
+		return fmt.Errorf("take over compartment %d: %w", made.Component, unix.EPROTO)
+	}
+	c := m.components[made.Component]
+	if err := m.adopt(c, made); err != nil {
+		return fmt.Errorf("component %q: take over its compartment: %w", c.Name, err)
+	}
+	m.writeHostsOf(c)
+	m.fillAhead(c)
+	if c.index == m.handover.Supervisor && m.handover.Resolver < 0 {
+		return m.startSupervisor()
+	}
+	return nil
+}
+
+// endBuilder waits for the builder that the launcher started: then the inits are
+// this process's children. One that is at work still gives up.
+func (m *Monitor) endBuilder() {
+	unix.Close(m.handover.Builder)
+	bury(m.handover.BuilderPid)
+}
 
 // buildPatience is how long the builder may say nothing.
 const buildPatience = 30 * time.Second
@@ -54,19 +100,24 @@ func receiveBuilt(socket int, builder child, most int) (*handover.Built, error) 
 	defer func() {
 		unix.Close(socket)
 		unix.Close(builder.pidfd)
-		for {
-			if _, err := unix.Wait4(builder.pid, nil, 0, nil); err != unix.EINTR {
-				return
-			}
-		}
+		bury(builder.pid)
 	}()
 	timeout := unix.NsecToTimeval(buildPatience.Nanoseconds())
 	unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
 	made := &handover.Built{}
-	if err := made.Receive(socket, most); err != nil {
+	if err := made.Receive(socket, most, nil); err != nil {
 		unix.PidfdSendSignal(builder.pidfd, unix.SIGKILL, nil, 0)
 		made.Close()
 		return nil, err
 	}
 	return made, nil
+}
+
+// bury waits for a child.
+func bury(pid int) {
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+			return
+		}
+	}
 }

@@ -88,7 +88,7 @@ func FuzzBuilt(f *testing.F) {
 		}
 		sendAll(t, far, packet, l.begin(t, fds))
 		made := &handover.Built{}
-		made.Receive(near, 0)
+		made.Receive(near, 0, nil)
 		made.Close()
 		l.end(t)
 	})

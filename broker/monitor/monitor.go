@@ -192,7 +192,9 @@ func Run() (int, error) {
 		workers: map[uint32]*work{}, listeners: map[int]int{}, shared: map[int]bool{}, brokers: map[uint64]bool{}, names: map[string]*name{},
 	}
 	defer m.end()
-	if err := m.start(); err != nil {
+	if err := m.start(); errors.Is(err, errNotBuilt) {
+		return 125, nil
+	} else if err != nil {
 		return 125, err
 	}
 	// Reading the plan took several times what is left of it.
@@ -206,9 +208,11 @@ func Run() (int, error) {
 // start takes everything over from the launcher. The order matters: the
 // descriptors become close-on-exec before anything is started that could
 // inherit them; the inits are watched before they are asked for workers; the
-// supervisor comes last, because it starts asking at once.
+// supervisor gets ready while the other compartments are built, and begins last,
+// because it asks at once then.
 func (m *Monitor) start() error {
 	m.closeOnExec()
+	defer m.endBuilder()
 	// A compartment that is built again is the child of a builder that ends.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a reaper of orphans: %w", err)
@@ -232,14 +236,6 @@ func (m *Monitor) start() error {
 	}
 	m.share()
 	m.numbers, m.logs = m.components, m.plan.Logs
-	for _, made := range m.handover.Compartments {
-		c := m.components[made.Component]
-		if err := m.adopt(c, made); err != nil {
-			return fmt.Errorf("component %q: take over its compartment: %w", c.Name, err)
-		}
-		m.writeHostsOf(c)
-		m.fillAhead(c)
-	}
 	sweeper, err := unix.PidfdOpen(m.handover.SweeperPid, 0)
 	if err == nil {
 		err = m.watchSweeper(sweeper)
@@ -253,11 +249,18 @@ func (m *Monitor) start() error {
 	if err := m.watchRefusals(); err != nil {
 		return err
 	}
+	if err := m.takeOverAll(); err != nil {
+		return err
+	}
+	// Until here they end this process at once, as they do the launcher.
 	m.catchSignals()
 	return m.startResolver(func() error {
-		if err := m.startSupervisor(); err != nil {
-			return err
+		if m.supervisor == nil {
+			if err := m.startSupervisor(); err != nil {
+				return err
+			}
 		}
+		m.begin()
 		if err := m.openDoors(); err != nil {
 			return err
 		}

@@ -32,7 +32,6 @@ func (m *Monitor) startSupervisor() error {
 		if err := m.makePipes(c, c.index == m.handover.Supervisor); err != nil {
 			return err
 		}
-		m.tellPipes(c)
 	}
 	passed := []worker.Passed{
 		{FD: link, Number: supervisorLink},
@@ -45,6 +44,15 @@ func (m *Monitor) startSupervisor() error {
 		}
 	}
 	return m.runSupervisor(&request{passed: passed})
+}
+
+// begin lets the supervisor begin, which waits for that first.
+func (m *Monitor) begin() {
+	m.message.Begin(wire.Header{Kind: wire.Event, Op: wire.Begin})
+	m.sendToSupervisor(nil)
+	for _, c := range m.components {
+		m.tellPipes(c)
+	}
 }
 
 // linkSupervisor makes the socket between monitor and supervisor and returns the

@@ -25,7 +25,9 @@ type monitor interface {
 type link struct {
 	file       *os.File
 	raw        syscall.RawConn
-	components int // receive's own
+	components int // this and the next two are receive's own
+	packet     [wire.MaximumSize + 1]byte
+	control    []byte
 
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -44,7 +46,7 @@ func newLink(fd, components int) (*link, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, fmt.Errorf("use the monitor's socket: %w", err)
 	}
-	l := &link{file: os.NewFile(uintptr(fd), "monitor"), components: components}
+	l := &link{file: os.NewFile(uintptr(fd), "monitor"), components: components, control: make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))}
 	l.wake = sync.NewCond(&l.mu)
 	var err error
 	if l.raw, err = l.file.SyscallConn(); err != nil {
@@ -108,38 +110,24 @@ func (l *link) write(b []byte) error {
 	return err
 }
 
+// begin waits until the monitor has taken over all compartments. io.EOF says that
+// the application does not start after all; whoever knows why says so.
+func (l *link) begin() error {
+	m, err := l.message()
+	if err != nil {
+		return err
+	}
+	if _, ok := m.(begin); !ok {
+		return fmt.Errorf("wait for the compartments: the monitor says %T first", m)
+	}
+	return nil
+}
+
 // receive hands every message of the monitor to post, until the monitor is
 // gone or says something malformed.
 func (l *link) receive(post func(any)) error {
-	packet := make([]byte, wire.MaximumSize+1)
-	control := make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))
 	for {
-		var n, cn, flags int
-		var err error
-		done := l.raw.Read(func(fd uintptr) bool {
-			err = wire.Retry(func() (err error) {
-				n, cn, flags, _, err = unix.Recvmsg(int(fd), packet, control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-				return err
-			})
-			return err != unix.EAGAIN
-		})
-		if done != nil {
-			return done
-		}
-		if err != nil {
-			return err
-		}
-		if n == 0 && cn == 0 {
-			return io.EOF
-		}
-		fds, err := wire.Rights(control[:cn])
-		if err != nil {
-			return fmt.Errorf("read the descriptors from the monitor: %w", err)
-		}
-		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-			return wire.ErrTooLarge
-		}
-		m, err := decode(packet[:n], fds, l.components)
+		m, err := l.message()
 		if err != nil {
 			return err
 		}
@@ -149,6 +137,36 @@ func (l *link) receive(post func(any)) error {
 		}
 		post(m)
 	}
+}
+
+// message waits for a message of the monitor.
+func (l *link) message() (any, error) {
+	var n, cn, flags int
+	var err error
+	done := l.raw.Read(func(fd uintptr) bool {
+		err = wire.Retry(func() (err error) {
+			n, cn, flags, _, err = unix.Recvmsg(int(fd), l.packet[:], l.control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+			return err
+		})
+		return err != unix.EAGAIN
+	})
+	if done != nil {
+		return nil, done
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 && cn == 0 {
+		return nil, io.EOF
+	}
+	fds, err := wire.Rights(l.control[:cn])
+	if err != nil {
+		return nil, fmt.Errorf("read the descriptors from the monitor: %w", err)
+	}
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		return nil, wire.ErrTooLarge
+	}
+	return decode(l.packet[:n], fds, l.components)
 }
 
 func (l *link) close() {

@@ -71,6 +71,7 @@ type (
 		log uint32
 		fd  int
 	}
+	begin       struct{}
 	reloading   struct{ fd int }
 	reloaded    struct{ components uint32 } // 0: it is given up
 	monitorGone struct{ err error }
@@ -160,6 +161,8 @@ func decode(packet []byte, fds []int, components int) (any, error) {
 			return nil, wire.ErrFDs
 		}
 		m = reloading{fd: fds[0]}
+	case h.Op == wire.Begin:
+		m = begin{}
 	case h.Op == wire.Reloaded:
 		m = reloaded{components: b.U32()}
 	case h.Op == wire.LogFile:

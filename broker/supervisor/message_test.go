@@ -28,6 +28,7 @@ func FuzzDecode(f *testing.F) {
 	seed(event(wire.StopAsked), func(m *wire.Message) { m.U32(15).U32(125) })
 	seed(event(wire.CompartmentLost), func(m *wire.Message) { m.U32(0).String("why") })
 	seed(event(wire.Queued), func(m *wire.Message) { m.U32(3).U32(1) })
+	seed(event(wire.Begin), func(*wire.Message) {})
 	seed(event(wire.Demanded), func(m *wire.Message) { m.U32(2) })
 	seed(event(wire.Named), func(m *wire.Message) { m.U32(2).U32(1).String("a is [::1]") })
 	seed(event(wire.HealthSocket), func(m *wire.Message) { m.U32(0) })

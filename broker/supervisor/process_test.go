@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/control"
+	"bulkhead/broker/wire"
 	"bulkhead/policy/plan"
 )
 
@@ -77,6 +78,7 @@ func runProcess(t *testing.T, program string, components int) {
 	}
 	end.Close()
 	m := playOn(t, p, pair[0])
+	m.event(wire.Begin, nil)
 	var pipes []io.Writer
 	for i := range components {
 		for stream := range uint32(2) {

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -97,6 +98,11 @@ func run() (int, error) {
 		}
 		metrics.metrics = true
 		servers = append(servers, metrics)
+	}
+	if err := l.begin(); err == io.EOF {
+		return statusBroken, nil
+	} else if err != nil {
+		return statusBroken, err
 	}
 	return s.serve(l, servers...)
 }

@@ -88,6 +88,7 @@ const (
 	Named           Op = 93 // monitor: u32 component (the resolver), u32 resolves (1, 0), string what a name of grants stands for
 	Reloading       Op = 94 // monitor: 1 descriptor of a new plan; the supervisor takes down what it changes, and says Reload
 	Reloaded        Op = 95 // monitor: u32 components; from here on all numbers are those of the new plan, or, with 0, it is given up
+	Begin           Op = 96 // monitor: nothing, before everything else: all compartments are there
 )
 
 // The operations between the builder of compartments and who wants some: the

@@ -14,6 +14,25 @@ import (
 // Used are the v1 controllers that have something to limit.
 var Used = []string{"memory", "pids", "cpu", "devices"}
 
+// Make makes an application's group, with those above it, wherever compartments
+// will have groups in it.
+func (h Hierarchy) Make(group string) error {
+	mounts := []string{h.Unified}
+	if h.Unified == "" {
+		mounts = nil
+		for _, name := range Used {
+			mounts = append(mounts, h.Controllers[name])
+		}
+	}
+	for _, mount := range mounts {
+		directory := path.Join(mount, group)
+		if err := os.MkdirAll(directory, 0o755); err != nil {
+			return fmt.Errorf("make the application's cgroup %s: %w", directory, err)
+		}
+	}
+	return nil
+}
+
 // Join makes a group with these limits in each v1 hierarchy that is used, with
 // the groups above it, and moves the calling thread there. By tasks, because a
 // thread that moves itself is spared the lock against every fork and exit of

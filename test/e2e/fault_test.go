@@ -75,6 +75,9 @@ var moments = []struct {
 	{"right after the exec", func(a *Application) {
 		a.eventually("it is the monitor", func() bool { return !a.running() || len(a.Of(Monitor, "")) > 0 })
 	}},
+	{"while the supervisor waits for the others", func(a *Application) {
+		a.eventually("there is a supervisor", func() bool { return !a.running() || len(a.Of(Supervisor, "")) > 0 })
+	}},
 	{"when it is ready", func(a *Application) { a.Ready() }},
 	{"under load", func(a *Application) {
 		a.Ready()
@@ -106,7 +109,9 @@ var victims = []victim{
 // few milliseconds only: on a busy machine it is tried again.
 var hit = []string{
 	"in the middle of the build, launcher", "in the middle of the build, builder", "in the middle of the build, sweeper",
-	"right after the exec, monitor", "right after the exec, compartment's init supervisor",
+	"right after the exec, monitor", "right after the exec, builder", "right after the exec, compartment's init supervisor",
+	"while the supervisor waits for the others, monitor", "while the supervisor waits for the others, builder",
+	"while the supervisor waits for the others, supervisor", "while the supervisor waits for the others, compartment's init supervisor",
 	"when it is ready, monitor", "when it is ready, supervisor", "when it is ready, sweeper", "when it is ready, keeper",
 	"when it is ready, compartment's init web", "when it is ready, worker's init web", "when it is ready, program web",
 	"under load, monitor", "under load, worker's init work", "under load, compartment's init work",

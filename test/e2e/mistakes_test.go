@@ -230,7 +230,7 @@ func TestCgroupCannotBeMade(t *testing.T) {
 		}
 	}
 	a.inMountNamespace(script)
-	expectMistake(t, a, 125, `(?s)sandbox: create the compartment of component .*cgroup.*read-only`)
+	expectMistake(t, a, 125, `sandbox: make the application's cgroup .*read-only file system`)
 	a.Run().Ready()
 	a.Stop()
 }

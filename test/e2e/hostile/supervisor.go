@@ -35,6 +35,7 @@ func Supervisor() int {
 		grabs()
 		asks(p)
 	case what == "stays":
+		unix.Read(link, make([]byte, wire.MaximumSize)) // it may begin: a signal before that ends the start
 		stays()
 	case what == "begins":
 		const stops = 2 // as an Announce says it
