@@ -84,7 +84,7 @@ func TestTakenOverSupervisorGainsNothing(t *testing.T) {
 	open by handle: EPERM
 	connect elsewhere: EPERM
 	start web: ok
-	start web again: EPERM
+	start web again: EBUSY
 	start one that starts per request: EPERM
 	start another of itself: EINVAL
 	start none: EINVAL
