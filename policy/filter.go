@@ -170,7 +170,9 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 		f.addGroup(g.group)
 	}
 	if c.changesFiles(component) {
-		// What programs do with descriptors of files that are theirs.
+		// What programs do with descriptors of files that are theirs, and of
+		// directories, for which only the monitor can.
+		f.files["fchmod"], f.files["fchown"] = true, true
 		f.allow("fchown")
 		f.allowIf("fchmod", plan.Condition{Argument: 1, Comparison: plan.MaskedEqual, Value: 0, Mask: modeSetID})
 	}

@@ -57,6 +57,9 @@ func (m *Monitor) brokeredStat(w *work, n *notification, directory uint64, pathA
 		m.own(w, n)
 		return
 	}
+	if m.unknownFlags(w, n, flags, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_EMPTY_PATH|syncType) {
+		return
+	}
 	as := w.component.Component
 	m.perform(w, n, true, func(l lookup) outcome {
 		fd, st, errno := l.find(at, follow(flags))
@@ -165,6 +168,9 @@ func (m *Monitor) brokeredAccess(w *work, n *notification, directory uint64, pat
 		m.respond(w, n, unix.EINVAL)
 		return
 	}
+	if m.unknownFlags(w, n, flags, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EACCESS|unix.AT_EMPTY_PATH) {
+		return
+	}
 	m.perform(w, n, true, func(l lookup) outcome {
 		fd, st, errno := l.find(at, follow(flags))
 		if errno != 0 {
@@ -225,31 +231,74 @@ func (m *Monitor) brokeredAttribute(w *work, n *notification) {
 	m.respond(w, n, unix.EOPNOTSUPP)
 }
 
+// unknownFlags answers a call with flags that none of its kind has, as the kernel does.
+func (m *Monitor) unknownFlags(w *work, n *notification, flags uint64, known int) bool {
+	unknown := int(int32(flags))&^known != 0
+	if unknown {
+		m.respond(w, n, unix.EINVAL)
+	}
+	return unknown
+}
+
 // brokeredMode is chmod, fchmodat and fchmodat2. Whose the file is the kernel
 // looks at: the hand that does it has the component's ids and no right to
 // others' files.
 func (m *Monitor) brokeredMode(w *work, n *notification, directory uint64, pathAt int, flags uint64) {
-	mode := uint32(n.arguments[pathAt+1]) & 0o7777
-	m.change(w, n, directory, pathAt, follow(flags), func(at *spot, fd int, st *unix.Stat_t) syscall.Errno {
+	m.change(w, n, directory, pathAt, flags, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, setMode(uint32(n.arguments[pathAt+1])))
+}
+
+// brokeredDescriptorMode is fchmod. Of a stand-in it means the directory that it
+// stands for; any other descriptor is the program's own, and whether the call is
+// allowed without the bits that lend rights is a matter of registers.
+func (m *Monitor) brokeredDescriptorMode(w *work, n *notification) {
+	mode := uint32(n.arguments[1])
+	switch at := m.standsFor(w, n, int(int32(n.arguments[0]))); {
+	case at != nil:
+		m.changeAt(w, n, at, 0, setMode(mode))
+	case mode&(unix.S_ISUID|unix.S_ISGID) == 0 && n.lacking == 0:
+		m.proceed(w, n)
+	default:
+		m.own(w, n)
+	}
+}
+
+func setMode(mode uint32) func(*spot, int, *unix.Stat_t) syscall.Errno {
+	mode &= 0o7777
+	return func(_ *spot, fd int, st *unix.Stat_t) syscall.Errno {
 		// What the kernel leaves of a new directory's group bit it may keep.
 		if mode&^uint32(st.Mode)&(unix.S_ISUID|unix.S_ISGID) != 0 {
 			return unix.EPERM
 		}
 		return errnoOrZero(unix.Chmod("/proc/self/fd/"+itoa(fd), mode))
-	})
+	}
 }
 
 // brokeredOwner is chown, lchown and fchownat: to the ids that it has already.
 func (m *Monitor) brokeredOwner(w *work, n *notification, directory uint64, pathAt int, flags uint64) {
+	m.change(w, n, directory, pathAt, flags, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, setOwner(w, uint32(n.arguments[pathAt+1]), uint32(n.arguments[pathAt+2])))
+}
+
+// brokeredDescriptorOwner is fchown, as brokeredDescriptorMode is fchmod.
+func (m *Monitor) brokeredDescriptorOwner(w *work, n *notification) {
+	at := m.standsFor(w, n, int(int32(n.arguments[0])))
+	if at == nil {
+		m.own(w, n)
+		return
+	}
+	m.changeAt(w, n, at, 0, setOwner(w, uint32(n.arguments[1]), uint32(n.arguments[2])))
+}
+
+func setOwner(w *work, user, group uint32) func(*spot, int, *unix.Stat_t) syscall.Errno {
 	as := w.component.Component
-	user, group := uint32(n.arguments[pathAt+1]), uint32(n.arguments[pathAt+2])
-	m.change(w, n, directory, pathAt, follow(flags), func(at *spot, fd int, st *unix.Stat_t) syscall.Errno {
+	return func(_ *spot, fd int, st *unix.Stat_t) syscall.Errno {
+		// nobody is also what other people's ids are shown as.
 		const same = ^uint32(0)
-		if user != same && user != shownUser(as, st.Uid) || group != same && group != shownGroup(as, st.Gid) || user == nobody || group == nobody {
+		if user != same && (user != shownUser(as, st.Uid) || user == nobody && st.Uid != as.Hosts.UID) ||
+			group != same && (group != shownGroup(as, st.Gid) || group == nobody && st.Gid != as.Hosts.GID) {
 			return unix.EPERM
 		}
 		return 0
-	})
+	}
 }
 
 // brokeredTimes is utimensat, and read tells the times of the older calls.
@@ -262,7 +311,7 @@ func (m *Monitor) brokeredTimes(w *work, n *notification, directory uint64, path
 			return
 		}
 	}
-	m.change(w, n, directory, pathAt, follow(flags), func(at *spot, fd int, st *unix.Stat_t) syscall.Errno {
+	m.change(w, n, directory, pathAt, flags, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, func(at *spot, fd int, st *unix.Stat_t) syscall.Errno {
 		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			return unix.EOPNOTSUPP
 		}
@@ -299,13 +348,21 @@ func seconds(m *Monitor, w *work, n *notification, pointer uint64) ([]unix.Times
 }
 
 // change finds what a path names, which must be beneath a grant that may be
-// written, and changes something about it.
-func (m *Monitor) change(w *work, n *notification, directory uint64, pathAt int, follow int, do func(at *spot, fd int, st *unix.Stat_t) syscall.Errno) {
-	at := m.locate(w, n, directory, n.arguments[pathAt])
+// written, and changes something about it. flags are the call's, of which known
+// exist.
+func (m *Monitor) change(w *work, n *notification, directory uint64, pathAt int, flags uint64, known int, do func(at *spot, fd int, st *unix.Stat_t) syscall.Errno) {
+	at := m.locateThrough(w, n, directory, n.arguments[pathAt], flags)
 	if at == nil {
 		m.own(w, n)
 		return
 	}
+	if !m.unknownFlags(w, n, flags, known) {
+		m.changeAt(w, n, at, follow(flags), do)
+	}
+}
+
+// changeAt is change for a place that is known.
+func (m *Monitor) changeAt(w *work, n *notification, at *spot, follow int, do func(at *spot, fd int, st *unix.Stat_t) syscall.Errno) {
 	m.perform(w, n, false, func(l lookup) outcome {
 		fd, st, errno := l.find(at, follow)
 		if errno != 0 {
@@ -322,7 +379,7 @@ func (m *Monitor) change(w *work, n *notification, directory uint64, pathAt int,
 // brokeredTruncate is truncate(2): an append grant never does it.
 func (m *Monitor) brokeredTruncate(w *work, n *notification) {
 	length, most := int64(n.arguments[1]), w.component.Limits.FileSize
-	m.change(w, n, atWorking, 0, 0, func(at *spot, fd int, st *unix.Stat_t) syscall.Errno {
+	m.change(w, n, atWorking, 0, 0, 0, func(at *spot, fd int, st *unix.Stat_t) syscall.Errno {
 		switch {
 		case length < 0:
 			return unix.EINVAL

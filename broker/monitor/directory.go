@@ -116,21 +116,29 @@ func (l lookup) standing(at *spot, fd int) outcome {
 	return o
 }
 
+// standsFor is the directory that a stand-in stands for which a program has open at
+// a number; nil where what it has there is its own.
+func (m *Monitor) standsFor(w *work, n *notification, number int) *spot {
+	name, errno := directoryName(n.pid, number)
+	if name == "" {
+		n.lacking = errno
+		return nil // the kernel says what is wrong, or own does
+	}
+	at := w.component.files.find(name, w.dropped)
+	if at == nil || at.standIn == "" || !m.valid(w, n) {
+		return nil
+	}
+	if !isDirectory(unix.AT_FDCWD, "/proc/"+itoa(n.pid)+"/fd/"+itoa(number)) {
+		return nil
+	}
+	return at
+}
+
 // brokeredSync answers fsync. That of a stand-in means the names in the
 // directory that it stands for; any other is the program's own.
 func (m *Monitor) brokeredSync(w *work, n *notification) {
-	number := int(int32(n.arguments[0]))
-	name, errno := directoryName(n.pid, number)
-	n.lacking = errno
-	at := (*spot)(nil)
-	if name != "" {
-		at = w.component.files.find(name, w.dropped)
-	}
-	if at == nil || at.standIn == "" || !m.valid(w, n) {
-		m.own(w, n)
-		return
-	}
-	if !isDirectory(unix.AT_FDCWD, "/proc/"+itoa(n.pid)+"/fd/"+itoa(number)) {
+	at := m.standsFor(w, n, int(int32(n.arguments[0])))
+	if at == nil {
 		m.own(w, n)
 		return
 	}

@@ -66,6 +66,8 @@ func fileCalls() map[string]func(*Monitor, *work, *notification) {
 		"removexattr": (*Monitor).brokeredAttribute, "lremovexattr": (*Monitor).brokeredAttribute,
 
 		"truncate":  (*Monitor).brokeredTruncate,
+		"fchmod":    (*Monitor).brokeredDescriptorMode,
+		"fchown":    (*Monitor).brokeredDescriptorOwner,
 		"chmod":     func(m *Monitor, w *work, n *notification) { m.brokeredMode(w, n, atWorking, 0, 0) },
 		"fchmodat":  func(m *Monitor, w *work, n *notification) { m.brokeredMode(w, n, n.arguments[0], 1, 0) },
 		"fchmodat2": func(m *Monitor, w *work, n *notification) { m.brokeredMode(w, n, n.arguments[0], 1, n.arguments[3]) },

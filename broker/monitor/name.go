@@ -64,7 +64,7 @@ func (m *Monitor) brokeredMake(w *work, n *notification, directory uint64, pathA
 		m.respond(w, n, unix.EEXIST)
 		return
 	}
-	mode := uint32(n.arguments[pathAt+1]) & 0o777 &^ umaskOf(n.pid)
+	mode := uint32(n.arguments[pathAt+1]) & 0o1777 &^ umaskOf(n.pid)
 	if !m.valid(w, n) {
 		return
 	}
@@ -147,6 +147,9 @@ func (m *Monitor) brokeredLink(w *work, n *notification, oldDirectory uint64, ol
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			return failed(unix.EPERM)
+		}
+		if strings.HasSuffix(from.path, "/") || strings.HasSuffix(to.path, "/") {
+			newLast += "/" // the kernel says what is wrong with that
 		}
 		return failed(errnoOrZero(unix.Linkat(oldParent, oldLast, newParent, newLast, 0)))
 	})

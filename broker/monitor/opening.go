@@ -16,6 +16,12 @@ const creating = unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
 // temporary is O_TMPFILE without the O_DIRECTORY in it.
 const temporary = unix.O_TMPFILE &^ unix.O_DIRECTORY
 
+const largeFile = 0o100000 // O_LARGEFILE, which libraries of 64 bits have as 0
+
+// openable are the flags that openat2(2) knows; other calls leave unknown ones alone.
+const openable = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_SYNC |
+	unix.O_ASYNC | unix.O_DIRECT | largeFile | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_CLOEXEC | unix.O_PATH | temporary
+
 // opening is one open by a program that nobody changed.
 type opening struct {
 	at    *spot
@@ -56,7 +62,8 @@ func (m *Monitor) brokeredOpenHow(w *work, n *notification) {
 		// Beneath its own directory, or no symbolic links: names say too
 		// little for that. Programs that ask for it do without elsewhere.
 		m.respond(w, n, unix.ENOSYS)
-	case flags>>31 != 0 || mode&^0o7777 != 0:
+	case flags&^openable != 0, mode&^0o7777 != 0, mode != 0 && flags&(unix.O_CREAT|temporary) == 0,
+		flags&unix.O_PATH != 0 && flags&^(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC) != 0:
 		m.respond(w, n, unix.EINVAL)
 	default:
 		m.openFor(w, n, at, int(flags), uint32(mode))
@@ -148,6 +155,9 @@ func (o *opening) openSeen(l lookup, seen int) outcome {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 	case unix.S_IFLNK:
+		if o.flags&unix.O_DIRECTORY != 0 {
+			return failed(unix.ENOTDIR)
+		}
 		return failed(unix.ELOOP) // asked for with O_NOFOLLOW
 	case unix.S_IFDIR:
 		if o.flags&unix.O_PATH == 0 && o.flags&(unix.O_ACCMODE|unix.O_CREAT|unix.O_TRUNC) != 0 {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -120,6 +121,24 @@ func (m *Monitor) locate(w *work, n *notification, directory uint64, pointer uin
 		return nil // the kernel says what is wrong, or own does
 	}
 	w.component.bytes.take(len(name))
+	return w.component.files.find(name, w.dropped)
+}
+
+// locateThrough is locate for a call that follows a link at the end, which may be
+// the kernel's own to a directory that the caller has open: libc changes modes by it
+// (fchmodat(3) with AT_SYMLINK_NOFOLLOW).
+func (m *Monitor) locateThrough(w *work, n *notification, directory, pointer, flags uint64) *spot {
+	name, errno := absolute(n, directory, pointer)
+	if name == "" {
+		n.lacking = errno
+		return nil
+	}
+	w.component.bytes.take(len(name))
+	if link, ok := strings.CutPrefix(name, "/proc/self/fd/"); ok && flags&unix.AT_SYMLINK_NOFOLLOW == 0 {
+		if number, err := strconv.Atoi(link); err == nil {
+			return m.standsFor(w, n, number)
+		}
+	}
 	return w.component.files.find(name, w.dropped)
 }
 

@@ -250,7 +250,7 @@ components:
       read: +/script
       temporary: /tmp
       execute: [/bin/bash, /usr/bin/mkdir, /usr/bin/cp, /usr/bin/mv, /usr/bin/ls, /usr/bin/rm, /usr/bin/find, /usr/bin/tar, /usr/bin/sed, /usr/bin/ln,
-        /usr/bin/cat, /usr/bin/chmod, /usr/bin/touch, /usr/bin/stat, /usr/bin/realpath, /usr/bin/rmdir, /usr/bin/truncate, /usr/bin/du, /usr/bin/sort, /bin/busybox]
+        /usr/bin/cat, /usr/bin/install, /usr/bin/chmod, /usr/bin/touch, /usr/bin/stat, /usr/bin/realpath, /usr/bin/rmdir, /usr/bin/truncate, /usr/bin/du, /usr/bin/sort, /bin/busybox]
     grants: [data]
     transparent: true
     restart: never
@@ -266,7 +266,8 @@ ls -R
 find . -type f | sort
 chmod 640 one; touch -d @86400 one; stat -c '%a %Y %U' one
 ln one two; stat -c %h two
-tar cf x.tar a one; tar tf x.tar | sort; mkdir x; tar xf x.tar -C x; cat x/a/b/2
+mkdir -m 711 m; install -d -m 700 n/o; stat -c %a m n/o; rmdir m n/o n
+tar cf x.tar a one; tar tf x.tar | sort; mkdir x; tar xpf x.tar -C x; cat x/a/b/2
 sed -i s/1/one/ one; cat one; truncate -s 2 one; stat -c %s one
 realpath a/../one
 ln -s one soft 2>/tmp/why || echo no symbolic links
@@ -309,6 +310,8 @@ c
 ./one
 640 86400 worker
 2
+711
+700
 a/
 a/1
 a/b/

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,17 @@ var fileSteps = map[string]func([]string) (string, error){
 	"symlink": func(a []string) (string, error) { return "", unix.Symlink(a[0], a[1]) },
 	"mkfifo":  func(a []string) (string, error) { return "", unix.Mkfifo(a[0], 0o600) },
 	"chmod":   func(a []string) (string, error) { return "", unix.Chmod(a[0], octal(a[1])) },
-	"chown":   func(a []string) (string, error) { return "", unix.Chown(a[0], number(a[1]), number(a[2])) },
+	"fchmod": func(a []string) (string, error) {
+		return opened(a[0], func(fd int) error { return unix.Fchmod(fd, octal(a[1])) })
+	},
+	"fchown": func(a []string) (string, error) {
+		return opened(a[0], func(fd int) error { return unix.Fchown(fd, number(a[1]), number(a[2])) })
+	},
+	"through": func(a []string) (string, error) {
+		return opened(a[0], func(fd int) error { return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), octal(a[1])) })
+	},
+	"flags": unknownFlags,
+	"chown": func(a []string) (string, error) { return "", unix.Chown(a[0], number(a[1]), number(a[2])) },
 	"touch": func(a []string) (string, error) {
 		return "", unix.UtimesNanoAt(unix.AT_FDCWD, a[0], []unix.Timespec{{Sec: int64(number(a[1]))}, {Sec: int64(number(a[1]))}}, 0)
 	},
@@ -51,6 +62,45 @@ var fileSteps = map[string]func([]string) (string, error){
 	"same":     same,
 	"descend":  descend,
 	"umask":    func(a []string) (string, error) { return "", ignore(unix.Umask(int(octal(a[0])))) },
+}
+
+// opened does something with a descriptor of PATH.
+func opened(path string, do func(fd int) error) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return "", do(fd)
+}
+
+// unknownFlags: PATH says what calls answer to flags that they do not have.
+func unknownFlags(a []string) (string, error) {
+	const unknown = 0x8000
+	path, err := unix.BytePtrFromString(a[0])
+	if err != nil {
+		return "", err
+	}
+	at, name := unix.AT_FDCWD, uintptr(unsafe.Pointer(path))
+	var st unix.Stat_t
+	var answers []string
+	for _, errno := range []syscall.Errno{
+		raw(unix.SYS_NEWFSTATAT, uintptr(at), name, uintptr(unsafe.Pointer(&st)), unknown),
+		raw(unix.SYS_FACCESSAT2, uintptr(at), name, 0, unknown),
+		raw(unix.SYS_FCHMODAT2, uintptr(at), name, 0o644, unknown),
+		raw(unix.SYS_FCHOWNAT, uintptr(at), name, ^uintptr(0), ^uintptr(0), unknown),
+		raw(unix.SYS_UTIMENSAT, uintptr(at), name, uintptr(unsafe.Pointer(&[2]unix.Timespec{})), unknown),
+	} {
+		answers = append(answers, outcome.Of(errno))
+	}
+	return strings.Join(answers, " "), nil
+}
+
+func raw(call uintptr, arguments ...uintptr) syscall.Errno {
+	var all [6]uintptr
+	copy(all[:], arguments)
+	_, _, errno := unix.Syscall6(call, all[0], all[1], all[2], all[3], all[4], all[5])
+	return errno
 }
 
 func ignore(int) error { return nil }
