@@ -94,13 +94,23 @@ func (m *Monitor) connect(as identity, g *plan.Grant) (int, syscall.Errno) {
 
 // maximumWaiting bounds the connections of one component that are being made.
 // Each has a thread, and a server that never accepts holds it: those of a
-// worker that is gone count until they end.
+// worker that is gone count until they end. As many again are for sockets that
+// do not block, whose threads are back at once.
 const maximumWaiting = 16
+
+// maximumInTurn bounds those that wait for one of these threads: there are as many
+// as a component has threads of its own that stand in connect(2), and some of whoever
+// was killed there.
+const maximumInTurn = 1024
 
 // elsewhere runs a call that may block, and then what follows on the loop. It
 // says whether there was room for it.
 func (m *Monitor) elsewhere(c *component, call func() syscall.Errno, then func(syscall.Errno)) bool {
-	if c.waiting >= maximumWaiting {
+	return m.elsewhereUpTo(maximumWaiting, c, call, then)
+}
+
+func (m *Monitor) elsewhereUpTo(most int, c *component, call func() syscall.Errno, then func(syscall.Errno)) bool {
+	if c.waiting >= most {
 		return false
 	}
 	c.waiting++
@@ -109,7 +119,27 @@ func (m *Monitor) elsewhere(c *component, call func() syscall.Errno, then func(s
 		m.loop.post(func() {
 			c.waiting--
 			then(errno)
+			m.nextInTurn(c)
 		})
 	}()
 	return true
+}
+
+// inTurn runs start now if it finds room, and else when there is some. It says whether
+// there is room to wait.
+func (m *Monitor) inTurn(c *component, start func() bool) bool {
+	if len(c.inTurn) == 0 && start() {
+		return true
+	}
+	if len(c.inTurn) >= maximumInTurn {
+		return false
+	}
+	c.inTurn = append(c.inTurn, start)
+	return true
+}
+
+func (m *Monitor) nextInTurn(c *component) {
+	for len(c.inTurn) > 0 && c.inTurn[0]() {
+		c.inTurn = c.inTurn[1:]
+	}
 }

@@ -131,6 +131,7 @@ type component struct {
 	workers     int     // spawned and not yet gone
 	queue       []*request
 	waiting     int                     // calls for its workers that wait elsewhere
+	inTurn      []func() bool           // connections for which there is no room elsewhere
 	ready       []*work                 // prepared in advance, waiting for their descriptors
 	output      [2]int                  // write ends of the log pipes: standard output and error
 	written     [2]int                  // their other ends, of which the supervisor has copies

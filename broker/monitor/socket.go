@@ -332,16 +332,33 @@ func (m *Monitor) brokeredConnect(w *work, n *notification) {
 		return
 	}
 	as, g := identityOf(w), &m.plan.Grants[index]
-	if !m.elsewhere(w.component, func() syscall.Errno {
-		return m.connectAs(as, mine, address.sockaddr())
-	}, func(errno syscall.Errno) {
-		unix.Close(mine)
-		if errno == 0 {
-			m.record(w, g, "connect")
+	most := maximumWaiting
+	if flags, err := unix.FcntlInt(uintptr(mine), unix.F_GETFL, 0); err == nil && flags&unix.O_NONBLOCK != 0 {
+		most *= 2
+	}
+	start := func() bool {
+		return m.elsewhereUpTo(most, w.component, func() syscall.Errno {
+			return m.connectAs(as, mine, address.sockaddr())
+		}, func(errno syscall.Errno) {
+			unix.Close(mine)
+			if errno == 0 {
+				m.record(w, g, "connect")
+			}
+			m.respond(w, n, errno)
+		})
+	}
+	if most > maximumWaiting && start() {
+		return // past those that block
+	}
+	if !m.inTurn(w.component, func() bool {
+		if !m.valid(w, n) {
+			unix.Close(mine)
+			return true // whoever waited is gone
 		}
-		m.respond(w, n, errno)
+		return start()
 	}) {
-		refuse()
+		unix.Close(mine)
+		m.respond(w, n, unix.EAGAIN)
 	}
 }
 

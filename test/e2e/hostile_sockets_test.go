@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"bulkhead/test/loopback"
 )
@@ -122,5 +125,49 @@ func TestOptionsOfSockets(t *testing.T) {
 		"IPv6 only: ok", "an unknown level: ENOPROTOOPT", "connect: ok")
 	if said := a.Err.String(); !strings.Contains(said, "nothing in a policy allows it") {
 		t.Errorf("no denial was reported: %s", said)
+	}
+}
+
+// More threads connect than the monitor has for a component, to a server that lets
+// them wait: they wait, and are refused nothing.
+func TestCrowdConnects(t *testing.T) {
+	a := New(t, "crowd")
+	server, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(server, &unix.SockaddrUnix{Name: a.Dir + "/server"})
+	}
+	if err == nil {
+		err = unix.Listen(server, 0)
+	}
+	if err == nil { // who was refused does not come
+		err = unix.SetsockoptTimeval(server, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 15})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(a.Dir + "/server")
+	a.Write(`
+application: {{NAME}}
+grants:
+  out: {connect: "unix:{{DIR}}/server"}
+components:
+  villain: {command: [{{PROGRAM}}, hostile, crowd, "{{DIR}}/server", "60"], grants: [out], restart: never, limits: {processes: 100}}
+`).Run()
+	a.Expect(a.Out, "asked")
+	var all []int
+	for range 60 {
+		fd, _, err := unix.Accept4(server, unix.SOCK_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, fd)
+	}
+	a.Wait()
+	expectLines(t, a.Lines("villain"), "asked", "answers: map[ok:60]")
+	if strings.Contains(a.Err.String(), "denied: connect") {
+		t.Error("a denial was reported")
+	}
+	for _, fd := range append(all, server) {
+		unix.Close(fd)
 	}
 }

@@ -41,6 +41,7 @@ var verbs = map[string]func([]string) int{
 	"take":      take,
 	"linger":    linger,
 	"options":   options,
+	"crowd":     crowd,
 }
 
 // Main runs a verb and returns the exit status.

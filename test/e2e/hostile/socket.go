@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/wire"
+	"bulkhead/test/e2e/outcome"
 )
 
 // door is a worker of one connection that asks for the socket which the
@@ -126,5 +127,31 @@ func options(arguments []string) int {
 	set("IPv6 only", six, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, one, 4)
 	set("an unknown level", fd, 77, 1, one, 4)
 	say("connect", raw(unix.SYS_CONNECT, fd, inet(port), 16))
+	return 0
+}
+
+// crowd connects to PATH from COUNT threads at once, and says what came of it.
+func crowd(arguments []string) int {
+	count := number(arguments[1])
+	var asked, done sync.WaitGroup
+	answers := make([]error, count)
+	asked.Add(count)
+	for i := range count {
+		done.Go(func() {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			asked.Done()
+			if answers[i] = err; err == nil {
+				answers[i] = unix.Connect(fd, &unix.SockaddrUnix{Name: arguments[0]})
+			}
+		})
+	}
+	asked.Wait()
+	fmt.Println("asked")
+	done.Wait()
+	all := map[string]int{}
+	for _, err := range answers {
+		all[outcome.Of(err)]++
+	}
+	fmt.Println("answers:", all)
 	return 0
 }
