@@ -54,8 +54,8 @@ func openPort() (*job, *os.File, error) {
 			return nil, nil, err
 		}
 	}
-	// The port appears some time after its driver.
-	const patience = 10 * time.Second
+	// The port appears some time after its driver; on a busy host that takes long.
+	const patience = time.Minute
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
 		// Not through os.OpenFile, which would make it non-blocking: the driver wakes
 		// writers that wait in poll only when the host reconnects.
