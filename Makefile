@@ -158,7 +158,7 @@ VM_APPLICATION_TESTS := .cache/vm/applications
 # Those that need nothing but the kernel, and busybox: what they test differs with it.
 VM_PACKAGES := sandbox sandbox/address sandbox/cgroup sandbox/compartment sandbox/worker broker/wire broker/monitor test/guest
 # Those that need more there; test/vm/applications says what.
-VM_APPLICATIONS := test/e2e test/ordinary
+VM_APPLICATIONS := test/e2e test/probes test/ordinary
 .PHONY: vm-tests
 vm-tests: build
 	rm -rf $(VM_TESTS) $(VM_APPLICATION_TESTS)

@@ -20,35 +20,35 @@ func (s sandboxed) Command(ctx context.Context, arguments ...string) (*exec.Cmd,
 		"--set", "components.main.limits.cpu-time=1s", "--", s.program,
 	}, arguments...)
 	// Pipes count as memory, so their bound is the memory limit.
-	line = append(line, fmt.Sprintf("PROBE_LIMIT_PIPES=%d", 256<<20))
+	line = append(line, fmt.Sprintf("PROBE_LIMIT_MEMORY=%d", 256<<20), fmt.Sprintf("PROBE_LIMIT_PIPES=%d", 256<<20))
 	return exec.CommandContext(ctx, s.sandbox, line...), nil
 }
 
-func findSandbox() (string, error) {
-	path, err := filepath.Abs("../../bin/sandbox")
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("the probes need the launcher that they are about: run make first: %w", err)
-	}
-	return path, nil
-}
-
-// sandboxColumn runs every probe under Bulkhead. Our own rule: none gets
-// through, and none is left untested.
-func (l laboratory) sandboxColumn(t *testing.T) Column {
+func (l *laboratory) sandbox(t *testing.T) Runner {
 	t.Helper()
-	sandbox, err := findSandbox()
+	path, err := filepath.Abs("../../bin/sandbox")
 	if err != nil {
 		t.Fatal(err)
 	}
-	column := l.column(t, sandboxed{sandbox, l.program})
-	for _, result := range column.Results {
-		if result.Verdict != Stopped {
-			t.Errorf("%s (%s; wall: %s): %s: %s", result.Probe.Name, result.Probe.Title, result.Probe.Wall,
-				result.Verdict, result.Reason)
-		}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the probes need the launcher that they are about: run make first: %v", err)
 	}
-	return column
+	return sandboxed{path, l.program}
+}
+
+// Our own rule: no probe gets out of a compartment of Bulkhead, and none is left
+// untested that this kernel can run.
+func TestNoProbeEscapes(t *testing.T) {
+	l := inLaboratory(t)
+	for _, result := range l.column(t, l.sandbox(t)).Results {
+		if result.Verdict == Stopped {
+			continue
+		}
+		if reason, missing := l.missing(result.Probe.Name); missing && result.Verdict == Untested {
+			t.Run(result.Probe.Name, func(t *testing.T) { t.Skip(reason) })
+			continue
+		}
+		t.Errorf("%s (%s; wall: %s): %s: %s", result.Probe.Name, result.Probe.Title, result.Probe.Wall,
+			result.Verdict, result.Reason)
+	}
 }

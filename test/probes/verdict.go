@@ -27,25 +27,35 @@ type Result struct {
 	Reason  string
 }
 
-// A probe ends itself after 3 s, flood-processor after 7; the launcher gets some
-// time of its own.
-const patience = 12 * time.Second
+// Patience bounds one run of a launcher with a probe in it. The probe ends itself
+// after a quarter of that, flood-processor after half and a second; the launcher
+// gets some time of its own.
+var Patience = 40 * time.Second
 
-// Run runs one probe. The error is for a launcher that did not run it at all.
-func Run(runner Runner, probe Probe, outside *Outside, limits ...string) (Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func probeSeconds() int { return int(Patience.Seconds()) / 4 }
+
+// Run runs probes in one fresh compartment, one after another, and returns what came
+// of the first of them: of one at least, of all if none ended the program. The error
+// is for a launcher that did not run any.
+func Run(runner Runner, probes []Probe, outside *Outside) ([]Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(len(probes))*Patience)
 	defer cancel()
 	terminals, err := outside.openTerminals()
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	defer terminals.close()
 
-	arguments := append([]string{"run", probe.Name}, outside.Targets...)
+	arguments := []string{"run"}
+	for _, probe := range probes {
+		arguments = append(arguments, probe.Name)
+	}
+	arguments = append(arguments, fmt.Sprintf("PROBE_SECONDS=%d", probeSeconds()))
+	arguments = append(arguments, outside.Targets...)
 	arguments = append(arguments, terminals.targets()...)
-	command, err := runner.Command(ctx, append(arguments, limits...)...)
+	command, err := runner.Command(ctx, arguments...)
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	var output, complaints bytes.Buffer
 	command.Stdout = &output
@@ -57,18 +67,26 @@ func Run(runner Runner, probe Probe, outside *Outside, limits ...string) (Result
 	command.WaitDelay = time.Second
 	err = command.Run()
 	if command.ProcessState == nil {
-		return Result{}, fmt.Errorf("%s: %s: %w", runner.Name(), probe.Name, err)
+		return nil, fmt.Errorf("%s: %s: %w", runner.Name(), probes[0].Name, err)
 	}
-	if result, ok := reported(probe, output.String()); ok {
-		return result, nil
+	var results []Result
+	for _, probe := range probes {
+		result, ok := reported(probe, output.String())
+		if !ok {
+			break
+		}
+		results = append(results, result)
+	}
+	if len(results) > 0 {
+		return results, nil
 	}
 	if number, ok := deadlySignal(command.ProcessState); ok {
-		return killed(probe, number), nil
+		return []Result{killed(probes[0], number)}, nil
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return Result{probe, Untested, fmt.Sprintf("no answer within %v", patience)}, nil
+		return []Result{{probes[0], Untested, fmt.Sprintf("no answer within %v", time.Duration(len(probes))*Patience)}}, nil
 	}
-	return Result{}, fmt.Errorf("%s did not run %s: %w\n%s", runner.Name(), probe.Name, err, complaints.String())
+	return nil, fmt.Errorf("%s did not run %s: %w\n%s", runner.Name(), probes[0].Name, err, complaints.String())
 }
 
 // reported finds the program's line; a launcher may have written others.
@@ -101,21 +119,7 @@ func killed(probe Probe, number syscall.Signal) Result {
 	case syscall.SIGSYS, syscall.SIGKILL, syscall.SIGXCPU, syscall.SIGXFSZ:
 		return Result{probe, Stopped, "killed: " + number.String()}
 	case syscall.SIGALRM:
-		return Result{probe, Untested, "no answer within 3 s"}
+		return Result{probe, Untested, fmt.Sprintf("no answer within %d s", probeSeconds())}
 	}
 	return Result{probe, Untested, "the probe died: " + number.String()}
-}
-
-// RunAll runs every probe, one after another: many count what is open, running or
-// used, and would see each other.
-func RunAll(runner Runner, list []Probe, outside *Outside, limits ...string) ([]Result, error) {
-	var results []Result
-	for _, probe := range list {
-		result, err := Run(runner, probe, outside, limits...)
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, result)
-	}
-	return results, nil
 }

@@ -1,10 +1,10 @@
 /*
  * probe list [--json]              the table of probes
- * probe run NAME [KEY=VALUE...]    one probe
+ * probe run NAME... [KEY=VALUE...] these probes
  * probe all [--json] [KEY=VALUE...]
  * probe victim [KEY=VALUE...]      the neighbour (victim.c)
  *
- * Exit status of run: 0 stopped, 1 escaped, 2 untested, 64 wrong usage.
+ * Exit status of run: the last one's, 0 stopped, 1 escaped, 2 untested, 64 wrong usage.
  */
 #include "probe.h"
 
@@ -34,7 +34,7 @@ struct report {
 
 static void in_this_process(const struct probe *probe, struct report *report)
 {
-	alarm(PROBE_SECONDS);
+	alarm(probe_seconds());
 	report->verdict = probe->run();
 	alarm(0);
 	snprintf(report->reason, sizeof report->reason, "%s", verdict_reason());
@@ -50,7 +50,7 @@ static void explain_death(struct report *report, int status)
 	if (number == SIGSYS || number == SIGKILL || number == SIGXCPU || number == SIGXFSZ)
 		report->verdict = stopped("killed by %s", signal_name(number));
 	else if (number == SIGALRM)
-		report->verdict = untested("no answer within %d s", PROBE_SECONDS);
+		report->verdict = untested("no answer within %u s", probe_seconds());
 	else if (number)
 		report->verdict = untested("the probe died of %s", signal_name(number));
 	else
@@ -163,12 +163,12 @@ static void all(int json)
 		fputs("\n]\n", stdout);
 }
 
-static int run_named(const char *name)
+static int run_named(const char *name, int may_stay)
 {
 	for (size_t t = 0; t < THEMES; t++)
 		for (size_t i = 0; i < themes[t]->count; i++)
 			if (!strcmp(themes[t]->probes[i].name, name)) {
-				struct report report = run(&themes[t]->probes[i], 1);
+				struct report report = run(&themes[t]->probes[i], may_stay);
 				char line[512];
 				int length = snprintf(line, sizeof line, "%s %s %s\n", name, verdict_name(report.verdict),
 						      report.reason);
@@ -184,8 +184,7 @@ static int run_named(const char *name)
 int main(int count, char **arguments)
 {
 	const char *command = count > 1 ? arguments[1] : "";
-	const char *name = NULL;
-	int json = 0;
+	int names = 0, json = 0;
 
 	remember_own_process();
 	for (int i = 2; i < count; i++) {
@@ -194,7 +193,7 @@ int main(int count, char **arguments)
 		else if (strchr(arguments[i], '='))
 			add_target(arguments[i]);
 		else
-			name = arguments[i];
+			arguments[2 + names++] = arguments[i];
 	}
 	if (!strcmp(command, "list")) {
 		list(json);
@@ -204,13 +203,17 @@ int main(int count, char **arguments)
 		all(json);
 		return 0;
 	}
-	if (!strcmp(command, "run") && name)
-		return run_named(name);
+	if (!strcmp(command, "run") && names) {
+		int status = 0;
+		for (int i = 0; i < names && status != 64; i++)
+			status = run_named(arguments[2 + i], names == 1);
+		return status;
+	}
 	if (!strcmp(command, "victim"))
 		return be_victim();
 	/* What `setuid-regained` executes: the status tells whose rights it runs with. */
 	if (!strcmp(command, "effective-user"))
 		return geteuid() == 0 ? 77 : 0;
-	fprintf(stderr, "usage: probe list [--json] | run NAME [KEY=VALUE...] | all [--json] [KEY=VALUE...] | victim [KEY=VALUE...]\n");
+	fprintf(stderr, "usage: probe list [--json] | run NAME... [KEY=VALUE...] | all [--json] [KEY=VALUE...] | victim [KEY=VALUE...]\n");
 	return 64;
 }

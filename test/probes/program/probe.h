@@ -31,9 +31,6 @@
  * probe recognizes a secret without having been told it. */
 #define MARKER "bulkhead-probe-secret"
 
-/* How long one probe may take; one that hangs has proven nothing. */
-#define PROBE_SECONDS 3
-
 enum verdict { STOPPED, ESCAPED, UNTESTED };
 
 struct probe {
@@ -68,6 +65,7 @@ const char *signal_name(int number);
 void add_target(const char *assignment);
 const char *target(const char *key);
 long target_number(const char *key, long otherwise);
+unsigned probe_seconds(void);
 long init_pid(void);
 void remember_own_process(void);
 int is_own_process(long pid);

@@ -22,6 +22,7 @@
  *                             inodes of the host's namespaces
  *   PROBE_TTY                 set when standard input is a terminal of the caller
  *   PROBE_OTHER_TTY           a terminal of somebody else
+ *   PROBE_SECONDS             how long one probe may take (else 3)
  *   PROBE_LIMIT_PROCESSES, _MEMORY, _LOCKED, _PIPES, _DESCRIPTORS, _DISK, _FILES,
  *   _INOTIFY, _CPU_SECONDS    what the policy allows (bytes, numbers, seconds)
  */
@@ -51,6 +52,12 @@ long target_number(const char *key, long otherwise)
 {
 	const char *value = target(key);
 	return value ? strtol(value, NULL, 0) : otherwise;
+}
+
+/* One that hangs has proven nothing. */
+unsigned probe_seconds(void)
+{
+	return (unsigned)target_number("PROBE_SECONDS", 3);
 }
 
 /* Bare runs leave the machine's own process 1 alone: another plays it. */
