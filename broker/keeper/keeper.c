@@ -306,9 +306,11 @@ static const char *refusal(const struct ucred *peer, int pidfd)
 	if (pidfd < 0 && pidfd != -ESRCH)
 		return strerror(-pidfd); /* to hold it */
 	/* It had its number all the time, if it has not ended yet. */
-	if (pidfd < 0 || poll(&ended, 1, 0) != 0)
-		return "it has ended";
-	return NULL;
+	int tried = 0, n = pidfd < 0;
+	while (pidfd >= 0 && (n = poll(&ended, 1, 0)) < 0)
+		if (!again(&tried))
+			return strerror(errno); /* to see that it runs */
+	return n ? "it has ended" : NULL;
 }
 
 /* Takes a plan, one at a time. */
