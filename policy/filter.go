@@ -139,6 +139,7 @@ type filter struct {
 	some    map[string][][]plan.Condition // allowed when one of these lists holds
 	broker  bool                          // the monitor makes the sockets
 	append  bool                          // a file may only be appended to
+	writes  bool                          // a granted file may be written to
 	files   map[string]bool               // calls that it answers where a grant does
 	sockets bool                          // socket(2) is among the calls
 	netlink bool                          // socket(2) for NETLINK_ROUTE is
@@ -165,6 +166,7 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent, files: c.brokeredFiles(component), streams: c.hasStreams(component)}
 	for _, b := range component.Grants {
 		f.append = f.append || c.grants[b.Grant].Access&plan.Append != 0
+		f.writes = f.writes || c.grants[b.Grant].Access&(plan.Append|plan.Write) != 0
 	}
 	for _, g := range c.implied(component) {
 		f.addGroup(g.group)
@@ -174,7 +176,8 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 		// directories, for which only the monitor can.
 		f.files["fchmod"], f.files["fchown"] = true, true
 		f.allow("fchown")
-		f.allowIf("fchmod", plan.Condition{Argument: 1, Comparison: plan.MaskedEqual, Value: 0, Mask: modeSetID})
+		mode, _ := calls.Mode("fchmod")
+		f.allowIf("fchmod", withoutSetID(mode))
 	}
 	for _, use := range c.source.Syscalls {
 		if use.Name.IsSet() {
@@ -499,6 +502,10 @@ func (f *filter) rules() []plan.Rule {
 			rules = append(rules, optionRules()...)
 			continue
 		}
+		if mode, ok := calls.Mode(call); ok && f.writes && f.whole[call] {
+			rules = append(rules, plan.Rule{Call: call, Action: action, Conditions: []plan.Condition{withoutSetID(mode)}})
+			continue
+		}
 		if guarded := f.appendRules(call); guarded != nil {
 			rules = append(rules, guarded...)
 			continue
@@ -571,6 +578,14 @@ func optionRules() []plan.Rule {
 		rules = append(rules, plan.Rule{Call: "setsockopt", Action: plan.Allow, Conditions: []plan.Condition{socket, option}})
 	}
 	return rules
+}
+
+// withoutSetID holds for a mode that lends nothing. A file that a component was
+// handed, or reaches by /proc/self/fd, lies on the host, where no mount stops its
+// bits: with S_ISUID or S_ISGID it would lend the component's user to everybody
+// there who executes it.
+func withoutSetID(mode uint) plan.Condition {
+	return plan.Condition{Argument: mode, Comparison: plan.MaskedEqual, Value: 0, Mask: modeSetID}
 }
 
 // absent are the calls of the group @absent.

@@ -149,6 +149,8 @@ func TestDecisions(t *testing.T) {
 	asks := filterOf(t, "{"+program+", grants: [store]}")
 	fewer := filterOf(t, "{"+program+", grants: [store], transparent: true, syscalls: [{deny: [unlink]}]}")
 	logs := filterOf(t, "{"+program+", grants: [log], syscalls: [ioctl]}")
+	writes := filterOf(t, "{"+program+", grants: [store], syscalls: [\"@file-system\"]}")
+	makes := filterOf(t, "{"+program+", syscalls: [\"@file-system\"]}")
 	const thread = 0x3d0f00 // what pthread_create(3) passes
 	for _, test := range []struct {
 		name      string
@@ -227,6 +229,10 @@ func TestDecisions(t *testing.T) {
 		{"the times of a descriptor", files, "utimensat", []uint64{3, 0}, plan.Allow},
 		{"the mode of a descriptor", files, "fchmod", []uint64{3, 0o755}, plan.Broker},
 		{"set-user-ID", files, "fchmod", []uint64{3, 0o4755}, plan.Broker},
+		{"a mode beside a grant", writes, "fchmod", []uint64{3, 0o755}, plan.Allow},
+		{"set-user-ID beside a grant", writes, "fchmod", []uint64{3, 0o4755}, plan.Refuse},
+		{"set-group-ID by a path beside a grant", writes, "fchmodat2", []uint64{3, 0, 0o2755, 0x1000}, plan.Refuse},
+		{"set-user-ID without a grant", makes, "fchmod", []uint64{3, 0o4755}, plan.Allow},
 		{"limits of its own", plain, "prlimit64", []uint64{0, 7}, plan.Allow},
 		{"limits of another", plain, "prlimit64", []uint64{1, 7}, plan.Refuse},
 		{"ADDR_NO_RANDOMIZE", plain, "personality", []uint64{0x40000}, plan.Refuse},

@@ -244,7 +244,14 @@ func (m *Monitor) unknownFlags(w *work, n *notification, flags uint64, known int
 // looks at: the hand that does it has the component's ids and no right to
 // others' files.
 func (m *Monitor) brokeredMode(w *work, n *notification, directory uint64, pathAt int, flags uint64) {
-	m.change(w, n, directory, pathAt, flags, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, setMode(uint32(n.arguments[pathAt+1])))
+	mode := uint32(n.arguments[pathAt+1])
+	at := m.locateThrough(w, n, directory, n.arguments[pathAt], flags)
+	switch {
+	case at == nil:
+		m.ownMode(w, n, mode)
+	case !m.unknownFlags(w, n, flags, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH):
+		m.changeAt(w, n, at, follow(flags), setMode(mode))
+	}
 }
 
 // brokeredDescriptorMode is fchmod. Of a stand-in it means the directory that it
@@ -255,18 +262,33 @@ func (m *Monitor) brokeredDescriptorMode(w *work, n *notification) {
 	switch at := m.standsFor(w, n, int(int32(n.arguments[0]))); {
 	case at != nil:
 		m.changeAt(w, n, at, 0, setMode(mode))
-	case mode&(unix.S_ISUID|unix.S_ISGID) == 0 && n.lacking == 0:
+	case mode&setID == 0 && n.lacking == 0:
 		m.proceed(w, n)
 	default:
-		m.own(w, n)
+		m.ownMode(w, n, mode)
 	}
+}
+
+// setID are the bits that lend a file's user and group to whoever executes it.
+const setID = unix.S_ISUID | unix.S_ISGID
+
+// ownMode is own for a change of mode. It lends no rights: the descriptor, or what
+// /proc/self/fd leads to, may be a granted file, on the host, where no mount stops
+// that; and the path may be another one by the time that the kernel reads it.
+func (m *Monitor) ownMode(w *work, n *notification, mode uint32) {
+	if mode&setID == 0 || n.lacking != 0 {
+		m.own(w, n)
+		return
+	}
+	m.deny(w, denial{call: n.call, arguments: n.arguments, errno: unix.EPERM, object: "special a mode with set-user-ID or set-group-ID"})
+	m.respond(w, n, unix.EPERM)
 }
 
 func setMode(mode uint32) func(*spot, int, *unix.Stat_t) syscall.Errno {
 	mode &= 0o7777
 	return func(_ *spot, fd int, st *unix.Stat_t) syscall.Errno {
 		// What the kernel leaves of a new directory's group bit it may keep.
-		if mode&^uint32(st.Mode)&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		if mode&^uint32(st.Mode)&setID != 0 {
 			return unix.EPERM
 		}
 		return errnoOrZero(unix.Chmod("/proc/self/fd/"+itoa(fd), mode))

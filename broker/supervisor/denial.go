@@ -130,6 +130,8 @@ func (s *Supervisor) allow(c *component, e denied) string {
 		return fmt.Sprintf("a grant of an address: grants.NAME: {connect: ADDRESS} and components.%s.grants: [NAME]", c.plan.Name)
 	case call == "socket":
 		return allowSocket(c, e)
+	case object == "" && s.lends(c, call, e.arguments):
+		return allowedByNothing
 	case object == "":
 	case verb == "write", verb == "read", verb == "leave", verb == "special":
 		return s.allowPath(c, verb, object)
@@ -165,6 +167,15 @@ func (s *Supervisor) allowPath(c *component, wanted, path string) string {
 		return allowedByNothing
 	}
 	return fmt.Sprintf("grants.%s.access: read-write", nearest.Name)
+}
+
+// lends says whether a call would set bits by which a file lends its user or
+// group, in a component that may write to granted files.
+func (s *Supervisor) lends(c *component, call string, arguments [3]uint64) bool {
+	mode, ok := calls.Mode(call)
+	return ok && arguments[mode]&(unix.S_ISUID|unix.S_ISGID) != 0 && slices.ContainsFunc(c.plan.Grants, func(b plan.Binding) bool {
+		return s.plan.Grants[b.Grant].Access&(plan.Write|plan.Append) != 0
+	})
 }
 
 // hasConnectionsOf says whether a component's workers get the connections of a

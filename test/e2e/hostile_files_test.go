@@ -171,3 +171,38 @@ components:
 	}
 	a.Stop()
 }
+
+// No file beneath a grant becomes a program that lends the component's user to
+// the host's, whether the component opens it or asks for it.
+func TestNothingLendsItsUser(t *testing.T) {
+	for name, villain := range map[string]string{
+		"transparent": `hostile, lend, "{{DIR}}/store/mine"], transparent: true, files: {temporary: [/tmp]}`,
+		"on request":  `hostile, lend]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := New(t, "lend")
+			if err := os.Chown(hostileSite(t, a), 1000, 1000); err != nil {
+				t.Fatal(err)
+			}
+			a.Write(`
+application: {{NAME}}
+grants:
+  store: {directory: "{{DIR}}/store", access: read-write}
+components:
+  villain: {user: 1000, command: [{{PROGRAM}}, ` + villain + `, syscalls: ["@file-system"], grants: [store], restart: never}
+`).Run()
+			a.ExpectStatus(0)
+			want := []string{"an honest mode: ok", "fchmod: EPERM", "fchmod of the group: EPERM", "chmod: EPERM", "fchmodat2: EPERM"}
+			if name == "transparent" {
+				want = append(want, "chmod of its own: ok", "chmod of its own that may be another: EPERM")
+			}
+			expectLines(t, a.Lines("villain"), want...)
+			if strings.Contains(a.Err.String(), "syscalls: [") {
+				t.Error("a policy line is named that would not allow it")
+			}
+			if st, err := os.Stat(a.Dir + "/store/mine"); err != nil || st.Mode() != 0o755 {
+				t.Errorf("the file is there with %v (%v)", st.Mode(), err)
+			}
+		})
+	}
+}

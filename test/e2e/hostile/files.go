@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bulkhead/broker/client"
 	"bulkhead/test/e2e/outcome"
 )
 
@@ -229,4 +230,42 @@ func open(fd int, err error) error {
 		unix.Close(fd)
 	}
 	return err
+}
+
+// lend makes a file beneath a grant, PATH or, where that is not given, on request,
+// and tries to make a program of it that lends the component's user.
+func lend(arguments []string) int {
+	file, err := func() (*os.File, error) {
+		if len(arguments) > 0 {
+			return os.OpenFile(arguments[0], os.O_RDWR|os.O_CREATE, 0o644)
+		}
+		b, err := client.Dial()
+		if err != nil {
+			return nil, err
+		}
+		return b.Open("store", "mine", os.O_RDWR|os.O_CREATE, 0o4644)
+	}()
+	if err != nil {
+		say("make the file", err)
+		return 1
+	}
+	fd := int(file.Fd())
+	link := fmt.Sprintf("/proc/self/fd/%d", fd)
+	say("an honest mode", unix.Fchmod(fd, 0o755))
+	say("fchmod", unix.Fchmod(fd, 0o4755))
+	say("fchmod of the group", unix.Fchmod(fd, 0o2755))
+	say("chmod", unix.Chmod(link, 0o4755))
+	say("fchmodat2", unix.Fchmodat(fd, "", 0o4755, unix.AT_EMPTY_PATH))
+	if len(arguments) == 0 {
+		return 0
+	}
+	// A path of its own, which is another one when the kernel reads it.
+	own := "/tmp/own"
+	if err := os.WriteFile(own, nil, 0o644); err != nil {
+		say("make its own file", err)
+		return 1
+	}
+	say("chmod of its own", unix.Chmod(own, 0o600))
+	say("chmod of its own that may be another", unix.Chmod(own, 0o4755))
+	return 0
 }

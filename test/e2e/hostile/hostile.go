@@ -42,6 +42,7 @@ var verbs = map[string]func([]string) int{
 	"linger":    linger,
 	"options":   options,
 	"crowd":     crowd,
+	"lend":      lend,
 }
 
 // Main runs a verb and returns the exit status.
