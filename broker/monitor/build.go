@@ -30,8 +30,8 @@ func (m *Monitor) takeOverAll() error {
 	return err
 }
 
-// takeOver takes over one of them, when it is there. The supervisor gets ready while others are built, unless the resolver
-// has to run before it.
+// takeOver takes over one of them, when it is there. The supervisor gets ready
+// while others are built, unless the resolver has to run before it.
 func (m *Monitor) takeOver(made handover.Compartment) error {
 	if made.Component < 0 || made.Component >= len(m.components) || m.components[made.Component].control >= 0 {
 		return fmt.Errorf("take over compartment %d: %w", made.Component, unix.EPROTO)
