@@ -37,6 +37,7 @@ func (m *Monitor) takeOver(made handover.Compartment) error {
 		return fmt.Errorf("take over compartment %d: %w", made.Component, unix.EPROTO)
 	}
 	c := m.components[made.Component]
+	m.brokerFiles(c) // which looks into its root
 	if err := m.adopt(c, made); err != nil {
 		return fmt.Errorf("component %q: take over its compartment: %w", c.Name, err)
 	}

@@ -232,7 +232,6 @@ func (m *Monitor) start() error {
 	for i := range m.plan.Components {
 		c := newComponent(m.plan, i, m.listeners)
 		c.index = i
-		m.brokerFiles(c)
 		m.components = append(m.components, c)
 	}
 	m.share()
