@@ -84,10 +84,10 @@ $(LIBEXEC)/sweeper: broker/sweeper/sweeper.c
 	$(MUSL) $(CFLAGS_C) -o $@ $<
 
 # The keeper names the calls that it ends a monitor for.
-$(LIBEXEC)/keeper: broker/keeper/keeper.c
+$(LIBEXEC)/keeper: broker/keeper/keeper.c sandbox/init/again.h
 	@mkdir -p $(LIBEXEC) build
 	echo '#include <asm/unistd.h>' | $(MUSL) $(CFLAGS_C) -E -dM - | sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' > build/names.h
-	$(MUSL) $(CFLAGS_C) -Ibuild -o $@ $<
+	$(MUSL) $(CFLAGS_C) -Ibuild -Isandbox/init -o $@ $<
 
 .PHONY: install
 install: build ## install below PREFIX (/usr/local)

@@ -50,10 +50,8 @@ func (o Order) Send(socket int) error {
 func ReceiveOrder(socket int) (Order, error) {
 	var o Order
 	var b [wire.MaximumSize + 1]byte
-	n, err := unix.Read(socket, b[:])
-	for err == unix.EINTR {
-		n, err = unix.Read(socket, b[:])
-	}
+	n := 0
+	err := wire.Retry(func() (err error) { n, err = unix.Read(socket, b[:]); return err })
 	if err != nil {
 		return o, os.NewSyscallError("read", err)
 	}
@@ -184,10 +182,11 @@ var errNotBuilt = fmt.Errorf("read what the builder made: %w", unix.EPROTO)
 func (b *Built) next(socket int) (over bool, err error) {
 	var packet [wire.MaximumSize + 1]byte
 	control := make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))
-	n, cn, _, _, err := unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
-	for err == unix.EINTR {
+	var n, cn int
+	err = wire.Retry(func() (err error) {
 		n, cn, _, _, err = unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
-	}
+		return err
+	})
 	if err != nil || n == 0 {
 		return false, fmt.Errorf("%w: %w", ErrBuilder, unix.EIO)
 	}

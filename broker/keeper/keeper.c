@@ -33,8 +33,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "again.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* unix(7), Linux 6.5 */
@@ -56,7 +57,7 @@ enum {
 struct order { uint32_t what, id; };
 struct answer { uint32_t what, id, error, pid; }; /* with a pidfd unless error */
 
-enum { FDS_IN_ORDER = 2, BRINGER_PATIENCE_S = 1, MEMORY_TRIES = 200, MEMORY_PAUSE_MS = 5 };
+enum { FDS_IN_ORDER = 2, BRINGER_PATIENCE_S = 1 };
 
 static int next_plan = -1; /* that was brought, and is not the plan yet */
 
@@ -70,19 +71,6 @@ static _Noreturn void die(const char *what)
 static const char *const names[] = {
 #include "names.h"
 };
-
-/* Whether a call that failed is made again: it was interrupted, or the kernel
- * had no memory for it, for a second at most. Nothing was sent or taken then. */
-static int again(int *tried)
-{
-	const struct timespec pause = { .tv_nsec = MEMORY_PAUSE_MS * 1000000 };
-	if (errno == EINTR)
-		return 1;
-	if ((errno != ENOMEM && errno != ENOBUFS) || ++*tried > MEMORY_TRIES)
-		return 0;
-	nanosleep(&pause, NULL);
-	return 1;
-}
 
 /* Reads one order with its descriptors. */
 static struct order next_order(int fds[FDS_IN_ORDER])

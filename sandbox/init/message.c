@@ -1,27 +1,12 @@
 /* Packets with descriptors over a SOCK_SEQPACKET socket (unix(7)). */
 #define _GNU_SOURCE
+#include "again.h"
 #include "init.h"
-#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MAX_FDS_IN_PACKET = 16, MEMORY_TRIES = 200, MEMORY_PAUSE_MS = 5 };
-
-/* Whether a call that failed is made again: it was interrupted, or the kernel
- * had no memory for it, for a second at most. Nothing was sent or taken then,
- * and what is told here, nobody else could tell. */
-static int again(int *tried)
-{
-	const struct timespec pause = { .tv_nsec = MEMORY_PAUSE_MS * 1000000 };
-	if (errno == EINTR)
-		return 1;
-	if ((errno != ENOMEM && errno != ENOBUFS) || ++*tried > MEMORY_TRIES)
-		return 0;
-	nanosleep(&pause, NULL);
-	return 1;
-}
+enum { MAX_FDS_IN_PACKET = 16 };
 
 int message_send(int socket, const void *data, size_t length, const int *fds, int fd_count)
 {

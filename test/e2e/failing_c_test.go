@@ -9,16 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead/test/e2e/injector"
 )
 
-// failure is one call of a process in C, and what it fails with.
+// failure is one call, and what it fails with.
 type failure struct {
-	key   string // ROLE/CALL
+	key   string // CALL, or ROLE/CALL of a process in C
 	n     int    // the n-th of these
 	errno unix.Errno
 }
@@ -211,34 +210,16 @@ func (f *following) begin(s step) {
 func (f *following) fail(s step, c failure) bool {
 	f.t.Helper()
 	f.follow()
-	mark := len(f.Err.String())
-	f.tracer.say("fail %s %d %d", c.key, c.n, c.errno)
-	got := s.do(f.Application)
-	hit := f.tracer.say("hit")
-	what := fmt.Sprintf("%s: %s: %s", c, hit, got)
-	if strings.Contains(got, hung) || strings.Contains(got, os.ErrDeadlineExceeded.Error()) {
-		f.t.Errorf("%s: it has no end", what)
-	}
-	for end := time.Now().Add(*patience); f.running() && s.do(f.Application) != s.want; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			f.t.Errorf("%s: then the step does not work any more: %s; it said:\n%s", what, s.do(f.Application), f.Err.String()[mark:])
-			f.Signal(unix.SIGKILL)
-			f.Wait()
-		}
-	}
-	if !f.running() {
-		f.t.Logf("%s: it ended:\n%s", what, f.Err.String()[mark:])
-		f.saysWhy(what)
+	r := f.failIn(s, f.tracer, c)
+	if r.ended {
 		f.let()
 		f.begin(s)
 		return true
 	}
-	said := f.Err.String()[mark:]
-	f.t.Log(what)
-	if hit != "" && got != s.want && !names(got+said, c.errno) || saidTwice(said) != "" {
-		f.t.Errorf("%s: it said:\n%s", what, said)
+	if r.hit != "" && r.got != s.want && !names(r.got+r.said, c.errno) || saidTwice(r.said) != "" {
+		f.t.Errorf("%s: it said:\n%s", r.what, r.said)
 	}
-	return hit != ""
+	return r.hit != ""
 }
 
 // A system call of a program in C fails at work.

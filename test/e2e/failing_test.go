@@ -273,33 +273,54 @@ func (f *failing) pid() int {
 // started again.
 func (f *failing) fail(s step, key string, n int) bool {
 	f.t.Helper()
-	mark := len(f.Err.String())
-	f.tracer.say("fail %s %d %d", key, n, injector.Errors[key])
-	got := s.do(f.Application)
-	hit := f.tracer.say("hit")
-	what := fmt.Sprintf("%s %d, %s: %s: %s", key, n, unix.ErrnoName(injector.Errors[key]), hit, got)
-	if strings.Contains(got, hung) || strings.Contains(got, os.ErrDeadlineExceeded.Error()) {
-		f.t.Errorf("%s: it has no end", what)
-	}
-	for end := time.Now().Add(*patience); f.running() && s.do(f.Application) != s.want; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			f.t.Errorf("%s: then the step does not work any more: %s; it said:\n%s", what, s.do(f.Application), f.Err.String()[mark:])
-			f.Signal(unix.SIGKILL)
-			f.Wait()
-		}
-	}
-	if !f.running() {
-		f.t.Logf("%s: it ended:\n%s", what, f.Err.String()[mark:])
-		f.saysWhy(what)
+	r := f.failIn(s, f.tracer, failure{key, n, injector.Errors[key]})
+	if r.ended {
 		f.tracer.end()
 		f.begin(s)
 		return true
 	}
-	f.t.Log(what)
-	if line := saidTwice(f.Err.String()[mark:]); line != "" {
-		f.t.Errorf("%s: it said one thing twice: %s", what, line)
+	if line := saidTwice(r.said); line != "" {
+		f.t.Errorf("%s: it said one thing twice: %s", r.what, line)
 	}
-	return hit != ""
+	return r.hit != ""
+}
+
+// result is what came of a step in which a call failed.
+type result struct {
+	got   string // what the step said
+	hit   string // the call that failed, "" where there was none
+	what  string // all that, for a person
+	said  string // by the broker
+	ended bool   // by itself, and it said why
+}
+
+// failIn has a step done in which a call fails, and expects that it has an end, and
+// that the next one works or the application has ended and said why.
+func (a *Application) failIn(s step, tracer *tracer, c failure) (r result) {
+	a.t.Helper()
+	mark := len(a.Err.String())
+	tracer.say("fail %s %d %d", c.key, c.n, c.errno)
+	r.got = s.do(a)
+	r.hit = tracer.say("hit")
+	r.what = fmt.Sprintf("%s: %s: %s", c, r.hit, r.got)
+	if strings.Contains(r.got, hung) || strings.Contains(r.got, os.ErrDeadlineExceeded.Error()) {
+		a.t.Errorf("%s: it has no end", r.what)
+	}
+	for end := time.Now().Add(*patience); a.running() && s.do(a) != s.want; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			a.t.Errorf("%s: then the step does not work any more: %s; it said:\n%s", r.what, s.do(a), a.Err.String()[mark:])
+			a.Signal(unix.SIGKILL)
+			a.Wait()
+		}
+	}
+	r.said, r.ended = a.Err.String()[mark:], !a.running()
+	if r.ended {
+		a.t.Logf("%s: it ended:\n%s", r.what, r.said)
+		a.saysWhy(r.what)
+	} else {
+		a.t.Log(r.what)
+	}
+	return r
 }
 
 // saysWhy expects of an application that has ended, without being asked to, that

@@ -82,18 +82,26 @@ func TestUp(t *testing.T) {
 	}
 }
 
+// up follows a directory d with one policy, first.yaml, whose application it returns
+// the name of when that is up. Its component says "eins".
+func (a *Application) up() (name string) {
+	a.t.Helper()
+	if err := os.Mkdir(filepath.Join(a.Dir, "d"), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	name = a.Name + "-1"
+	a.File("d/first.yaml", policyOf(name, "eins"))
+	a.Start(nil, "up", filepath.Join(a.Dir, "d"))
+	a.Expect("application " + name + ": up after")
+	return name
+}
+
 // TestUpFlips: a file that changes a hundred times, to what is right, wrong, and
 // right again while it is being applied, ends with what it says last, by one broker.
 func TestUpFlips(t *testing.T) {
 	a := New(t, "flips")
-	if err := os.Mkdir(filepath.Join(a.Dir, "d"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	name := a.Name + "-1"
+	name := a.up()
 	texts := []string{policyOf(name, "eins"), policyOf(name, "zwei"), policyOf(name, "drei") + "nonsense: 1\n", ""}
-	a.File("d/first.yaml", texts[0])
-	a.Start(nil, "up", filepath.Join(a.Dir, "d"))
-	a.Expect("application " + name + ": up after")
 	was := a.broker(name)
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100 {
@@ -111,13 +119,7 @@ func TestUpFlips(t *testing.T) {
 // changed since, also where it says the same again.
 func TestUpRefused(t *testing.T) {
 	a := New(t, "refused")
-	if err := os.Mkdir(filepath.Join(a.Dir, "d"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	name := a.Name + "-1"
-	a.File("d/first.yaml", policyOf(name, "eins"))
-	a.Start(nil, "up", filepath.Join(a.Dir, "d"))
-	a.Expect("application " + name + ": up after")
+	name := a.up()
 	taken, err := net.Listen("unix", filepath.Join(a.Dir, "door"))
 	if err != nil {
 		t.Fatal(err)
@@ -134,13 +136,7 @@ func TestUpRefused(t *testing.T) {
 // and one that an up left behind is taken over.
 func TestUpAgain(t *testing.T) {
 	a := New(t, "again")
-	if err := os.Mkdir(filepath.Join(a.Dir, "d"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	name := a.Name + "-1"
-	a.File("d/first.yaml", policyOf(name, "eins"))
-	a.Start(nil, "up", filepath.Join(a.Dir, "d"))
-	a.Expect("application " + name + ": up after")
+	name := a.up()
 	killed := strings.TrimSpace(a.broker(name))
 	a.Kill(killed)
 	a.Expect("is started again in 1s")
