@@ -84,13 +84,10 @@ func build(directory, group, libexec string, monitor int) error {
 	if err != nil {
 		made.undo()
 		err = handover.SendFailure(handover.BuilderFD, err)
-		if errors.Is(err, unix.EPIPE) {
-			return nil // whoever ordered it gave up, and says why
-		}
 	} else {
 		err = made.Finish(handover.BuilderFD)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.EPIPE) { // else whoever ordered it gave up, and says why
 		return fmt.Errorf("hand over what was built: %w", err)
 	}
 	return nil

@@ -124,6 +124,8 @@ func SendFailure(socket int, failure error) error {
 	return sendBuilt(socket, &m)
 }
 
+// sendBuilt sends one packet between a builder and whoever ordered something. It
+// fails with EPIPE where the other end is gone, also with packets unread.
 func sendBuilt(socket int, m *wire.Message, fds ...int) error {
 	b, err := m.Bytes()
 	if err != nil {
@@ -133,10 +135,11 @@ func sendBuilt(socket int, m *wire.Message, fds ...int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	if err := unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL); err != nil {
-		return os.NewSyscallError("sendmsg", err)
+	err = unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL)
+	if err == unix.ECONNRESET {
+		err = unix.EPIPE
 	}
-	return nil
+	return os.NewSyscallError("sendmsg", err)
 }
 
 // ErrBuilder says that a builder ended, or said nothing for too long.

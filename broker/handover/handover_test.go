@@ -2,10 +2,34 @@ package handover
 
 import (
 	"bytes"
+	"errors"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"bulkhead/policy/plan"
 )
+
+// Whoever ordered something may give up with packets unread; a builder is not to say
+// that the connection was reset when somebody else says why.
+func TestNobodyWaitsForABuilder(t *testing.T) {
+	for _, unread := range []int{0, 1} {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(pair[0])
+		for range unread {
+			if err := new(Built).Finish(pair[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		unix.Close(pair[1])
+		if err := new(Built).Finish(pair[0]); !errors.Is(err, unix.EPIPE) {
+			t.Errorf("%d packets unread: %v", unread, err)
+		}
+	}
+}
 
 // FuzzDecode is what the launcher leaves for the monitor: as many descriptors'
 // numbers, and nothing else, as stand in it.

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -69,11 +68,10 @@ func (m *Monitor) connectFirst(w *work, wanted []connection, passed []worker.Pas
 		} else {
 			err = order(own)
 		}
-		if err == nil || errors.Is(err, unix.EPIPE) && errno == 0 {
-			return // or it failed before it heard, and its init says why
+		if err != nil {
+			m.fail(w, errnoOf(err), stepOf(err))
+			m.kill(w, err.Error())
 		}
-		m.fail(w, errnoOf(err), stepOf(err))
-		m.kill(w, err.Error())
 	}) {
 		release()
 		return &grantError{wanted[0].grant, unix.EAGAIN}

@@ -29,6 +29,8 @@ type child struct{ pid, pidfd int }
 // application ends, is waited for.
 const keeperPatience = time.Second
 
+var errKeeperEnded = fmt.Errorf("order the keeper: it has ended: %w", unix.EPIPE)
+
 func (m *Monitor) watchKeeper() error {
 	if err := unix.SetNonblock(m.keeper.socket, true); err != nil {
 		return err
@@ -40,12 +42,14 @@ func (m *Monitor) watchKeeper() error {
 // where it does. The descriptors stay the caller's.
 func (m *Monitor) order(what uint32, then func(child, error), fds ...int) error {
 	if m.keeper.socket < 0 {
-		return fmt.Errorf("order the keeper: it has ended: %w", unix.EPIPE)
+		return errKeeperEnded
 	}
 	m.keeper.last++
 	b := binary.NativeEndian.AppendUint32(nil, what)
 	b = binary.NativeEndian.AppendUint32(b, m.keeper.last)
-	if err := send(m.keeper.socket, b, fds); err != nil {
+	if err := send(m.keeper.socket, b, fds); err == unix.EPIPE {
+		return errKeeperEnded
+	} else if err != nil {
 		return fmt.Errorf("order the keeper: %w", err)
 	}
 	if then != nil {

@@ -56,15 +56,20 @@ func closeAll(fds []int) {
 }
 
 // send sends a packet with descriptors, or says why it cannot: EAGAIN where the
-// socket is full.
+// socket is full, EPIPE where whoever has the other end is gone. The kernel says
+// ECONNRESET instead, once, of who had packets unread.
 func send(socket int, b []byte, fds []int) error {
 	var rights []byte
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	return wire.Retry(func() error {
+	err := wire.Retry(func() error {
 		return unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	})
+	if err == unix.ECONNRESET {
+		return unix.EPIPE
+	}
+	return err
 }
 
 // reply answers a worker's request. A worker whose socket is full does not
@@ -92,7 +97,7 @@ func (m *Monitor) say(w *work, h wire.Header, body func(*wire.Message), fds []in
 		err = send(w.broker, b, fds)
 	}
 	switch err {
-	case nil, unix.EPIPE, unix.ECONNRESET: // that it has ended, its socket says
+	case nil, unix.EPIPE: // that it has ended, its socket says
 	case unix.EAGAIN:
 		m.kill(w, "it does not read the monitor's answers")
 	default:

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"errors"
 	"fmt"
 	"syscall"
 
@@ -122,9 +121,6 @@ func (m *Monitor) serveStub(c *component, r *request) {
 			}
 			if err == nil {
 				err = m.launchStub(w, given)
-			}
-			if errors.Is(err, unix.EPIPE) {
-				return // it failed before it heard, and its init says why
 			}
 			if err != nil {
 				m.fail(w, errnoOf(err), stepOf(err))

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -101,11 +100,13 @@ func (c *component) prepareDescriptors(p *plan.Plan, listeners map[int]int) {
 	}
 }
 
+var errLost = fmt.Errorf("its compartment is lost: %w", unix.EIO)
+
 // spawn makes a worker up to the point where it waits for its descriptors.
 // Every descriptor it opens is closed on every way out.
 func (m *Monitor) spawn(c *component) (*work, error) {
 	if c.control < 0 || c.group == nil {
-		return nil, fmt.Errorf("its compartment is lost: %w", unix.EIO)
+		return nil, errLost
 	}
 	spare, err := m.takeLeaf(c)
 	if err != nil {
@@ -125,6 +126,9 @@ func (m *Monitor) spawn(c *component) (*work, error) {
 	if err = worker.Spawn(c.control, w.id, c.Start == plan.OnExec, pair[1], leaf.Procs); err != nil {
 		unix.Close(pair[0])
 		m.removeLeaf(leaf, 0)
+		if err == worker.ErrEnded {
+			return nil, errLost // initGone is about to be called
+		}
 		return nil, fmt.Errorf("ask the compartment's init for it: %w", err)
 	}
 	if !c.keepsOpen() {
@@ -193,10 +197,11 @@ func (m *Monitor) launch(w *work, extra []worker.Passed, environment, command []
 		})
 	}
 	order := func(passed []worker.Passed) error {
-		if err := worker.Go(w.socket, passed, append(environment, older(c.environment, environment)...), command, process); err != nil {
-			return fmt.Errorf("pass its descriptors: %w", err)
+		err := worker.Go(w.socket, passed, append(environment, older(c.environment, environment)...), command, process)
+		if err == nil || err == worker.ErrEnded {
+			return nil // or it failed before it heard, and says why, or its end does
 		}
-		return nil
+		return fmt.Errorf("pass its descriptors: %w", err)
 	}
 	if wanted := m.connectionsAtStart(c); len(wanted) > 0 {
 		return m.connectFirst(w, wanted, passed, order)
@@ -260,11 +265,7 @@ func (m *Monitor) run(c *component, r *request) (*work, error) {
 		return nil, err
 	}
 	w.requester, w.request, w.launched = r.requester, r.id, true
-	err = m.launch(w, r.passed, r.environment, r.command, nil)
-	if errors.Is(err, unix.EPIPE) {
-		return w, nil // it failed before it heard, and its init says why
-	}
-	if err != nil {
+	if err = m.launch(w, r.passed, r.environment, r.command, nil); err != nil {
 		w.requester, w.launched = nil, false // the caller is told by the return value
 		m.kill(w, err.Error())
 		return nil, err

@@ -91,7 +91,11 @@ func (l *link) send() error {
 			if err != nil {
 				return err
 			}
-			if err := l.write(b); err != nil {
+			switch err := l.write(b); err {
+			case nil:
+			case unix.EPIPE, unix.ECONNRESET:
+				return nil // the monitor is gone, as whoever receives hears
+			default:
 				return fmt.Errorf("write to the monitor: %w", err)
 			}
 		}
@@ -153,11 +157,11 @@ func (l *link) message() (any, error) {
 	if done != nil {
 		return nil, done
 	}
+	if err == unix.ECONNRESET || err == nil && n == 0 && cn == 0 {
+		return nil, io.EOF // reset: with requests of ours unread
+	}
 	if err != nil {
 		return nil, err
-	}
-	if n == 0 && cn == 0 {
-		return nil, io.EOF
 	}
 	fds, err := wire.Rights(l.control[:cn])
 	if err != nil {

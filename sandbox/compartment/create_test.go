@@ -179,8 +179,8 @@ func (b *built) run(script string) (string, worker.Message) {
 	}
 	defer null.Close()
 	passed := []worker.Passed{{FD: int(null.Fd()), Number: 0}, {FD: int(write.Fd()), Number: 1}, {FD: int(write.Fd()), Number: 2}}
-	// EPIPE: it has ended, and what it said is there to be read.
-	if err := worker.Go(pair[0], passed, []string{"GIVEN=yes"}, []string{"/bin/busybox", "sh", "-c", script}, nil); err != nil && err != unix.EPIPE {
+	// One that has ended has said why, which is there to be read.
+	if err := worker.Go(pair[0], passed, []string{"GIVEN=yes"}, []string{"/bin/busybox", "sh", "-c", script}, nil); err != nil && err != worker.ErrEnded {
 		b.Fatal(err)
 	}
 	write.Close()

@@ -51,6 +51,10 @@ func Spawn(control int, id uint32, forExec bool, socket int, procs []int) error 
 	return send(control, m[:], append(fds, procs...))
 }
 
+// ErrEnded is why nothing more can be said to an init: it has ended. What it said
+// before that, the cause perhaps, is still to be received.
+var ErrEnded = errors.New("the init has ended")
+
 // Go lets a worker run its program with the descriptors and with environment
 // strings beside those of the plan. A command, a path and its arguments, runs
 // instead of the plan's when it is not nil; a process instead of all of it.
@@ -107,9 +111,14 @@ func send(socket int, m []byte, fds []int) error {
 	}
 	for {
 		err := unix.Sendmsg(socket, m, rights, nil, unix.MSG_NOSIGNAL)
-		if err != unix.EINTR {
-			return err
+		switch err {
+		case unix.EINTR:
+			continue
+		case unix.EPIPE, unix.ECONNRESET:
+			// ECONNRESET, once, where it ended with a packet of ours unread.
+			return ErrEnded
 		}
+		return err
 	}
 }
 

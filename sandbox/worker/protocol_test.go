@@ -59,6 +59,35 @@ func TestReceiveKeepsNoDescriptorOfABadMessage(t *testing.T) {
 	}
 }
 
+// An init that failed before it heard has said why, whatever the kernel says of a
+// packet that nobody will read.
+func TestGoToOneThatHasEnded(t *testing.T) {
+	for _, unread := range []int{0, 1} {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(pair[0])
+		for range unread {
+			if err := send(pair[0], []byte("unread"), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		failed := binary.LittleEndian.AppendUint32(nil, msgFailed)
+		failed = binary.LittleEndian.AppendUint32(failed, uint32(unix.EINTR))
+		if err := send(pair[1], append(failed, "enter the cgroup"...), nil); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(pair[1])
+		if err := Go(pair[0], nil, nil, nil, nil); err != ErrEnded {
+			t.Errorf("%d packets unread: %v", unread, err)
+		}
+		if said, err := Receive(pair[0]); err != nil || said.Kind != Failed || said.Errno != unix.EINTR || said.Step != "enter the cgroup" {
+			t.Errorf("%d packets unread: then it says %+v, %v", unread, said, err)
+		}
+	}
+}
+
 func openDescriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
