@@ -78,8 +78,9 @@ func procAddress(text string) (netip.Addr, bool) {
 	return netip.AddrFromSlice(b)
 }
 
-// unixConnection reads a line of /proc/net/unix: "…: count 0 flags type 03
-// inode path". The listener itself is in state 01.
+// unixConnection reads a line of /proc/net/unix: "…: count 0 flags type state
+// inode path". The listener itself is in state 01, a connection that waits to be
+// accepted in 02, because no process has it yet, and an accepted one in 03.
 func unixConnection(fields []string, path string) bool {
-	return len(fields) >= 8 && fields[5] == "03" && strings.Join(fields[7:], " ") == path
+	return len(fields) >= 8 && (fields[5] == "02" || fields[5] == "03") && strings.Join(fields[7:], " ") == path
 }

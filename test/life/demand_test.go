@@ -111,6 +111,30 @@ func TestOnDemand(t *testing.T) {
 	}
 }
 
+// TestOnDemandStartsSlowly: one that needs longer than its idle time until it
+// accepts the connection that started it is not stopped before.
+func TestOnDemandStartsSlowly(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			a := New(t, "slowly-"+network)
+			address := "127.0.0.1:" + loopback.Port(t)
+			if network == "unix" {
+				address = a.Dir + "/door"
+			}
+			a.File("echoes.py", "import time\ntime.sleep(2)\n"+echoes)
+			a.Run(strings.NewReplacer("ADDRESS", network+":"+address, "IDLE", "500ms").Replace(onDemand))
+			a.Expect("up after")
+			if answer := speak(t, network, address, "hello\n"); answer != "start 1\nhello\n" {
+				t.Errorf("the answer is %q", answer)
+			}
+			a.Expect("component web: stopped: killed by SIGTERM")
+			if ready := strings.Count(a.Said.String(), "component web: ready"); ready != 1 {
+				t.Errorf("it was started %d times for one connection", ready)
+			}
+		})
+	}
+}
+
 // TestOnDemandLosesNothing: clients come without end, just as often as it is
 // stopped for being idle; each gets its answer.
 func TestOnDemandLosesNothing(t *testing.T) {
