@@ -62,10 +62,8 @@ func attach(at int, m *configs.Mount) error {
 // detached makes a mount that is nowhere yet (open_tree(2), fsmount(2)), with
 // its attributes, for everything that is mounted below the source too.
 func detached(m *configs.Mount) (int, error) {
-	// The flags of mount(2) that are used here have the same values.
-	attributes := uint64(m.Flags & (unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC))
 	if m.Device == "tmpfs" {
-		return memory(m.Data, int(attributes))
+		return memory(m.Data, int(attributes(m.Flags)))
 	}
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if m.Flags&unix.MS_REC != 0 {
@@ -75,7 +73,7 @@ func detached(m *configs.Mount) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attributes}); err != nil {
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attributes(m.Flags)}); err != nil {
 		unix.Close(tree)
 		return -1, fmt.Errorf("set its attributes: %w", err)
 	}

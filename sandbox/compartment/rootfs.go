@@ -98,6 +98,12 @@ func makeDirectories(root, path string, owner int, made map[string]bool) error {
 	return nil
 }
 
+// attributes are flags of mount(2) as mount_setattr(2) has them: those that are
+// used here have the same values.
+func attributes(flags int) uint64 {
+	return uint64(flags & (unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC))
+}
+
 // mounts translates entries for libcontainer. What each worker gets for
 // itself, its /proc and its tmpfs, is mounted by the init for each worker.
 func mounts(entries []plan.Entry, stub string) []*configs.Mount {
@@ -119,7 +125,12 @@ func mounts(entries []plan.Entry, stub string) []*configs.Mount {
 				// bring its own programs.
 				flags |= unix.MS_NOEXEC
 			}
-			all = append(all, &configs.Mount{Source: e.Source, Destination: e.Target, Device: "bind", Flags: flags})
+			all = append(all, &configs.Mount{
+				Source: e.Source, Destination: e.Target, Device: "bind", Flags: flags,
+				// Flags of mount(2) are the topmost mount's alone, and an
+				// ordinary user's mounts are libcontainer's.
+				RecAttr: &unix.MountAttr{Attr_set: attributes(flags)},
+			})
 		case plan.EntryStub:
 			all = append(all, &configs.Mount{
 				Source: stub, Destination: e.Target, Device: "bind",

@@ -1,7 +1,9 @@
 package ordinary
 
 import (
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -273,4 +275,38 @@ func TestWrap(t *testing.T) {
 		t.Errorf("status %d: %q", status, said)
 	}
 	u.nothingLeft("*")
+}
+
+// What is mounted below a directory that a component may read is as it is: for the user, who mounts it
+// in a user namespace of his own, the builder has no privilege over it.
+func TestMountsBelow(t *testing.T) {
+	needsGroup(t)
+	u := New(t)
+	u.mkdir("books")
+	u.mkdir("books/shelf")
+	u.File("policy.yaml", strings.ReplaceAll(`
+application: a
+components:
+  reader:
+    command: [BUSYBOX, sh, -c, "cd {{DIR}}/books/shelf && grep books /proc/self/mountinfo; cat moby; chmod 600 moby && echo changed; exit 0"]
+    syscalls: ["@default", "@process", "@file-system"]
+    files: {read: ["{{DIR}}/books"]}
+`, "BUSYBOX", busybox(t)))
+	status, said := u.run(func(ctx context.Context) *exec.Cmd {
+		command := u.Command(ctx)
+		command.Path = "/usr/bin/unshare"
+		command.Args = []string{"unshare", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", `
+mount -t tmpfs shelf books/shelf && echo "Call me Ishmael." >books/shelf/moby &&
+exec /usr/bin/setpriv --ambient-caps -all --inh-caps -all "$0" run policy.yaml`, u.Sandbox}
+		return command
+	})
+	if status != 0 || !strings.Contains(said, "Call me Ishmael.") || strings.Contains(said, "changed") {
+		t.Errorf("status %d:\n%s", status, said)
+	}
+	for line := range strings.Lines(said) {
+		if strings.Contains(line, "/books") && strings.Contains(line, " - ") && !strings.Contains(line, " ro,nosuid,nodev") {
+			t.Errorf("it is mounted as %s", line)
+		}
+	}
+	u.nothingLeft("a")
 }
