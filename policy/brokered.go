@@ -120,7 +120,16 @@ func (f *filter) appendRules(call string) []plan.Rule {
 		broker.Conditions = []plan.Condition{set, {Argument: 2, Comparison: plan.MaskedEqual, Value: 0, Mask: flagAppend}}
 		rules := []plan.Rule{broker, allow(set, plan.Condition{Argument: 2, Comparison: plan.MaskedEqual, Value: flagAppend, Mask: flagAppend})}
 		for _, other := range except(1, []uint64{fcntlSetFlags}) {
-			rules = append(rules, allow(other))
+			// Of the common commands those that Less stands for below, where
+			// not all of them are allowed.
+			if f.whole[call] || other.Value < fcntlSpecific {
+				rules = append(rules, allow(other))
+			}
+		}
+		for _, conditions := range f.some[call] {
+			if c := conditions[0]; c.Argument == 1 && !holds(c, fcntlSetFlags) {
+				rules = append(rules, allow(c))
+			}
 		}
 		return rules
 	}

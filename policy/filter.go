@@ -86,6 +86,20 @@ var (
 	ioctlsAllocate = []uint64{0x40305829, 0x4030582b, 0x40305839, 0x4030580a, 0x4030580b, 0x40305824, 0x40305825}
 )
 
+// fcntlDefault are the commands of fcntl(2) but those by which a program holds up
+// or watches others at files that both have: whoever opens a file with a lease of a
+// worker's on it, outside too, waits for that worker, 45 seconds by default
+// (F_SETLEASE 1024, F_NOTIFY 1026, F_SETDELEG 1040, linux/fcntl.h; /proc/sys/fs/lease-break-time).
+var fcntlDefault = []plan.Condition{
+	{Argument: 1, Comparison: plan.Less, Value: fcntlSpecific},
+	{Argument: 1, Comparison: plan.MaskedEqual, Value: fcntlSpecific + 1, Mask: allBits32},
+	{Argument: 1, Comparison: plan.MaskedEqual, Value: fcntlSpecific + 3, Mask: allBits32},
+	{Argument: 1, Comparison: plan.MaskedEqual, Value: fcntlSpecific + 4, Mask: allBits32 &^ 3},
+	{Argument: 1, Comparison: plan.MaskedEqual, Value: fcntlSpecific + 8, Mask: allBits32 &^ 7},
+}
+
+const fcntlSpecific uint64 = 1024 // F_LINUX_SPECIFIC_BASE
+
 // fastOpens are the calls that MSG_FASTOPEN makes a connect of, and which
 // argument their flags are.
 var fastOpens = map[string]uint{"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
@@ -274,6 +288,10 @@ func (f *filter) addGroup(group string) {
 		case call == "prlimit64":
 			// Its own limits, not those of another process of the same user.
 			f.allowIf(call, plan.Condition{Argument: 0, Comparison: plan.Equal, Value: 0})
+		case call == "fcntl":
+			for _, command := range fcntlDefault {
+				f.allowIf(call, command)
+			}
 		case call == "personality":
 			f.allowEach(call, 0, []uint64{0, allBits32}) // PER_LINUX, and the question which it is
 		case call == "mknod" || call == "mknodat":

@@ -149,6 +149,9 @@ func TestDecisions(t *testing.T) {
 	asks := filterOf(t, "{"+program+", grants: [store]}")
 	fewer := filterOf(t, "{"+program+", grants: [store], transparent: true, syscalls: [{deny: [unlink]}]}")
 	logs := filterOf(t, "{"+program+", grants: [log], syscalls: [ioctl]}")
+	leases := filterOf(t, "{"+program+", syscalls: [{call: fcntl, argument: 1, equal: 1024}]}")
+	named := filterOf(t, "{"+program+", syscalls: [fcntl]}")
+	logsLeases := filterOf(t, "{"+program+", grants: [log], syscalls: [{call: fcntl, argument: 1, equal: 1024}, {call: fcntl, argument: 1, less: 9}]}")
 	writes := filterOf(t, "{"+program+", grants: [store], syscalls: [\"@file-system\"]}")
 	makes := filterOf(t, "{"+program+", syscalls: [\"@file-system\"]}")
 	const thread = 0x3d0f00 // what pthread_create(3) passes
@@ -233,6 +236,22 @@ func TestDecisions(t *testing.T) {
 		{"set-user-ID beside a grant", writes, "fchmod", []uint64{3, 0o4755}, plan.Refuse},
 		{"set-group-ID by a path beside a grant", writes, "fchmodat2", []uint64{3, 0, 0o2755, 0x1000}, plan.Refuse},
 		{"set-user-ID without a grant", makes, "fchmod", []uint64{3, 0o4755}, plan.Allow},
+		{"a lock", plain, "fcntl", []uint64{3, 6}, plan.Allow},
+		{"the size of a pipe", plain, "fcntl", []uint64{3, 1031}, plan.Allow},
+		{"a descriptor that is closed at an exec", plain, "fcntl", []uint64{3, 1030}, plan.Allow},
+		{"what a lease is", plain, "fcntl", []uint64{3, 1025}, plan.Allow},
+		{"a lease", plain, "fcntl", []uint64{3, 1024}, plan.Refuse},
+		{"a lease with bits above", plain, "fcntl", []uint64{3, 1<<32 | 1024}, plan.Refuse},
+		{"a delegation", plain, "fcntl", []uint64{3, 1040}, plan.Refuse},
+		{"a watch by signals", plain, "fcntl", []uint64{3, 1026}, plan.Refuse},
+		{"a lease that is allowed", leases, "fcntl", []uint64{3, 1024}, plan.Allow},
+		{"a watch where fcntl is named", named, "fcntl", []uint64{3, 1026}, plan.Allow},
+		{"flags of a file to append to", logs, "fcntl", []uint64{3, 4, 0}, plan.Broker},
+		{"a lock beside a file to append to", logs, "fcntl", []uint64{3, 6}, plan.Allow},
+		{"a lease beside a file to append to", logs, "fcntl", []uint64{3, 1024}, plan.Refuse},
+		{"the size of a pipe beside a file to append to", logs, "fcntl", []uint64{3, 1031}, plan.Allow},
+		{"a lease that is allowed beside a file to append to", logsLeases, "fcntl", []uint64{3, 1024}, plan.Allow},
+		{"flags where more is allowed beside a file to append to", logsLeases, "fcntl", []uint64{3, 4, 0}, plan.Broker},
 		{"limits of its own", plain, "prlimit64", []uint64{0, 7}, plan.Allow},
 		{"limits of another", plain, "prlimit64", []uint64{1, 7}, plan.Refuse},
 		{"ADDR_NO_RANDOMIZE", plain, "personality", []uint64{0x40000}, plan.Refuse},

@@ -13,7 +13,7 @@ import (
 // Arguments are the calls of which a filter looks at arguments, with which of
 // them a record has, in their order.
 var Arguments = map[string][]int{
-	"ioctl": {1}, "socket": {0, 1, 2}, "socketpair": {0}, "clone": {0}, "personality": {0}, "prlimit64": {0, 1}, "mknod": {1}, "mknodat": {2},
+	"ioctl": {1}, "fcntl": {1}, "socket": {0, 1, 2}, "socketpair": {0}, "clone": {0}, "personality": {0}, "prlimit64": {0, 1}, "mknod": {1}, "mknodat": {2},
 	"setuid": {0}, "setgid": {0}, "setreuid": {0, 1}, "setregid": {0, 1}, "setresuid": {0, 1, 2}, "setresgid": {0, 1, 2},
 	"sendto": {3}, "sendmsg": {2}, "sendmmsg": {3},
 }

@@ -131,9 +131,11 @@ func TestCallsAreGroupedWhereTheyBelongTogether(t *testing.T) {
 		p.Calls[call] = 3
 	}
 	p.Calls["ioctl"], p.Arguments["ioctl 0x8912"], p.Arguments["ioctl 0x5402"] = 2, 1, 1
+	p.Calls["fcntl"], p.Arguments["fcntl 1024"] = 2, 1
 	text := draft(t, r)
-	wants(t, text, `"@ipc"`, "shmget, shmat, seen 6 times", "- setpriority", "- ptrace", "{call: ioctl, argument: 1, equal: 0x8912}", `"@terminal"`)
-	lacks(t, text, "clone3", "- read", "@debug")
+	wants(t, text, `"@ipc"`, "shmget, shmat, seen 6 times", "- setpriority", "- ptrace", "{call: ioctl, argument: 1, equal: 0x8912}", `"@terminal"`,
+		"{call: fcntl, argument: 1, equal: 0x400}")
+	lacks(t, text, "clone3", "- read", "@debug", "- fcntl")
 }
 
 func TestNetlinkThatLibcAsksIsLeftOut(t *testing.T) {

@@ -207,6 +207,27 @@ func TestProgramsAreToldApart(t *testing.T) {
 	})
 }
 
+// What filters let every program ask is not worth a stop each time.
+func TestCommandsOfDescriptors(t *testing.T) {
+	each(t, func(t *testing.T, way string) {
+		p := observed(t, way, t.TempDir(), python(`
+import fcntl
+f = open("f", "w")
+fcntl.fcntl(f, fcntl.F_GETFL)
+fcntl.fcntl(f, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+`)...).Program("/usr/bin/python3")
+		var got []string
+		for text := range p.Arguments {
+			if strings.HasPrefix(text, "fcntl") {
+				got = append(got, text)
+			}
+		}
+		if !slices.Contains(got, "fcntl 1024") || way == "counted" && len(got) != 1 {
+			t.Errorf("commands: %q", got)
+		}
+	})
+}
+
 func TestSockets(t *testing.T) {
 	directory := t.TempDir()
 	each(t, func(t *testing.T, way string) {

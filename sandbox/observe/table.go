@@ -50,6 +50,10 @@ var otherCalls = []string{"bind", "connect", "listen", "sendto", "sendmsg", "sen
 // descriptor: these are in @default, and are not stopped.
 var ordinaryIoctls = []uint32{0x5401, 0x5413, 0x540f, 0x541b, 0x5411, 0x5421, 0x5450, 0x5451, 0x5452}
 
+// Rare commands of fcntl(2) are those that @default leaves out: F_SETLEASE,
+// F_NOTIFY, F_SETDELEG. The others are asked for as often, and not stopped.
+var rareCommands = []uint32{unix.F_SETLEASE, unix.F_NOTIFY, 1040}
+
 // opened says how flags of open(2) use a file.
 func opened(flags uint64) learn.Use {
 	switch {
