@@ -22,6 +22,7 @@ type files struct {
 	hands       int            // threads that work for it
 	busy        int            // works that they have
 	waiting     []*handwork    // works for which there is no hand
+	lived       int            // how many of them somebody waited for when that was last asked
 	work        chan *handwork // to the hands
 }
 

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -14,6 +15,8 @@ import (
 const maximumHands = 8
 
 type handwork struct {
+	w    *work
+	n    *notification
 	do   func(lookup) outcome
 	then func(outcome)
 }
@@ -38,18 +41,36 @@ func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) o
 	if !m.valid(w, n) {
 		return false
 	}
-	f.waiting = append(f.waiting, &handwork{do, func(o outcome) { m.finishCall(w, n, o) }})
+	f.queue(&handwork{w, n, do, func(o outcome) { m.finishCall(w, n, o) }}, m.waits)
 	m.handOut(f)
 	return true
+}
+
+// waits says whether there is still somebody who waits for a work.
+func (m *Monitor) waits(h *handwork) bool { return m.valid(h.w, h.n) }
+
+// queue lets a work wait for a hand. While a file system hangs, a worker may have
+// any number of processes killed in their calls: theirs are dropped whenever the
+// queue has doubled. Those that live are bounded by limits.processes.
+func (f *files) queue(h *handwork, waits func(*handwork) bool) {
+	if len(f.waiting) >= max(2*f.lived, maximumHands) {
+		f.waiting = slices.DeleteFunc(f.waiting, func(h *handwork) bool { return !waits(h) })
+		f.lived = len(f.waiting)
+	}
+	f.waiting = append(f.waiting, h)
 }
 
 // handOut gives work that waits to hands: to one that is free, or to a new one.
 // Each hand has one work at most, so the channel always has room.
 func (m *Monitor) handOut(f *files) {
 	for len(f.waiting) > 0 && f.busy < maximumHands {
-		f.busy++
-		f.work <- f.waiting[0]
+		next := f.waiting[0]
 		f.waiting = f.waiting[1:]
+		if !m.waits(next) {
+			continue
+		}
+		f.busy++
+		f.work <- next
 		if f.busy > f.hands {
 			f.hands++
 			go m.fileHand(f)
