@@ -306,7 +306,9 @@ func (m *Monitor) adopt(c *component, made handover.Compartment) error {
 	if c.files != nil {
 		c.files.rebuilt()
 	}
-	group, err := cgroup.Open(m.handover.Hierarchy(), m.handover.Group+"/"+c.Compartment(), c.Limits)
+	// One more for a check of its health by a command.
+	workers := c.Workers.Maximum + c.Workers.ReadyAhead + 1
+	group, err := cgroup.Open(m.handover.Hierarchy(), m.handover.Group+"/"+c.Compartment(), c.Limits, workers)
 	if err != nil {
 		return err
 	}

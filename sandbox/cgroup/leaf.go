@@ -38,8 +38,9 @@ type setting struct {
 }
 
 // Open opens the group of a component, making it where it is missing. The
-// leaves of a component need the same controllers, so limits says which.
-func Open(h Hierarchy, group string, limits plan.Limits) (*Group, error) {
+// leaves of a component need the same controllers, so limits says which. workers
+// is how many of them there are at most.
+func Open(h Hierarchy, group string, limits plan.Limits, workers int) (*Group, error) {
 	g := &Group{unified: h.Unified != ""}
 	names := []string{"memory", "pids"}
 	if limits.CPUShare != 0 || limits.CPUQuota != 0 {
@@ -62,7 +63,34 @@ func Open(h Hierarchy, group string, limits plan.Limits) (*Group, error) {
 		}
 		g.controllers = append(g.controllers, controller{name, fd, directory})
 	}
+	if err := g.bound(limits, workers); err != nil {
+		g.Close()
+		return nil, err
+	}
 	return g, nil
+}
+
+// besides is what a component's group may use beside its workers: the init's own
+// limit, of which that takes little, and what the kernel keeps for each leaf.
+const besides = 64 << 20
+
+// bound limits what all leaves of the group use together, and what was used in
+// leaves that are gone: memory outlives its worker where somebody holds a file
+// of memfd_create(2) that it made, as the descriptor store does.
+func (g *Group) bound(limits plan.Limits, workers int) error {
+	if limits.Memory == 0 || limits.Memory+limits.Swap > (1<<62)/uint64(workers) {
+		return nil
+	}
+	all := plan.Limits{Memory: limits.Memory*uint64(workers) + besides, Swap: limits.Swap * uint64(workers)}
+	for _, s := range settings(g.unified, all) {
+		if s.file == "memory.oom.group" {
+			continue // one worker out of memory is not all of them
+		}
+		if err := write(g.controllers[memory].directory, s.file, s.value); err != nil && !(s.optional && errors.Is(err, unix.ENOENT)) {
+			return fmt.Errorf("write %q to %s/%s: %w", s.value, g.controllers[memory].path, s.file, err)
+		}
+	}
+	return nil
 }
 
 // Close closes the descriptors; the group stays.

@@ -22,7 +22,7 @@ func testGroup(t *testing.T, limits plan.Limits) (*Group, func(leaf, file string
 		t.Fatal(err)
 	}
 	name := "bulkhead-test-" + strconv.Itoa(os.Getpid())
-	g, err := Open(h, name, limits)
+	g, err := Open(h, name, limits, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,5 +146,56 @@ func TestOpenLeafIsUsedAgain(t *testing.T) {
 		if l.Peak() < 8<<20 {
 			t.Errorf("%s: a worker that used 8 MiB left a peak of %d", name, l.Peak())
 		}
+	}
+}
+
+// A worker's memory may outlive it, in a file that somebody else has open: what
+// all workers of a component leave and use is bounded together.
+func TestMemoryOfFormerWorkersCounts(t *testing.T) {
+	limits := plan.Limits{Memory: 48 << 20, Processes: 3}
+	g, read := testGroup(t, limits)
+	file := "memory.limit_in_bytes"
+	if g.unified {
+		file = "memory.max"
+	}
+	if got := read(".", file); got != strconv.Itoa(2*48<<20+besides)+"\n" {
+		t.Errorf("%s of the group is %q", file, got)
+	}
+	if g.unified {
+		t.Skip("leaves have controllers in groups that libcontainer has made")
+	}
+	kept, err := os.MkdirTemp("/dev/shm", "bulkhead-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(kept)
+	for i := range 5 {
+		l, err := g.NewLeaf("w"+strconv.Itoa(i), limits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep := exec.Command("sh", "-c", "read go; exec head -c 40M /dev/zero >"+filepath.Join(kept, strconv.Itoa(i)))
+		begin, err := keep.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := keep.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range l.Procs {
+			if _, err := unix.Write(fd, []byte(strconv.Itoa(keep.Process.Pid))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin.Write([]byte("\n"))
+		// Three are 120 MiB of 160; the fourth is one too many.
+		err = keep.Wait()
+		if i < 3 && err != nil {
+			t.Errorf("the worker %d: %v", i, err)
+		}
+		if i > 3 && (err == nil || !l.OutOfMemory()) {
+			t.Errorf("the worker %d left more memory behind than all of them may have: %v", i, err)
+		}
+		l.abandon()
 	}
 }

@@ -87,7 +87,7 @@ func newBuiltBy(t *testing.T, create creator, change func(*plan.Component)) *bui
 	must(err)
 	b := &built{T: t, component: &p.Components[0], made: made}
 	t.Cleanup(func() { b.remove(hierarchy, group) })
-	b.group, err = cgroup.Open(hierarchy, group+"/test", c.Limits)
+	b.group, err = cgroup.Open(hierarchy, group+"/test", c.Limits, 1)
 	must(err)
 	return b
 }
