@@ -2,9 +2,12 @@ package probes
 
 import (
 	"flag"
+	"fmt"
+	"net"
 	"os"
 	"slices"
 	"testing"
+	"time"
 )
 
 var tableFile = flag.String("table", "", "write the table of who stops what to this file, as Markdown")
@@ -21,6 +24,33 @@ func TestEveryProbeCanEscape(t *testing.T) {
 		if result.Verdict == Escaped && expected {
 			t.Logf("%s escapes here, which was not expected: %s", result.Probe.Name, reason)
 		}
+	}
+}
+
+// An answer that is late, as on a busy machine, is no wall.
+func TestLateAnswer(t *testing.T) {
+	l := inLaboratory(t)
+	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packets.Close()
+	go func() {
+		_, from, err := packets.ReadFrom(make([]byte, 64))
+		if err != nil {
+			return
+		}
+		time.Sleep(1500 * time.Millisecond)
+		packets.WriteTo([]byte(l.outside.Secret), from)
+	}()
+	late := *l.outside
+	late.Targets = append([]string{fmt.Sprintf("PROBE_UDP_PORT=%d", packets.LocalAddr().(*net.UDPAddr).Port)}, late.Targets...)
+	results, err := Run(l.bare(), []Probe{{Name: "udp-loopback"}}, &late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if results[0].Verdict != Escaped {
+		t.Errorf("%s: %s", results[0].Verdict, results[0].Reason)
 	}
 }
 

@@ -29,8 +29,9 @@ type Result struct {
 
 // Patience bounds one run of a launcher with a probe in it. The probe ends itself
 // after a quarter of that, flood-processor after half and a second; the launcher
-// gets some time of its own.
-var Patience = 40 * time.Second
+// gets some time of its own. All of it is for what hangs: on a busy machine a second
+// of processor time may take a minute.
+var Patience = 4 * time.Minute
 
 func probeSeconds() int { return int(Patience.Seconds()) / 4 }
 

@@ -12,14 +12,12 @@
 #include <net/if.h>
 #include <sched.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 static int open_netlink(int protocol)
 {
-	struct timeval limit = { .tv_sec = 1 };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 	if (fd >= 0)
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+		give_up_in_time(fd);
 	return fd;
 }
 

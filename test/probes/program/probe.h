@@ -66,6 +66,7 @@ void add_target(const char *assignment);
 const char *target(const char *key);
 long target_number(const char *key, long otherwise);
 unsigned probe_seconds(void);
+void give_up_in_time(int fd);
 long init_pid(void);
 void remember_own_process(void);
 int is_own_process(long pid);

@@ -12,7 +12,6 @@
 #include <linux/nsfs.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -172,12 +171,11 @@ static enum verdict generic_netlink(void)
 		struct genlmsghdr generic;
 	} request = { { sizeof request, GENL_ID_CTRL, NLM_F_REQUEST | NLM_F_DUMP, 1, 0 }, { CTRL_CMD_GETFAMILY, 1, 0 } };
 	char answer[8192];
-	struct timeval limit = { .tv_sec = 1 };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
 
 	if (fd < 0)
 		return refused("socket(NETLINK_GENERIC)");
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	give_up_in_time(fd);
 	if (send(fd, &request, sizeof request, 0) < 0)
 		return refused("send");
 	if (recv(fd, answer, sizeof answer, 0) <= (ssize_t)sizeof request)
@@ -195,13 +193,12 @@ static enum verdict process_events(void)
 	} __attribute__((packed)) request = { .header = { sizeof request, NLMSG_DONE, 0, 1, 0 },
 		.message = { .id = { CN_IDX_PROC, CN_VAL_PROC }, .len = sizeof(enum proc_cn_mcast_op) }, .what = PROC_CN_MCAST_LISTEN };
 	struct sockaddr_nl group = { .nl_family = AF_NETLINK, .nl_groups = CN_IDX_PROC };
-	struct timeval limit = { .tv_sec = 1 };
 	char answer[1024];
 	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_CONNECTOR);
 
 	if (fd < 0)
 		return refused("socket(NETLINK_CONNECTOR)");
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	give_up_in_time(fd);
 	if (bind(fd, (struct sockaddr *)&group, sizeof group))
 		return refused("bind");
 	if (send(fd, &request, sizeof request, 0) < 0)
