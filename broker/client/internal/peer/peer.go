@@ -59,7 +59,8 @@ type peer struct {
 	stored  map[string][]*os.File
 	workers map[uint32]chan struct{} // closed to cancel
 	next    uint32
-	late    func() // the reply that waits
+	late    func()         // the reply that waits
+	running sync.WaitGroup // its servers and workers
 }
 
 // Start starts a peer for the length of a test and returns the worker's end
@@ -103,6 +104,7 @@ func Start(t testing.TB) *os.File {
 		worker.Close()
 		p.conn.Close()
 		<-done
+		p.running.Wait() // what they have open is nobody's of the next test
 		p.http.Close()
 	})
 	return worker
@@ -345,7 +347,7 @@ func (p *peer) connect(h wire.Header, grant string) {
 		return
 	}
 	far, near := os.NewFile(uintptr(pair[0]), "echo"), os.NewFile(uintptr(pair[1]), "echo")
-	go func() { io.Copy(far, far); far.Close() }()
+	p.running.Go(func() { io.Copy(far, far); far.Close() })
 	send := func() { p.reply(h, 0, nil, near); near.Close() }
 	if grant == "late" {
 		p.late = send
@@ -464,7 +466,7 @@ func (p *peer) start(h wire.Header, component string, descriptors map[uint16]*os
 	p.workers[number] = cancel
 	var m wire.Message
 	p.reply(h, 0, m.Begin(wire.Header{Kind: wire.Reply, Op: h.Op, ID: h.ID}).U32(number))
-	go func() {
+	p.running.Go(func() {
 		run(cancel)
 		closeAll(files)
 		p.mu.Lock()
@@ -472,7 +474,7 @@ func (p *peer) start(h wire.Header, component string, descriptors map[uint16]*os
 		delete(p.workers, number)
 		packet, _ := m.Begin(wire.Header{Kind: wire.Event, Op: h.Op, ID: h.ID}).U32(how).U32(code).String(reason).Bytes()
 		p.send(packet, nil)
-	}()
+	})
 }
 
 // named says whether grant is held and one of the given ones.
