@@ -32,8 +32,8 @@ import (
 )
 
 // patience bounds everything that must come to an end by itself. A machine
-// that is emulated takes longer.
-var patience = flag.Duration("patience", 15*time.Second, "how long what must come about by itself may take")
+// that is emulated or busy takes longer, and nothing else waits for it.
+var patience = flag.Duration("patience", time.Minute, "how long what must come about by itself may take")
 
 // Application is one application under test.
 type Application struct {

@@ -17,14 +17,17 @@ import (
 // What runs out while an application runs. (Single calls that fail are in
 // inject_test.go and failing_test.go.)
 
+// answerTime is how long the door may take to answer once.
+const answerTime = 5 * time.Second
+
 // answers says whether the door is open.
 func (a *Application) answers() bool {
-	c, err := net.DialTimeout("unix", a.Dir+"/door", time.Second)
+	c, err := net.DialTimeout("unix", a.Dir+"/door", answerTime)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
+	c.SetDeadline(time.Now().Add(answerTime))
 	fmt.Fprintln(c, "you")
 	text := make([]byte, 100)
 	n, _ := c.Read(text)

@@ -153,11 +153,12 @@ components:
   deaf: {command: [{{PROGRAM}}, program, stubborn], stop-timeout: 10m}
 `).Run().Ready()
 	a.Expect(a.Out, "stays")
-	a.Signal(unix.SIGINT)
-	a.Expect(a.Err, "stops: SIGINT")
 	// A second one that comes at once is the first one's echo: timeout(1)
-	// signals its child and then the whole group.
+	// signals its child and then the whole group. Of another kind, because two of
+	// one kind may be one.
 	a.Signal(unix.SIGINT)
+	a.Signal(unix.SIGTERM)
+	a.Expect(a.Err, "stops: SIGINT")
 	time.Sleep(500 * time.Millisecond)
 	if len(a.Of(Program, "deaf")) != 1 {
 		t.Errorf("the echo of a signal killed it:\n%s", a.Err)

@@ -104,8 +104,7 @@ func packet([]string) int {
 	n, _, _, _, err := unix.Recvmsg(socket, b[:], make([]byte, 128), 0)
 	if err != nil || n == 0 {
 		fmt.Println("no answer:", n, outcome.Of(err))
-		time.Sleep(5 * time.Second) // death is on its way
-		return 1
+		forever() // death is on its way
 	}
 	h, _, err := wire.Parse(b[:n], 0)
 	fmt.Printf("%s %v", unix.ErrnoName(unix.Errno(h.Status)), err)

@@ -47,15 +47,13 @@ func Supervisor() int {
 		fmt.Println("says nonsense", known)
 		unix.Sendmsg(link, packet.bytes, packet.rights, nil, 0)
 	}
-	time.Sleep(time.Minute) // until the monitor ends it
+	forever() // until the monitor ends it
 	return 0
 }
 
 func stays() {
 	fmt.Println("stays")
-	for {
-		time.Sleep(time.Second)
-	}
+	forever()
 }
 
 // link is the supervisor's socket to the monitor.
