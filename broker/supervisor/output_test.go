@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,7 +39,7 @@ func written(t testing.TB, o *output, components ...int) []*os.File {
 
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s did not come about", what)
 		}
@@ -122,13 +123,17 @@ func TestFlood(t *testing.T) {
 	}()
 	time.Sleep(20 * time.Millisecond)
 	start := time.Now()
+	var took []time.Duration
 	for range 50 {
 		at := time.Now()
 		io.WriteString(ends[1], "ping\n")
 		<-seen
-		if took := time.Since(at); took > 500*time.Millisecond {
-			t.Errorf("a line took %s", took)
-		}
+		took = append(took, time.Since(at))
+	}
+	// Not of each: on a busy machine a turn may be long.
+	slices.Sort(took)
+	if median := took[len(took)/2]; median > 500*time.Millisecond {
+		t.Errorf("half of the lines took more than %s each", median)
 	}
 	t.Logf("50 lines took %s beside a flood of %d MiB", time.Since(start), bytesOut.Load()>>20)
 	close(stop)

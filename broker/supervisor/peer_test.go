@@ -280,10 +280,13 @@ func (m *peer) component(name string) control.Component {
 	return m.status().Components[m.index(name)]
 }
 
+// patience bounds what must come about by itself; nothing else waits for it.
+const patience = time.Minute
+
 // until waits for a condition; what says what it is.
 func (m *peer) until(what string, is func() bool) {
 	m.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if is() {
 			return
 		}
@@ -303,7 +306,7 @@ func (m *peer) finish() int {
 	select {
 	case status := <-m.finished:
 		return status
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		m.t.Fatalf("no Finish\nasked: %s\nnotes:\n%s", strings.Join(m.did(), ", "), m.notes.String())
 		return 0
 	}

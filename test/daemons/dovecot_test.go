@@ -69,7 +69,7 @@ func imapSession(port string, commands ...string) (string, error) {
 		return "", err
 	}
 	defer connection.Close()
-	connection.SetDeadline(time.Now().Add(10 * time.Second))
+	connection.SetDeadline(time.Now().Add(patience))
 	answers := bufio.NewReader(connection)
 	var all strings.Builder
 	line := func() (string, error) {

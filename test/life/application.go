@@ -27,7 +27,7 @@ var binDirectory = flag.String("bin", "../../bin", "the `directory` that make bu
 
 // Patience bounds everything that must come about by itself; in an emulated machine
 // that takes longer.
-var Patience = 20 * time.Second
+var Patience = time.Minute
 
 // Application is one run of bin/sandbox.
 type Application struct {

@@ -121,7 +121,7 @@ components:
 	}
 	defer client.Close()
 	for range 20 {
-		client.SetDeadline(time.Now().Add(2 * time.Second))
+		client.SetDeadline(time.Now().Add(Patience))
 		reply, err := client.Do(control.Request{Verb: control.AskStatus}, nil)
 		if err != nil {
 			t.Fatal(err)
