@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"sort"
 	"strings"
@@ -163,13 +164,37 @@ func writeChanges(out *wordWriter, heading, sign string, changes []Change) {
 			continue
 		}
 		// A group of calls that comes or goes is one line, not forty.
-		names := []string{c.call}
+		calls := []string{c.call}
 		for i+1 < len(changes) && changes[i+1].call != "" && changes[i+1].Component == c.Component {
 			i++
-			names = append(names, changes[i].call)
+			calls = append(calls, changes[i].call)
 		}
-		out.line("    %s %s: may call %s", sign, c.Component, strings.Join(names, ", "))
+		out.line("    %s %s: may call %s", sign, c.Component, strings.Join(inCases(calls), ", "))
 	}
+}
+
+// inCases names a call once that stands there for many of its arguments: nobody
+// reads them in a row, and `explain --seccomp` has each on a line.
+func inCases(calls []string) []string {
+	const readable = 2
+	name := func(call string) string {
+		name, _, _ := strings.Cut(call, " ")
+		return name
+	}
+	var words []string
+	for len(calls) > 0 {
+		n := 1
+		for n < len(calls) && name(calls[n]) == name(calls[0]) {
+			n++
+		}
+		if n > readable {
+			words = append(words, fmt.Sprintf("%s in %d cases of its arguments", name(calls[0]), n))
+		} else {
+			words = append(words, calls[:n]...)
+		}
+		calls = calls[n:]
+	}
+	return words
 }
 
 // WriteJSON writes the difference for programs.
