@@ -142,63 +142,92 @@ func (b *built) hear(socket int) worker.Message {
 	return said
 }
 
-// run runs busybox with a script in a worker and returns what it wrote and how
-// it ended.
-func (b *built) run(script string) (string, worker.Message) {
+// waiting is a worker that waits for its orders.
+type waiting struct {
+	*built
+	leaf   *cgroup.Leaf
+	socket int
+	init   int // pidfd
+}
+
+// prepare makes a worker up to where it waits for its orders.
+func (b *built) prepare() *waiting {
 	b.Helper()
 	leaf, err := b.group.NewLeaf("w1", b.component.Limits)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() {
-		for range 1000 {
-			if leaf.Remove() == nil {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
-		b.Error("the worker's cgroup stays busy")
-	}()
-	defer leaf.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
 	if err := worker.Spawn(b.made.Control, 1, false, pair[1], leaf.Procs); err != nil {
 		b.Fatal(err)
 	}
-	unix.Close(pair[1])
-	read, write, err := os.Pipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer null.Close()
-	passed := []worker.Passed{{FD: int(null.Fd()), Number: 0}, {FD: int(write.Fd()), Number: 1}, {FD: int(write.Fd()), Number: 2}}
-	// One that has ended has said why, which is there to be read.
-	if err := worker.Go(pair[0], passed, []string{"GIVEN=yes"}, []string{"/bin/busybox", "sh", "-c", script}, nil); err != nil && err != worker.ErrEnded {
-		b.Fatal(err)
-	}
-	write.Close()
 	spawned := b.hear(b.made.Control)
 	if spawned.Kind != worker.Spawned || spawned.Errno != 0 {
 		b.Fatalf("the init did not fork a worker: %+v", spawned)
 	}
-	defer unix.Close(spawned.Init)
-	said := b.hear(pair[0])
+	return &waiting{b, leaf, pair[0], spawned.Init}
+}
+
+// end removes what a worker that has ended leaves.
+func (w *waiting) end() {
+	unix.Close(w.socket)
+	unix.Close(w.init)
+	defer w.leaf.Close()
+	for range 1000 {
+		if w.leaf.Remove() == nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	w.Error("the worker's cgroup stays busy")
+}
+
+// run runs busybox with a script in a worker and returns what it wrote and how
+// it ended.
+func (b *built) run(script string) (string, worker.Message) {
+	b.Helper()
+	w := b.prepare()
+	defer w.end()
+	return w.run(script)
+}
+
+func (w *waiting) run(script string) (string, worker.Message) {
+	w.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer null.Close()
+	passed := []worker.Passed{{FD: int(null.Fd()), Number: 0}, {FD: int(write.Fd()), Number: 1}, {FD: int(write.Fd()), Number: 2}}
+	for number := 3; number < 8; number++ { // where a worker's own descriptors might be
+		passed = append(passed, worker.Passed{FD: int(null.Fd()), Number: number})
+	}
+	// One that has ended has said why, which is there to be read.
+	if err := worker.Go(w.socket, passed, []string{"GIVEN=yes"}, []string{"/bin/busybox", "sh", "-c", script}, nil); err != nil && err != worker.ErrEnded {
+		w.Fatal(err)
+	}
+	write.Close()
+	said := w.hear(w.socket)
 	if said.Kind == worker.Started {
 		defer unix.Close(said.Program)
 		defer unix.Close(said.Listener)
-		said = b.hear(pair[0])
+		if is, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", said.Listener)); is != "anon_inode:seccomp notify" {
+			w.Errorf("the filter's listener is %q", is)
+		}
+		said = w.hear(w.socket)
 	}
 	output, err := io.ReadAll(read)
 	read.Close()
 	if err != nil {
-		b.Fatal(err)
+		w.Fatal(err)
 	}
 	return string(output), said
 }

@@ -28,6 +28,7 @@ const (
 	specCapabilities = 12
 	specProcAccess   = 13
 	specBackground   = 14
+	specFilterEarly  = 15
 )
 
 const specMagic = "BHSPEC1\n"
@@ -114,6 +115,9 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 		return nil, fmt.Errorf("component %q: its system call filter is not compiled", c.Name)
 	}
 	s.record(specFilter, c.Syscalls.Program)
+	if filtersEarly(c.Syscalls) {
+		s.record(specFilterEarly, nil)
+	}
 	return s.b, nil
 }
 

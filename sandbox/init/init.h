@@ -62,6 +62,7 @@ enum {
 	SPEC_CAPABILITIES = 12, /* u64 kept */
 	SPEC_PROC_ACCESS = 13,  /* u64 landlock access to the worker's own /proc */
 	SPEC_BACKGROUND = 14,   /* nothing: the program puts itself into the background */
+	SPEC_FILTER_EARLY = 15, /* nothing: the filter allows what following the orders takes */
 };
 
 enum {
@@ -108,6 +109,7 @@ struct spec {
 	struct rlimit_rule rlimits[MAX_RLIMITS];
 	int rlimit_count;
 	struct sock_fprog filter;
+	int filter_early;
 	struct temporary temporary[MAX_TEMPORARY];
 	int temporary_count;
 	uint32_t proc;
@@ -137,11 +139,13 @@ int spec_read(struct spec *s, const char **what);
 _Noreturn void worker_run(struct spec *s, int executed, int socket, const int *cgroups, int cgroup_count);
 
 /* Waits for the monitor's orders and carries them out: descriptors stand at
- * their numbers, all others close at the exec, *socket is out of the way.
- * Returns 0; ORDERS_NONE when the monitor closed the socket instead; -1 with
- * errno set and *step naming what failed. */
+ * their numbers, all others close at the exec, *socket and *listener, if there
+ * is one, are out of the way. The filter may be loaded already: whatever is
+ * called here stands in sandbox/compartment/early.go, too. Returns 0; ORDERS_NONE
+ * when the monitor closed the socket instead; -1 with errno set and *step naming
+ * what failed. */
 enum { ORDERS_NONE = 1 };
-int orders_follow(struct spec *s, int *socket, const char **step);
+int orders_follow(struct spec *s, int *socket, int *listener, const char **step);
 
 /* Takes the program, its arguments and what it inherits out of a file, which
  * is closed. Returns 0, or -1 with errno set. */

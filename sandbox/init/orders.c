@@ -89,11 +89,12 @@ static int raise(int *fd, int above)
 	return 0;
 }
 
-static int place(int *socket)
+static int place(int *socket, int *listener)
 {
 	/* Out of the way first: a received descriptor may stand at the number
 	 * that another one must get. */
-	if (raise(socket, highest > OWN_FDS ? highest : OWN_FDS) < 0)
+	int above = highest > OWN_FDS ? highest : OWN_FDS;
+	if (raise(socket, above) < 0 || (*listener >= 0 && raise(listener, above) < 0))
 		return -1;
 	for (int i = 0; i < passed_count; i++)
 		if (raise(&passed[i].fd, highest) < 0)
@@ -121,7 +122,7 @@ static int close_others(void)
 	return syscall(SYS_close_range, from, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-int orders_follow(struct spec *s, int *socket, const char **step)
+int orders_follow(struct spec *s, int *socket, int *listener, const char **step)
 {
 	static char packet[4096];
 
@@ -166,7 +167,7 @@ int orders_follow(struct spec *s, int *socket, const char **step)
 		return -1;
 	wide = own;
 	wide.rlim_cur = own.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &wide) < 0 || place(socket) < 0 || setrlimit(RLIMIT_NOFILE, &own) < 0)
+	if (setrlimit(RLIMIT_NOFILE, &wide) < 0 || place(socket, listener) < 0 || setrlimit(RLIMIT_NOFILE, &own) < 0)
 		return -1;
 	*step = "close descriptors";
 	return close_others();

@@ -102,6 +102,11 @@ static int record(struct spec *s, unsigned tag, const char *p, size_t n)
 			return -1;
 		s->background = 1;
 		return 0;
+	case SPEC_FILTER_EARLY:
+		if (n != 0)
+			return -1;
+		s->filter_early = 1;
+		return 0;
 	case SPEC_CAPABILITIES:
 		if (n != 8)
 			return -1;

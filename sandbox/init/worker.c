@@ -4,8 +4,9 @@
  * and reports) and the program (pid 2). A program cannot be pid 1 itself: pid
  * 1 ignores every signal it has no handler for, even its own abort().
  *
- * All walls but the filter stand before the worker waits for its orders, so
- * that one that was prepared ahead has little left to do.
+ * All walls stand before the worker waits for its orders, so that one that was
+ * prepared ahead has little left to do: the filter too, unless it forbids what
+ * following them takes.
  */
 #define _GNU_SOURCE
 #include "init.h"
@@ -100,6 +101,15 @@ static int capabilities(uint64_t keep)
 	return 0;
 }
 
+/* WAIT_KILLABLE_RECV: or programs that get many signals, as every Go program,
+ * would be interrupted for ever. */
+static int filter(struct launch *l)
+{
+	l->listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &l->spec->filter);
+	return l->listener < 0 ? fail(l, "load the seccomp filter") : 0;
+}
+
 /* The program's process. It shares the memory and the descriptor table of
  * the worker's init until it execs, so nothing here may close or move what
  * that still needs, and only async-signal-safe calls are made. */
@@ -141,8 +151,13 @@ static int program(void *argument)
 	if (sigprocmask(SIG_SETMASK, l->signals, NULL) < 0)
 		return fail(l, "set the signal mask");
 
+	/* What an exec brings is followed by more calls than the orders of others. */
+	int early = s->filter_early && !l->executed;
+	if (early && filter(l))
+		return 127;
+
 	const char *step;
-	switch (orders_follow(s, &l->socket, &step)) {
+	switch (orders_follow(s, &l->socket, &l->listener, &step)) {
 	case -1:
 		return fail(l, step);
 	case ORDERS_NONE:
@@ -158,13 +173,10 @@ static int program(void *argument)
 		return fail(l, step);
 	if (s->process && process_signals(s) < 0)
 		return fail(l, "set the signal mask");
-	/* The filter is last: from here on only what the policy allows works,
-	 * and that includes the exec. WAIT_KILLABLE_RECV: or programs that get
-	 * many signals, as every Go program, would be interrupted for ever. */
-	l->listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &s->filter);
-	if (l->listener < 0)
-		return fail(l, "load the seccomp filter");
+	/* From here on, at the latest, only what the policy allows works, and
+	 * that includes the exec. */
+	if (!early && filter(l))
+		return 127;
 	execve(s->program, s->arguments, s->environment);
 	return fail(l, "execute the program");
 }
