@@ -130,8 +130,8 @@ test: setup setup-test build ## set up everything and run all tests
 
 # A run whose tests did not even start is none of report's, so each status counts.
 test-here: build ## run the tests on this machine (root)
-	set -o pipefail; { status=0; $(GO) test -json -cover -p 1 -count=1 -timeout 15m $(COVER_PACKAGES) || status=$$?; \
-	  $(GO) test -json -p 1 -count=1 -timeout 15m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(COVER_PACKAGES))") || status=$$?; \
+	set -o pipefail; { status=0; $(GO) test -json -cover -p 1 -count=1 -timeout 30m $(COVER_PACKAGES) || status=$$?; \
+	  $(GO) test -json -p 1 -count=1 -timeout 30m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(COVER_PACKAGES))") || status=$$?; \
 	  exit $$status; } | $(GO) run ./test/report -raced "$(RACE_PACKAGES)"
 
 # Those whose code runs in the tests' own process; the others look at programs

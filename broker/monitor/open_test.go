@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -135,7 +136,9 @@ func TestOpenRace(t *testing.T) {
 	}()
 	g := &plan.Grant{Kind: plan.GrantDirectory, Path: granted, Access: plan.Read | plan.Write}
 	opened := 0
-	for range 20000 {
+	// Longer where the other side has not had its turn.
+	end := time.Now().Add(time.Minute)
+	for n := 0; n < 20000 || opened == 0 && time.Now().Before(end); n++ {
 		fd, errno := asked{g, "swapped", unix.O_RDONLY, 0}.open(lookup{})
 		if errno != 0 {
 			continue
