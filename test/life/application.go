@@ -78,10 +78,11 @@ func NewHere(t *testing.T, name string) *Application {
 }
 
 // Policy writes a policy and returns its path. {{NAME}} and {{DIR}} stand for
-// what this application has; {{SH}} is the beginning of a component that runs a shell script.
+// what this application has, {{PATIENCE}} for a time that is not the test's matter; {{SH}} is
+// the beginning of a component that runs a shell script.
 func (a *Application) Policy(text string) string {
 	a.t.Helper()
-	text = strings.NewReplacer("{{NAME}}", a.Name, "{{DIR}}", a.Dir,
+	text = strings.NewReplacer("{{NAME}}", a.Name, "{{DIR}}", a.Dir, "{{PATIENCE}}", fmt.Sprintf("%dms", Patience.Milliseconds()),
 		"{{SH}}", "files: {execute: [/bin/busybox], write: ["+a.Dir+"]}, user: root, command: [/bin/busybox, sh, -c, ").Replace(text)
 	return a.File("policy.yaml", text)
 }

@@ -147,8 +147,10 @@ func TestOnDemandLosesNothing(t *testing.T) {
 	for client := range 3 {
 		clients.Go(func() {
 			for n := range 40 {
+				asked := time.Now()
 				speak(t, "tcp", address, fmt.Sprintf("client %d says %d\n", client, n))
-				time.Sleep(time.Duration(50+client*17+n) * time.Millisecond)
+				// Where answers take long, it is idle only if pauses do too.
+				time.Sleep(time.Duration(50+client*17+n)*time.Millisecond + min(3*time.Since(asked), time.Second))
 			}
 		})
 	}

@@ -78,6 +78,7 @@ components:
     restart: always
     files: {write: ["{{DIR}}"]}
     user: root
+    stop-timeout: "{{PATIENCE}}"
     health: {memory: 60M, interval: 100ms, failures: 3}
 `)
 	a.Expect("failed 3 health checks, the last: it has ")

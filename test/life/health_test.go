@@ -17,7 +17,7 @@ components:
     files: {execute: [/bin/busybox], write: ["{{DIR}}"]}
     user: root
     restart-delay: 10ms
-    health: {command: [/bin/busybox, test, -e, "{{DIR}}/well"], interval: 100ms, timeout: 1s, failures: 3}
+    health: {command: [/bin/busybox, test, -e, "{{DIR}}/well"], interval: 100ms, timeout: "{{PATIENCE}}", failures: 3}
 `)
 	a.Expect("up after")
 	a.Until("it is healthy", func() bool { return strings.Contains(a.Sandbox("status", "--json", a.Name), `"health": "healthy"`) })
@@ -44,7 +44,7 @@ components:
     grants: [http]
     files: {read: ["{{DIR}}"]}
     user: root
-    health: {http: http, path: /status, interval: 100ms, timeout: 500ms, failures: 2}
+    health: {http: http, path: /status, interval: 100ms, timeout: "{{PATIENCE}}", failures: 2}
 `, "PORT", loopback.Port(t)))
 	a.Expect("up after")
 	a.Until("it is healthy", func() bool { return strings.Contains(a.Sandbox("status", "--json", a.Name), `"health": "healthy"`) })

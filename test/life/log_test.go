@@ -8,13 +8,14 @@ import (
 )
 
 // TestLogFiles: a component that writes much, one that crashes in the middle
-// of a line and one with a file of its own.
+// of a line, when its word cannot be rotated away any more, and one with a file
+// of its own.
 func TestLogFiles(t *testing.T) {
 	a := New(t, "logs").Run(`application: {{NAME}}
 logs: {file: "{{DIR}}/all.log", rotate: 64K, keep: 2}
 components:
-  much: { {{SH}} "i=0; while [ $i -lt 8000 ]; do echo line $i; i=$((i+1)); done; exec sleep 1000"] }
-  crash: { restart: never, {{SH}} "sleep 1; printf crashing; kill -SEGV $$"] }
+  much: { {{SH}} "i=0; while [ $i -lt 8000 ]; do echo line $i; i=$((i+1)); done; echo >{{DIR}}/written; exec sleep 1000"] }
+  crash: { restart: never, {{SH}} "until test -e {{DIR}}/written; do sleep 0.1; done; printf crashing; kill -SEGV $$"] }
   own: { logs: {file: "{{DIR}}/own.log"}, {{SH}} "echo mine; exec sleep 1000"] }
 `)
 	a.Expect("up after")

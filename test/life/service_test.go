@@ -178,6 +178,9 @@ func (s *Service) orphaned() {
 	}
 }
 
+// milliseconds is Patience as the commands of s6 take it.
+func milliseconds() string { return strconv.FormatInt(Patience.Milliseconds(), 10) }
+
 const finishScript = "#!/bin/sh\necho \"$1 $2\" >>{{DIR}}/finished\n"
 
 // TestRunit: an application below runsv.
@@ -190,7 +193,7 @@ func TestRunit(t *testing.T) {
 	})
 	s.supervise()
 	s.Until("runsv listens", func() bool { _, err := os.Stat(s.dir + "/supervise/ok"); return err == nil })
-	sv := []string{"sv", "-w", "20"}
+	sv := []string{"sv", "-w", strconv.Itoa(int(Patience.Seconds()))}
 	if text := s.say(append(sv, "start")...); !strings.HasPrefix(text, "ok: run: ") {
 		t.Errorf("sv start says %q", text)
 	}
@@ -233,7 +236,7 @@ func TestS6(t *testing.T) {
 	})
 	s.supervise()
 	s.listens()
-	s.say("s6-svc", "-uwU", "-T", "20000")
+	s.say("s6-svc", "-uwU", "-T", milliseconds())
 	if text := s.Sandbox("status", s.Name); !strings.Contains(text, "up after") { // slow, too
 		t.Errorf("s6 says that it is ready, and the status is\n%s", text)
 	}
@@ -246,14 +249,14 @@ func TestS6(t *testing.T) {
 		s.finished("0 0")
 		s.Remove("finished")
 		broker = s.newBroker(broker)
-		s.say("s6-svwait", "-U", "-t", "20000")
+		s.say("s6-svwait", "-U", "-t", milliseconds())
 		s.expectOneWeb()
 	}
 	unix.Kill(broker, unix.SIGKILL)
 	s.finished("256 9")
 	s.newBroker(broker)
 	s.orphaned()
-	s.say("s6-svc", "-dwD", "-T", "20000")
+	s.say("s6-svc", "-dwD", "-T", milliseconds())
 	if s.broker() != 0 || len(s.webs()) != 0 {
 		t.Error("down, it runs still")
 	}
@@ -298,8 +301,8 @@ components:
 	})
 	s.supervise()
 	s.listens()
-	s.say("s6-svwait", "-U", "-t", "20000")
-	s.say("s6-svc", "-dxwD", "-T", "20000")
+	s.say("s6-svwait", "-U", "-t", milliseconds())
+	s.say("s6-svc", "-dxwD", "-T", milliseconds())
 	s.command.Wait()
 
 	s.Start(nil, "run", filepath.Join(s.Dir, "policy.yaml"))
