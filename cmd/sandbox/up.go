@@ -200,6 +200,9 @@ func (f *follower) reconcile() {
 		if f.stopping {
 			want = ""
 		}
+		if u.running == "" && want != "" && want != u.done && !u.waiting && !u.changes {
+			f.start(u) // what ran already may be another than the file says, which is the next step's matter
+		}
 		switch {
 		case u.changes && !f.stopping:
 			// Then it is looked at again.
@@ -209,8 +212,6 @@ func (f *follower) reconcile() {
 			}
 		case u.running != "" && u.running != want && !u.ending:
 			u.stop()
-		case u.running == "" && want != "" && want != u.done && !u.waiting:
-			f.start(u)
 		case u.running == "" && want == "" && u.wrong == "" || u.running == "" && f.stopping:
 			delete(f.kept, file)
 		}

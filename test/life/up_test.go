@@ -146,14 +146,20 @@ func TestUpAgain(t *testing.T) {
 	// The up is killed; the application runs on, and the next up has it.
 	a.Signal(unix.SIGKILL)
 	a.Wait()
+	// What was written in between is applied, and what is written then.
 	was := a.broker(name)
+	a.File("d/first.yaml", policyOf(name, "zwei"))
 	a.Start(nil, "up", filepath.Join(a.Dir, "d"))
-	time.Sleep(500 * time.Millisecond)
+	says := func(text string) {
+		t.Helper()
+		a.Until("it says "+text, func() bool { return strings.Contains(a.Sandbox("logs", name), text) })
+	}
+	says("zwei")
+	a.File("d/first.yaml", policyOf(name, "drei"))
+	says("drei")
 	if a.broker(name) != was {
 		t.Error("the next up restarted the application")
 	}
-	a.File("d/first.yaml", policyOf(name, "zwei"))
-	a.Until("the change is in force", func() bool { return strings.Contains(a.Sandbox("logs", name), "zwei") })
 
 	if text := a.Sandbox("down", filepath.Join(a.Dir, "d")); text != "" || a.runs(name) {
 		t.Errorf("down says %q, and it runs: %v", text, a.runs(name))
