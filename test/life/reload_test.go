@@ -380,7 +380,7 @@ components:
 		}
 		defer c.Close()
 		var b [100]byte
-		for range 10 {
+		for end := time.Now().Add(Patience); time.Now().Before(end); {
 			c.Write([]byte("hello"))
 			c.SetReadDeadline(time.Now().Add(time.Second))
 			if n, _ := c.Read(b[:]); string(b[:n]) == "HELLO" {
