@@ -6,12 +6,15 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"bulkhead/broker/handover"
 )
 
 // builder is a running builder that waits for its order.
 type builder struct {
-	socket int
-	pid    int
+	program string
+	socket  int
+	pid     int
 }
 
 // startBuilder starts the builder, so that it is ready when there is something
@@ -28,7 +31,7 @@ func startBuilder(programs Programs, d *directory, plan *os.File) (*builder, err
 	if err != nil {
 		return failed(os.NewSyscallError("socketpair", err))
 	}
-	b := &builder{socket: pair[0]}
+	b := &builder{program: programs.Builder, socket: pair[0]}
 	far := os.NewFile(uintptr(pair[1]), "builder")
 	defer far.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -51,6 +54,15 @@ func startBuilder(programs Programs, d *directory, plan *os.File) (*builder, err
 		return failed(err)
 	}
 	return b, nil
+}
+
+// ended says how it ended, who was to wait for an order.
+func (b *builder) ended() error {
+	if status := await(b.pid); status.Signaled() {
+		return fmt.Errorf("the builder %s was killed by %s before it had an order; if nobody did that its file is broken: run make build, or install it again",
+			b.program, unix.SignalName(status.Signal()))
+	}
+	return handover.ErrBuilder
 }
 
 // end waits for it. One that has not been told to build anything ends when its

@@ -12,6 +12,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -258,8 +259,12 @@ func order(p *plan.Plan, own Own, manager *Manager, d *directory, planFile *os.F
 	if err := os.WriteFile(filepath.Join(h.Directory, handover.PlanFile), encoded, 0o600); err != nil {
 		return nil, fmt.Errorf("write the plan for sandbox inspect: %w", err)
 	}
-	if err := (handover.Order{All: true, Supervisor: own.Supervisor}).Send(b.socket); err != nil {
-		return nil, err
+	err = handover.Order{All: true, Supervisor: own.Supervisor}.Send(b.socket)
+	if errors.Is(err, unix.EPIPE) {
+		return nil, b.ended()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("order the compartments: %w", err)
 	}
 	// While it builds.
 	if h.Filter, err = sandbox.CompileFilter(confine.Filter(p, os.Getpid())); err != nil {

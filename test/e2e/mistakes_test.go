@@ -122,9 +122,40 @@ components:
 	}
 }
 
+// ownPrograms gives an application a copy of the programs for itself.
+func (a *Application) ownPrograms() {
+	a.t.Helper()
+	own := &Site{Dir: a.Dir + "/bin", Sandbox: a.Dir + "/bin/sandbox", Libexec: a.Dir + "/bin/libexec", Program: a.site.Program, Busybox: a.site.Busybox}
+	if err := os.MkdirAll(own.Libexec, 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	for _, name := range []string{"sandbox", "libexec/monitor", "libexec/builder", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
+		if err := copyProgram(filepath.Join(a.site.Dir, name), filepath.Join(own.Dir, name)); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	a.site = own
+}
+
+// A builder that was copied in part begins to run, and dies.
+func TestBuilderIsHalfWritten(t *testing.T) {
+	a := New(t, "half").Write(sleeper)
+	a.ownPrograms()
+	builder := a.site.Libexec + "/builder"
+	whole, err := os.Stat(builder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(builder, whole.Size()/4); err != nil {
+		t.Fatal(err)
+	}
+	// On a busy machine it may get the order in its last moment.
+	expectMistake(t, a.Run(), 125, "sandbox: the builder (.*/builder was killed by SIG[A-Z]+ before it had an order; .*make build|ended before it was done; ).*")
+}
+
 // With a private copy of the programs that has something wrong with it.
 func TestProgramsOfOursAreWrong(t *testing.T) {
-	for _, program := range []string{"monitor", "supervisor", "init", "sweeper", "keeper"} {
+	for _, program := range []string{"monitor", "builder", "supervisor", "init", "sweeper", "keeper"} {
 		for _, wrong := range []struct {
 			name string
 			do   func(string) error
@@ -136,17 +167,8 @@ func TestProgramsOfOursAreWrong(t *testing.T) {
 		} {
 			t.Run(program+" "+wrong.name, func(t *testing.T) {
 				a := New(t, "programs").Write(sleeper)
-				other := &Site{Dir: a.Dir + "/bin", Sandbox: a.Dir + "/bin/sandbox", Libexec: a.Dir + "/bin/libexec", Program: a.site.Program, Busybox: a.site.Busybox}
-				if err := os.MkdirAll(other.Libexec, 0o755); err != nil {
-					t.Fatal(err)
-				}
-				for _, name := range []string{"sandbox", "libexec/monitor", "libexec/builder", "libexec/supervisor", "libexec/init", "libexec/stub", "libexec/sweeper", "libexec/keeper"} {
-					if err := copyProgram(filepath.Join(a.site.Dir, name), filepath.Join(other.Dir, name)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				a.site = other
-				if err := wrong.do(filepath.Join(other.Libexec, program)); err != nil {
+				a.ownPrograms()
+				if err := wrong.do(filepath.Join(a.site.Libexec, program)); err != nil {
 					t.Fatal(err)
 				}
 				a.Run()
