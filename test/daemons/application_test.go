@@ -176,16 +176,46 @@ func (a *application) reload() {
 	a.ask(control.Request{Verb: control.Reload, Component: a.component})
 }
 
+// running awaits a worker of each component, and returns the last one of all
+// that have some. What a worker does is to be seen before the status has the
+// worker: the supervisor hears of those that an exec has started late, of many
+// at once.
+func (a *application) running(components ...string) map[string]control.Worker {
+	a.t.Helper()
+	var all map[string]control.Worker
+	a.await("a worker of each component", func() error {
+		all = map[string]control.Worker{}
+		for _, c := range a.ask(control.Request{Verb: control.AskStatus}).Status.Components {
+			for _, w := range c.Workers {
+				if !dead(fmt.Sprintf("/proc/%d", w.PID)) { // of that it hears late, too
+					all[c.Name] = w
+				}
+			}
+		}
+		for _, component := range components {
+			if _, ok := all[component]; !ok {
+				return fmt.Errorf("no worker of %s runs", component)
+			}
+		}
+		return nil
+	})
+	return all
+}
+
 // worker is the one worker of the daemon.
 func (a *application) worker() control.Worker {
 	a.t.Helper()
-	for _, c := range a.ask(control.Request{Verb: control.AskStatus}).Status.Components {
-		if c.Name == a.component && len(c.Workers) == 1 {
-			return c.Workers[0]
+	return a.running(a.component)[a.component]
+}
+
+// kill kills workers of some components, unless they have just ended.
+func (a *application) kill(workers map[string]control.Worker, components ...string) {
+	a.t.Helper()
+	for _, component := range components {
+		if err := unix.Kill(int(workers[component].PID), unix.SIGKILL); err != nil && err != unix.ESRCH {
+			a.t.Errorf("kill the worker of %s: %v", component, err)
 		}
 	}
-	a.t.Fatalf("%s has not one worker of %s", a.name, a.component)
-	return control.Worker{}
 }
 
 // denials checks that the daemon was refused nothing but what it does well

@@ -53,7 +53,7 @@ func TestLighttpdCGI(t *testing.T) {
 	url := "http://127.0.0.1:" + port
 	curl := func(want string, arguments ...string) {
 		t.Helper()
-		a.expect(want, "curl", append([]string{"-sS", "--max-time", "10"}, arguments...)...)
+		a.expect(want, "curl", append([]string{"-sS", "--max-time", "20"}, arguments...)...)
 	}
 	curl("a page", url+"/")
 	for _, name := range []string{"hello", "search"} {
@@ -72,7 +72,7 @@ func TestLighttpdCGI(t *testing.T) {
 		return nil
 	})
 	curl("GET of /cgi-bin/search", url+"/cgi-bin/search?x")
-	if got, err := command("curl", "-sS", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url+"/cgi-bin/nothing"); err != nil || got != "404" {
+	if got, err := command("curl", "-sS", "--max-time", "60", "-o", "/dev/null", "-w", "%{http_code}", url+"/cgi-bin/nothing"); err != nil || got != "404" {
 		t.Errorf("a program that is not there: %q, %v", got, err)
 	}
 	if _, err := os.Stat(filepath.Join(programs, "hello")); err != nil {

@@ -42,7 +42,7 @@ func askTime(address string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
+	c.SetDeadline(time.Now().Add(patience / 10)) // a packet that came too early is lost
 	packet := make([]byte, 48)
 	packet[0] = 4<<3 | 3 // version 4, client
 	if _, err := c.Write(packet); err != nil {

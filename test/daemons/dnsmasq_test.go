@@ -66,7 +66,7 @@ func TestDnsmasqAsksOverTCP(t *testing.T) {
 		}
 		connected <- err
 	}()
-	if got, err := command("dig", "+tcp", "+time=2", "+tries=1", "-p", port, "@127.0.0.1", "far.island"); err == nil {
+	if got, err := command("dig", "+tcp", "+time=20", "+tries=1", "-p", port, "@127.0.0.1", "far.island"); err == nil {
 		t.Errorf("a server that says nothing answered: %s", got)
 	}
 	server.Close() // if nobody came, the wait ends now

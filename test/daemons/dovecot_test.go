@@ -7,11 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"bulkhead/broker/control"
 )
 
 // newDovecot writes a configuration with one user, and the policy that builds
@@ -64,12 +61,12 @@ components:
 
 // imapSession logs in, sends commands and returns all that was answered.
 func imapSession(port string, commands ...string) (string, error) {
-	connection, err := net.DialTimeout("tcp", "127.0.0.1:"+port, 2*time.Second)
+	connection, err := net.DialTimeout("tcp", "127.0.0.1:"+port, patience/3)
 	if err != nil {
 		return "", err
 	}
 	defer connection.Close()
-	connection.SetDeadline(time.Now().Add(patience))
+	connection.SetDeadline(time.Now().Add(patience / 3))
 	answers := bufio.NewReader(connection)
 	var all strings.Builder
 	line := func() (string, error) {
@@ -125,22 +122,7 @@ func TestDovecot(t *testing.T) {
 	if _, err := bufio.NewReader(stranger).ReadString('\n'); err != nil {
 		t.Error(err)
 	}
-	running := map[string]control.Worker{}
-	for _, w := range a.workers() {
-		running[w.Component] = w
-	}
-	for _, component := range []string{"master", "config", "log", "anvil", "stats", "auth", "login"} {
-		if running[component].PID == 0 {
-			t.Errorf("no worker of %s runs", component)
-		}
-	}
-	for _, component := range []string{"auth", "login", "config", "anvil"} {
-		if pid := running[component].PID; pid != 0 {
-			if err := syscall.Kill(int(pid), syscall.SIGKILL); err != nil {
-				t.Error(err)
-			}
-		}
-	}
+	a.kill(a.running("master", "config", "log", "anvil", "stats", "auth", "login"), "auth", "login", "config", "anvil")
 	a.await("a login after the kills", func() error {
 		got, err := imapSession(port, "SELECT INBOX", "FETCH 1 BODY[TEXT]")
 		if err == nil && !strings.Contains(got, "body") {

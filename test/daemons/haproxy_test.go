@@ -82,7 +82,7 @@ func TestHAProxy(t *testing.T) {
 	a.await("the new configuration", func() error {
 		a.reload()
 		for range 10 {
-			if got, err := command("curl", "-sS", "--max-time", "5", "http://127.0.0.1:"+port+"/version"); err == nil && got == "second" {
+			if got, err := command("curl", "-sS", "--max-time", "20", "http://127.0.0.1:"+port+"/version"); err == nil && got == "second" {
 				return nil
 			}
 			time.Sleep(100 * time.Millisecond)

@@ -51,7 +51,7 @@ func TestLighttpd(t *testing.T) {
 	a := start(t, "lighttpd", settings...)
 	curl := func(want, path string) {
 		t.Helper()
-		a.expect(want, "curl", "-sS", "-i", "--max-time", "5", "http://127.0.0.1:"+port+path)
+		a.expect(want, "curl", "-sS", "-i", "--max-time", "20", "http://127.0.0.1:"+port+path)
 	}
 	curl("a page of lighttpd's", "/page.html")
 	curl("Content-Type: image/svg+xml", "/drawing.svg")

@@ -38,10 +38,10 @@ func TestMosquitto(t *testing.T) {
 
 	// A message that is retained waits for whoever subscribes later.
 	a.expect("", "mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-t", "sea/level", "-m", "high", "-r")
-	a.expect("high", "mosquitto_sub", "-h", "::1", "-p", port, "-t", "sea/#", "-C", "1", "-W", "5")
+	a.expect("high", "mosquitto_sub", "-h", "::1", "-p", port, "-t", "sea/#", "-C", "1", "-W", "20")
 
 	// And one goes to a subscriber who is there.
-	subscriber := exec.Command("mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-t", "wind", "-C", "1", "-W", "10")
+	subscriber := exec.Command("mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-t", "wind", "-C", "1", "-W", "60")
 	said := &transcript.Transcript{}
 	subscriber.Stdout = said
 	if err := subscriber.Start(); err != nil {

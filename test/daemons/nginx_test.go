@@ -45,7 +45,7 @@ func TestNginx(t *testing.T) {
 	url := "http://127.0.0.1:" + port
 	curl := func(want, path string) {
 		t.Helper()
-		a.expect(want, "curl", "-sS", "--max-time", "5", url+path)
+		a.expect(want, "curl", "-sS", "--max-time", "20", url+path)
 	}
 	curl("a page from a directory", "/")
 	curl("404 Not Found", "/nothing-here")
@@ -53,9 +53,9 @@ func TestNginx(t *testing.T) {
 
 	// A body that is too large for its buffers goes through a file.
 	big := file(t, filepath.Join(directory(t, "root"), "body"), strings.Repeat("x", 256<<10), 0o644)
-	a.expect("405 Not Allowed", "curl", "-sS", "--max-time", "5", "--data-binary", "@"+big, url+"/index.html")
+	a.expect("405 Not Allowed", "curl", "-sS", "--max-time", "20", "--data-binary", "@"+big, url+"/index.html")
 
-	got, err := command("wrk", "-d", "2s", "-c", "16", "-t", "1", url+"/index.html")
+	got, err := command("wrk", "-d", "2s", "--timeout", "60s", "-c", "16", "-t", "1", url+"/index.html")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,11 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"bulkhead/broker/control"
 )
 
 // postfix is a Postfix of Debian's programs and of a configuration, a queue
@@ -21,7 +18,7 @@ type postfix struct {
 	dir, port string
 }
 
-// programs are those that a delivery takes beside master.
+// postfixPrograms are those that a delivery takes beside master.
 var postfixPrograms = []string{"smtpd", "cleanup", "qmgr", "pickup", "rewrite", "local", "proxymap"}
 
 func newPostfix(t *testing.T) *postfix {
@@ -125,15 +122,6 @@ func (p *postfix) delivered(subject string) func() error {
 	}
 }
 
-func (a *application) workers() []control.Worker {
-	a.t.Helper()
-	var all []control.Worker
-	for _, c := range a.ask(control.Request{Verb: control.AskStatus}).Status.Components {
-		all = append(all, c.Workers...)
-	}
-	return all
-}
-
 // Mail comes in by SMTP and goes to a mailbox, and each program on its way is
 // in a compartment of its own.
 func TestPostfix(t *testing.T) {
@@ -149,18 +137,11 @@ func TestPostfix(t *testing.T) {
 	a.await("an answer", func() error { return p.send("first") })
 	a.await("the first mail", p.delivered("first"))
 
-	running := map[string]control.Worker{}
-	for _, w := range a.workers() {
-		running[w.Component] = w
-	}
+	components := append([]string{"master"}, postfixPrograms...)
+	running := a.running(components...)
 	namespaces := map[string]string{}
-	for _, component := range append([]string{"master"}, postfixPrograms...) {
-		w, ok := running[component]
-		if !ok {
-			t.Errorf("no worker of %s runs", component)
-			continue
-		}
-		user, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", w.PID))
+	for _, component := range components {
+		user, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", running[component].PID))
 		if err != nil {
 			t.Error(err)
 		}
@@ -175,11 +156,7 @@ func TestPostfix(t *testing.T) {
 	}
 
 	// Killed helpers are replaced as master does it.
-	for _, component := range []string{"smtpd", "qmgr", "cleanup"} {
-		if err := syscall.Kill(int(running[component].PID), syscall.SIGKILL); err != nil {
-			t.Error(err)
-		}
-	}
+	a.kill(running, "smtpd", "qmgr", "cleanup")
 	a.await("an answer after the kills", func() error { return p.send("second") })
 	a.await("the second mail", p.delivered("second"))
 

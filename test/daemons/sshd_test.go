@@ -27,7 +27,7 @@ func sshSite(t *testing.T) (settings []string, login func(key string, command ..
 	login = func(key string, command ...string) *exec.Cmd {
 		return exec.Command("ssh", append([]string{"-F", "none", "-T", "-i", filepath.Join(keys, key), "-p", port, "-o", "BatchMode=yes",
 			"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-			"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "games@127.0.0.1", "--"}, command...)...)
+			"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "games@127.0.0.1", "--"}, command...)...)
 	}
 	return []string{
 		"variables.port=" + port, "variables.keys=" + keys, "components.session.become=[games]",

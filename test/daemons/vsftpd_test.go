@@ -22,10 +22,10 @@ func TestVsftpd(t *testing.T) {
 	file(t, filepath.Join(root, "large"), big, 0o644)
 	a := start(t, "vsftpd", settings...)
 	url := "ftp://127.0.0.1:" + port + "/"
-	a.expect("small", "curl", "-sS", "--max-time", "5", url)
+	a.expect("small", "curl", "-sS", "--max-time", "20", url)
 
 	// Two transfers in one session, each over a connection of its own.
-	got, err := command("curl", "-sS", "--max-time", "10", url+"large", url+"small")
+	got, err := command("curl", "-sS", "--max-time", "60", url+"large", url+"small")
 	if err != nil || got != big+"a small file\n" {
 		t.Errorf("curl got %d bytes, not %d: %v", len(got), len(big)+len("a small file\n"), err)
 	}
@@ -36,7 +36,7 @@ func TestVsftpd(t *testing.T) {
 		{url + "%2Fetc%2Fshadow"},
 		{"--user", "root:root", url},
 	} {
-		if got, err := command("curl", append([]string{"-sS", "--max-time", "5"}, refused...)...); err == nil {
+		if got, err := command("curl", append([]string{"-sS", "--max-time", "60"}, refused...)...); err == nil {
 			t.Errorf("curl %s succeeded: %s", strings.Join(refused, " "), got)
 		}
 	}
