@@ -119,7 +119,7 @@ func (a *Application) StartWith(files []*os.File, environment []string, argument
 	a.command.ExtraFiles = files
 	a.command.Stdout, a.command.Stderr = a.Said, a.Said
 	a.command.Env = append(os.Environ(), environment...)
-	a.command.WaitDelay = time.Second
+	a.command.WaitDelay = 3 * time.Second // for what is on its way when it has ended; an application of its may go on
 	if err := a.command.Start(); err != nil {
 		a.t.Fatal(err)
 	}
@@ -168,6 +168,20 @@ func (a *Application) Sandbox(arguments ...string) string {
 	a.t.Helper()
 	b, _ := exec.Command(filepath.Join(*binDirectory, "sandbox"), arguments...).CombinedOutput()
 	return string(b)
+}
+
+// InOrder waits until it has said all texts, behind what it had said of after, one after the other.
+func (a *Application) InOrder(after string, texts ...string) {
+	a.t.Helper()
+	a.Until("said in order, after "+after+": "+strings.Join(texts, "; "), func() bool {
+		_, said, found := strings.Cut(a.Said.String(), after)
+		for _, text := range texts {
+			if found {
+				_, said, found = strings.Cut(said, text)
+			}
+		}
+		return found
+	})
 }
 
 // Read is the content of a file of Dir, "" when it is not there.

@@ -23,6 +23,7 @@ components:
 	a.Until("the last word of the crash", func() bool {
 		return strings.Contains(a.Read("all.log.2")+a.Read("all.log.1")+a.Read("all.log"), " crash: crashing\n")
 	})
+	a.Until("own.log is written", func() bool { return strings.HasSuffix(a.Read("own.log"), "\n") })
 	stamp, text, _ := strings.Cut(a.Read("own.log"), " ")
 	if _, err := time.Parse(time.RFC3339Nano, stamp); err != nil || text != "mine\n" {
 		t.Errorf("own.log holds %q", a.Read("own.log"))

@@ -37,12 +37,12 @@ func TestNotifiesManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ready.Close()
+	started := time.Now()
 	a.StartWith([]*os.File{other}, []string{"NOTIFY_SOCKET=" + path}, "run", "--ready-fd", "3", a.Policy(`application: {{NAME}}
 components:
   slow: { ready: {fd: 3}, {{SH}} "sleep 0.5; echo >&3; exec sleep 1000"] }
 `))
 	other.Close()
-	started := time.Now()
 	if text := hear(); !strings.HasPrefix(text, "READY=1\n") || time.Since(started) < 400*time.Millisecond {
 		t.Errorf("after %v the manager hears %q", time.Since(started), text)
 	}

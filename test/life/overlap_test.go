@@ -79,7 +79,7 @@ components:
 func TestStopWhileReloading(t *testing.T) {
 	const policy = `application: {{NAME}}
 components:
-  deaf: { stop-timeout: 2s, {{SH}} "trap '' TERM; echo deaf; while true; do sleep 0.1; done"] }
+  deaf: { stop-timeout: 6s, {{SH}} "trap '' TERM; echo deaf; while true; do sleep 0.1; done"] }
   side: { {{SH}} "exec sleep 1000"] }
 `
 	a := New(t, "called-off").Run(policy)
@@ -113,13 +113,13 @@ while True:
     s.send(b"WATCHDOG=1")
     time.sleep(0.1)
 `)
-	a.Run(strings.Replace(storing, "ready: notify", "ready: notify\n    watchdog: 1s", 1))
+	a.Run(strings.Replace(storing, "ready: notify", "ready: notify\n    watchdog: 2s", 1))
 	a.Expect("up after")
 	before := a.pidOf("web")
 	a.Signal(unix.SIGSTOP)
-	time.Sleep(4 * time.Second) // for which the supervisor hears nothing
+	time.Sleep(5 * time.Second) // for which the supervisor hears nothing
 	a.Signal(unix.SIGCONT)
-	time.Sleep(2 * time.Second) // in which it would find out
+	time.Sleep(3 * time.Second) // in which it would find out
 	if now := a.pidOf("web"); now != before || a.component("web").Restarts != 0 {
 		t.Errorf("it was process %s and is %s", before, now)
 	}

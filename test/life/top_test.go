@@ -21,7 +21,8 @@ components:
 			percent[fields[1]], _ = strconv.Atoi(strings.TrimSuffix(fields[3], "%"))
 		}
 	}
-	if len(percent) != 3 || percent["busy"] < 10 || percent["idle"] > 5 {
+	// How much there is for one that computes is the machine's other business.
+	if len(percent) != 3 || percent["busy"] <= percent["idle"] {
 		t.Errorf("top says\n%s", text)
 	}
 }
