@@ -73,6 +73,11 @@ components:
 		out := a.do(0, "logs", name)
 		return strings.Contains(out, "ptrace -1") && strings.Contains(out, "connect 13")
 	})
+	// What it says of them and that the supervisor hears of them are two ways.
+	a.eventually("both denials", func() bool {
+		out := a.do(0, "denials", name)
+		return strings.Contains(out, "ptrace") && strings.Contains(out, "connect")
+	})
 	// Without a terminal it shows what it would do, and does not.
 	out := a.do(125, "denials", name, "--apply")
 	for _, want := range []string{"adds components.curious.syscalls: [ptrace]", "+      - ptrace", "what that gives", "nothing is written"} {
@@ -171,7 +176,7 @@ func (a *controlled) start(directory, file string) (stop func()) {
 		exec.Command(a.sandbox, "down", a.name).Run()
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			c.Process.Kill()
 			a.t.Error("the application does not end")
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds what a program may take; a machine that is emulated takes longer.
-var patience = flag.Duration("patience", 30*time.Second, "how long a program may take")
+var patience = flag.Duration("patience", 2*time.Minute, "how long a program may take")
 
 // site is a directory of the host with a policy and what it grants.
 type site struct {
@@ -349,7 +349,7 @@ components:
     grants: [www, {http: {at-start: false}}]
     transparent: true
   curl:
-    command: [/usr/bin/curl, -sSf, --retry, "20", --retry-connrefused, -o, +/data/got, "http://127.0.0.1:HTTP/sub/page"]
+    command: [/usr/bin/curl, -sSf, --retry, "100", --retry-delay, "1", --retry-connrefused, -o, +/data/got, "http://127.0.0.1:HTTP/sub/page"]
     grants: [data, fetch]
     transparent: true
     restart: never

@@ -21,7 +21,7 @@ import (
 
 // patience is how long anything may take that a program does at once on a
 // machine with time to spare.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // trial is one program that a policy is learnt for.
 type trial struct {
@@ -238,7 +238,7 @@ func dialogue(port, send, want string) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience / 3))
 	if _, err := io.WriteString(c, send); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ import (
 
 var (
 	binDirectory = flag.String("bin", "../../bin", "the `directory` that make build fills")
-	patience     = flag.Duration("patience", 20*time.Second, "how long what must come about by itself may take")
+	patience     = flag.Duration("patience", time.Minute, "how long what must come about by itself may take")
 	update       = flag.Bool("update", false, "write the table of docs/policy.md")
 )
 

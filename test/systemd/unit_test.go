@@ -40,6 +40,12 @@ func pids(t *testing.T, component string) []int {
 	return all
 }
 
+// journal is the unit's.
+func journal(t *testing.T) string {
+	t.Helper()
+	return run(t, "journalctl", "--no-pager", "-u", shipUnit, "-o", "cat")
+}
+
 // members are all processes of the unit, in all of its cgroups.
 func members(t *testing.T) []string {
 	t.Helper()
@@ -78,7 +84,7 @@ func TestUnit(t *testing.T) {
 	if err := os.MkdirAll(drop, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(drop, "watchdog.conf"), "[Service]\nWatchdogSec=6s\n")
+	write(t, filepath.Join(drop, "watchdog.conf"), "[Service]\nWatchdogSec=20s\n")
 	run(t, "systemctl", "daemon-reload")
 	run(t, "systemctl", "start", shipUnit)
 	expectActive(t)
@@ -102,9 +108,7 @@ func TestUnit(t *testing.T) {
 			t.Errorf("%s's worker is not below %s", component, shipGroup)
 		}
 	}
-	if journal := run(t, "journalctl", "--no-pager", "-u", shipUnit, "-o", "cat"); !strings.Contains(journal, "| web is here") {
-		t.Errorf("the unit's journal has\n%s", journal)
-	}
+	until(t, "the unit's journal has web's line", func() bool { return strings.Contains(journal(t), "| web is here") })
 	text = run(t, "sandbox", "inspect", "--verify", "ship") // status 1 where plan and kernel differ
 	if !strings.Contains(text, "ship: the kernel has what the policy asks for") {
 		t.Errorf("inspect --verify says\n%s", text)
@@ -184,13 +188,11 @@ func testCrash(t *testing.T) {
 // testWatchdog: a broker that hangs is found by systemd's watchdog; those
 // before, which did not, were left alone.
 func testWatchdog(t *testing.T) {
-	if text := run(t, "journalctl", "--no-pager", "-u", shipUnit, "-o", "cat"); strings.Contains(text, "Watchdog timeout") {
+	if text := journal(t); strings.Contains(text, "Watchdog timeout") {
 		t.Fatalf("systemd's watchdog ended a broker that lives:\n%s", text)
 	}
 	kill(t, "STOP")
-	if text := run(t, "journalctl", "--no-pager", "-u", shipUnit, "-o", "cat"); !strings.Contains(text, "Watchdog timeout") {
-		t.Errorf("the unit's journal has\n%s", text)
-	}
+	until(t, "the unit's journal has the watchdog's word", func() bool { return strings.Contains(journal(t), "Watchdog timeout") })
 }
 
 // kill sends a signal to the broker and waits until systemd has it running
