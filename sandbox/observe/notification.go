@@ -63,10 +63,13 @@ func (r *run) answerCalls() {
 			return
 		}
 		r.Lock()
+		missed := r.missed
 		r.examine(&n)
-		r.Unlock()
 		answer := response{id: n.id, flags: continueFlag}
-		unix.Syscall(unix.SYS_IOCTL, uintptr(r.listener), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer)))
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(r.listener), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer))); errno == unix.ENOENT {
+			r.missed = missed // the caller was killed: what could not be read of its call was not done
+		}
+		r.Unlock()
 	}
 }
 

@@ -134,6 +134,24 @@ for p in range(4): os.wait()
 	})
 }
 
+// TestKilledCallersAreNotMissed: a call that its caller does not live to make is no
+// gap in the record, though nothing of it can be read any more.
+func TestKilledCallersAreNotMissed(t *testing.T) {
+	r := observed(t, "counted", "/", python(`
+import os, signal, time
+for i in range(600):
+    pid = os.fork()
+    if pid == 0:
+        while True: os.stat("/etc/passwd")
+    time.sleep(i * 5e-6)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+`)...)
+	if len(r.Incomplete()) > 0 {
+		t.Error(r.Incomplete())
+	}
+}
+
 // TestBothWaysCountTheSame: what eBPF counts is what was there to stop.
 func TestBothWaysCountTheSame(t *testing.T) {
 	script := python(`
