@@ -13,6 +13,7 @@ import (
 // that defines them stands beside each.
 const (
 	errnoNoRight  int32 = 1  // EPERM, errno(3)
+	errnoInvalid  int32 = 22 // EINVAL
 	errnoNoCall   int32 = 38 // ENOSYS
 	errnoNoWay    int32 = 95 // EOPNOTSUPP
 	errnoNoFamily int32 = 97 // EAFNOSUPPORT
@@ -43,6 +44,8 @@ const (
 	levelNetlink uint64 = 270 // SOL_NETLINK, linux/socket.h
 	levelTLS     uint64 = 282 // SOL_TLS
 	optionLinger uint64 = 13  // SO_LINGER, socket(7)
+
+	flagWhiteout uint64 = 0x4 // RENAME_WHITEOUT, rename(2), linux/fs.h
 
 	modeSetID uint64 = 0o6000 // S_ISUID, S_ISGID, inode(7)
 
@@ -336,6 +339,9 @@ func (f *filter) allow(call string) {
 		// code in the kernel that nobody uses but attackers (CVE-2025-38236):
 		// only who has TCP sockets may send it. See rules for the answers.
 		f.allowIf(call, plan.Condition{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: 0, Mask: f.neverSent()})
+	case "renameat2":
+		// RENAME_WHITEOUT leaves a device node behind, past mknod(2).
+		f.allowIf(call, plan.Condition{Argument: 4, Comparison: plan.MaskedEqual, Value: 0, Mask: flagWhiteout})
 	default:
 		f.whole[call] = true
 		delete(f.some, call)
@@ -451,7 +457,7 @@ func (f *filter) forbids(call string, c plan.Condition) bool {
 				return true
 			}
 		}
-	case call == "ioctl", call == "sendto", call == "sendmsg", call == "sendmmsg", call == "setsockopt":
+	case call == "ioctl", call == "renameat2", call == "sendto", call == "sendmsg", call == "sendmmsg", call == "setsockopt":
 		return true // another argument leaves the dangerous one open
 	case call == "clone":
 		return c.Argument != 0 // else the flags would be open
@@ -555,6 +561,11 @@ func (f *filter) rules() []plan.Rule {
 				rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoNoWay,
 					Conditions: []plan.Condition{{Argument: fastOpens[call], Comparison: plan.MaskedEqual, Value: messageUrgent, Mask: never}}})
 			}
+		}
+		if call == "renameat2" && len(f.some[call]) > 0 {
+			// As a file system that has no whiteouts.
+			rules = append(rules, plan.Rule{Call: call, Action: plan.Errno, Errno: errnoInvalid,
+				Conditions: []plan.Condition{{Argument: 4, Comparison: plan.MaskedEqual, Value: flagWhiteout, Mask: flagWhiteout}}})
 		}
 		switch {
 		case call == "socket" && f.netlink:

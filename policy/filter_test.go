@@ -149,6 +149,8 @@ func TestDecisions(t *testing.T) {
 	asks := filterOf(t, "{"+program+", grants: [store]}")
 	fewer := filterOf(t, "{"+program+", grants: [store], transparent: true, syscalls: [{deny: [unlink]}]}")
 	logs := filterOf(t, "{"+program+", grants: [log], syscalls: [ioctl]}")
+	renames := filterOf(t, "{"+program+", syscalls: [renameat2]}")
+	fileAndOwn := filterOf(t, "{"+program+", grants: [store], transparent: true, files: {temporary: /tmp}}")
 	leases := filterOf(t, "{"+program+", syscalls: [{call: fcntl, argument: 1, equal: 1024}]}")
 	named := filterOf(t, "{"+program+", syscalls: [fcntl]}")
 	logsLeases := filterOf(t, "{"+program+", grants: [log], syscalls: [{call: fcntl, argument: 1, equal: 1024}, {call: fcntl, argument: 1, less: 9}]}")
@@ -236,6 +238,11 @@ func TestDecisions(t *testing.T) {
 		{"set-user-ID beside a grant", writes, "fchmod", []uint64{3, 0o4755}, plan.Refuse},
 		{"set-group-ID by a path beside a grant", writes, "fchmodat2", []uint64{3, 0, 0o2755, 0x1000}, plan.Refuse},
 		{"set-user-ID without a grant", makes, "fchmod", []uint64{3, 0o4755}, plan.Allow},
+		{"a rename", makes, "renameat2", []uint64{3, 1, 3, 1, 0}, plan.Allow},
+		{"a rename that replaces nothing", makes, "renameat2", []uint64{3, 1, 3, 1, 1}, plan.Allow},
+		{"a rename that makes a device", makes, "renameat2", []uint64{3, 1, 3, 1, 4}, plan.Errno},
+		{"a rename that makes a device with bits above", renames, "renameat2", []uint64{3, 1, 3, 1, 1<<32 | 5}, plan.Errno},
+		{"a rename beside a grant and files of its own", fileAndOwn, "renameat2", []uint64{3, 1, 3, 1, 4}, plan.Broker},
 		{"a lock", plain, "fcntl", []uint64{3, 6}, plan.Allow},
 		{"the size of a pipe", plain, "fcntl", []uint64{3, 1031}, plan.Allow},
 		{"a descriptor that is closed at an exec", plain, "fcntl", []uint64{3, 1030}, plan.Allow},
@@ -273,6 +280,8 @@ func TestWhatNoGrantAnswers(t *testing.T) {
 		{"{" + program + "}", "openat", 0},
 		{"{" + program + "}", "unlinkat", errnoNoRight},
 		{"{" + program + ", files: {temporary: /tmp}}", "unlinkat", 0},
+		{"{" + program + "}", "renameat2", errnoNoRight},
+		{"{" + program + ", files: {temporary: /tmp}}", "renameat2", 0},
 		{"{" + program + ", syscalls: [{call: unlinkat, argument: 2, equal: 0}]}", "unlinkat", errnoNoRight},
 	} {
 		found := false

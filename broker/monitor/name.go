@@ -89,12 +89,12 @@ func (m *Monitor) brokeredMake(w *work, n *notification, directory uint64, pathA
 
 // brokeredRename is rename, renameat and renameat2: within one grant.
 func (m *Monitor) brokeredRename(w *work, n *notification, oldDirectory uint64, oldAt int, newDirectory uint64, newAt int, flags uint64) {
-	from, to, ok := m.locateBoth(w, n, oldDirectory, oldAt, newDirectory, newAt)
-	if !ok {
+	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
+		m.respond(w, n, unix.EINVAL) // RENAME_WHITEOUT makes a device, also in the compartment
 		return
 	}
-	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
-		m.respond(w, n, unix.EINVAL) // RENAME_WHITEOUT makes a device
+	from, to, ok := m.locateBoth(w, n, oldDirectory, oldAt, newDirectory, newAt)
+	if !ok {
 		return
 	}
 	f := w.component.files

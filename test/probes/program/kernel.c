@@ -3,14 +3,18 @@
 
 #include <arpa/inet.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
+#include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
+#include <mqueue.h>
 #include <netinet/in.h>
 #include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/timex.h>
@@ -279,6 +283,48 @@ static enum verdict legacy_ldt(void)
 	return escaped("wrote the local descriptor table");
 }
 
+/* A filter of its own whose listener answers calls in the kernel's place: of its
+ * children, and of what a launcher lets it execute. */
+static enum verdict filter_listener(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = { 1, &allow };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return refused("no_new_privs");
+	long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+	return fd < 0 ? refused("seccomp") : escaped("has a listener of a filter");
+}
+
+/* A queue's notification by netlink: freed twice once. */
+static enum verdict queue_notification(void)
+{
+	char name[48];
+	struct sigevent none = { .sigev_notify = SIGEV_NONE };
+
+	snprintf(name, sizeof name, "/bulkhead-probe-own-%d", (int)getpid());
+	mqd_t queue = mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, NULL);
+	if (queue == (mqd_t)-1)
+		return refused("mq_open");
+	mq_unlink(name);
+	if (mq_notify(queue, &none))
+		return refused("mq_notify");
+	return escaped("reached the notification of message queues");
+}
+
+static enum verdict random_pool(void)
+{
+	enum { RESEED = 0x5207 }; /* RNDRESEEDCRNG, linux/random.h */
+	static const char *const devices[] = { "/dev/urandom", "/dev/random" };
+
+	for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
+		int fd = open(devices[i], O_RDWR | O_CLOEXEC);
+		if (fd >= 0 && !ioctl(fd, RESEED))
+			return escaped("controls the machine's random numbers by %s", devices[i]);
+	}
+	return refused("RNDRESEEDCRNG");
+}
+
 static const struct probe kernel_probes[] = {
 	{ "bpf-program", "load a BPF program", "bpf(2), CVE-2020-8835", "seccomp, capabilities", load_program },
 	{ "bpf-map", "make a BPF map", "bpf(2)", "seccomp, capabilities", make_map },
@@ -299,5 +345,9 @@ static const struct probe kernel_probes[] = {
 	{ "fanotify", "watch all files of the file system", "fanotify(7)", "capabilities, seccomp", watch_files },
 	{ "load-module", "load a kernel module", "init_module(2)", "capabilities, seccomp", load_module },
 	{ "modify-ldt", "write the local descriptor table", "modify_ldt(2), CVE-2015-5157", "seccomp", legacy_ldt },
+	{ "filter-listener", "answer system calls in the kernel's place", "seccomp_unotify(2)", "seccomp", filter_listener },
+	{ "CVE-2017-11176", "reach the notification of message queues", "CVE-2017-11176, mq_notify(3)", "seccomp",
+	  queue_notification },
+	{ "random-pool", "control the machine's random numbers", "random(4)", "capabilities, seccomp", random_pool },
 };
 THEME(kernel);

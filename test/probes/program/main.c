@@ -15,12 +15,13 @@
 
 extern const struct theme namespaces_theme, mounts_theme, processes_theme, sockets_theme, netlink_theme, ipc_theme,
 	kernel_theme, abi_theme, terminals_theme, devices_theme, settings_theme, credentials_theme, descriptors_theme,
-	resources_theme, recent_theme, published_theme;
+	resources_theme, recent_theme, published_theme, files_theme, neighbours_theme, options_theme;
 
 static const struct theme *const themes[] = {
 	&namespaces_theme, &mounts_theme,      &processes_theme,   &sockets_theme,   &netlink_theme,
 	&ipc_theme,	   &kernel_theme,      &abi_theme,	   &terminals_theme, &devices_theme,
 	&settings_theme,   &credentials_theme, &descriptors_theme, &resources_theme, &recent_theme, &published_theme,
+	&files_theme,	   &neighbours_theme,  &options_theme,
 };
 #define THEMES (sizeof themes / sizeof themes[0])
 

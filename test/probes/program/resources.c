@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -294,6 +295,23 @@ static enum verdict disk_priority(void)
 	return escaped("uses the disk before everybody else");
 }
 
+/* Priority of a whole session against all others. */
+static enum verdict session_priority(void)
+{
+	static const char path[] = "/proc/self/autogroup";
+	if (write_file(path, "-5"))
+		return refused(path);
+	write_file(path, "0");
+	return escaped("raised the priority of its session");
+}
+
+/* A timer that wakes the machine from its sleep. */
+static enum verdict wake_machine(void)
+{
+	int fd = timerfd_create(9 /* CLOCK_BOOTTIME_ALARM */, TFD_CLOEXEC);
+	return fd < 0 ? refused("timerfd_create") : escaped("has a timer that wakes the machine");
+}
+
 /* Memory that is locked cannot be taken back. */
 static enum verdict locked_memory(void)
 {
@@ -326,5 +344,7 @@ static const struct probe resources_probes[] = {
 	{ "real-time", "run in real time", "sched(7)", "capabilities, limits", real_time },
 	{ "raise-priority", "raise its own priority", "setpriority(2)", "capabilities, limits", priority },
 	{ "disk-priority", "raise its own priority at the disk", "ioprio_set(2)", "capabilities", disk_priority },
+	{ "session-priority", "raise the priority of its session", "sched(7)", "capabilities, limits", session_priority },
+	{ "wake-machine", "wake the machine from its sleep", "timerfd_create(2)", "capabilities", wake_machine },
 };
 THEME(resources);

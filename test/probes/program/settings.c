@@ -152,6 +152,19 @@ static enum verdict leave_cgroup(void)
 	return verdict;
 }
 
+static enum verdict set_domain_name(void)
+{
+	struct utsname name;
+
+	if (uname(&name))
+		return refused("uname");
+	if (setdomainname(name.domainname, strlen(name.domainname)))
+		return refused("setdomainname");
+	return escaped("set the domain name (to what it was)");
+}
+
+static enum verdict next_pid(void) { return write_back("/proc/sys/kernel/ns_last_pid"); }
+
 static const struct probe settings_probes[] = {
 	{ "CVE-2022-0811", "set the program that handles core dumps", "CVE-2022-0811 (CRI-O), core(5)",
 	  "mount namespace, user", core_pattern },
@@ -173,5 +186,7 @@ static const struct probe settings_probes[] = {
 	  release_agent_by_user_namespace },
 	{ "CVE-2023-25809", "leave the limits by writing to the cgroup file system", "CVE-2023-25809 (runc)",
 	  "mount namespace", leave_cgroup },
+	{ "domain-name", "set the host's domain name", "setdomainname(2)", "uts namespace, capabilities", set_domain_name },
+	{ "next-pid", "choose the pid of the next process", "pid_namespaces(7)", "mount namespace, user", next_pid },
 };
 THEME(settings);

@@ -90,6 +90,42 @@ static enum verdict terminal_of_others(void)
 	return read_secret(fstat(fd, &status) ? -1 : fd, "another's terminal");
 }
 
+/* A line discipline is a driver: the kernel loads the module of the one that is named. */
+static enum verdict line_discipline(void)
+{
+	int discipline = 0; /* N_TTY, which it has */
+
+	if (!isatty(0))
+		return target("PROBE_TTY") ? stopped("standard input is no terminal") : no_target("PROBE_TTY");
+	if (ioctl(0, TIOCSETD, &discipline))
+		return refused("TIOCSETD");
+	return escaped("chooses the driver behind its terminal");
+}
+
+/* Whoever started the program could not open his own terminal any more. */
+static enum verdict exclusive(void)
+{
+	if (!isatty(0))
+		return target("PROBE_TTY") ? stopped("standard input is no terminal") : no_target("PROBE_TTY");
+	if (ioctl(0, TIOCEXCL))
+		return refused("TIOCEXCL");
+	ioctl(0, TIOCNXCL);
+	return escaped("locked its terminal for everybody else");
+}
+
+/* There are as many as the machine has numbers for (/proc/sys/kernel/pty/max). */
+static enum verdict make_terminal(void)
+{
+	static const char *const doors[] = { "/dev/ptmx", "/dev/pts/ptmx" };
+
+	for (size_t i = 0; i < sizeof doors / sizeof doors[0]; i++) {
+		int unlock = 0, fd = open(doors[i], O_RDWR | O_NOCTTY | O_CLOEXEC);
+		if (fd >= 0 && !ioctl(fd, TIOCSPTLCK, &unlock))
+			return escaped("made a terminal by %s", doors[i]);
+	}
+	return refused("ptmx");
+}
+
 static const struct probe terminals_probes[] = {
 	{ "CVE-2017-5226", "put text into the terminal's input", "CVE-2017-5226 (bubblewrap)", "session, seccomp",
 	  push_input },
@@ -98,5 +134,9 @@ static const struct probe terminals_probes[] = {
 	{ "CVE-2023-28100", "control a virtual console by TIOCLINUX", "CVE-2023-28100 (flatpak), CVE-2023-1523 (snap)",
 	  "mount namespace, seccomp", console_control },
 	{ "other-terminal", "read another's terminal", "pts(4)", "mount namespace", terminal_of_others },
+	{ "line-discipline", "choose the driver behind the terminal", "CVE-2023-6546, CVE-2017-2636", "session, seccomp",
+	  line_discipline },
+	{ "terminal-exclusive", "lock the terminal for whoever started it", "ioctl_tty(2)", "seccomp", exclusive },
+	{ "make-terminal", "make terminals, of which the machine has so many", "pty(7)", "mount namespace", make_terminal },
 };
 THEME(terminals);
