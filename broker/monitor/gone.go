@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/wire"
+	"bulkhead/policy/plan"
 	"bulkhead/sandbox/worker"
 )
 
@@ -24,6 +25,8 @@ func (m *Monitor) ended(w *work, said worker.Message) {
 		if reason == "" {
 			reason = m.explain(w, said.Status.Signal(), time.Duration(said.Processor)*time.Microsecond)
 		}
+	} else if start := w.component.Start; code == 0 && reason == "" && said.Leaves && (start == plan.WithApplication || start == plan.OnDemand) {
+		reason = wire.LeftProcesses
 	}
 	m.tellEnd(w, uint32(how), code, said.Processor, max(said.Peak, w.leaf.Peak()), reason)
 }

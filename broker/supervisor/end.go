@@ -31,6 +31,15 @@ type end struct {
 	never  bool   // our own verdict, in reason, whatever how and code say
 	fine   bool   // its policy calls it a normal end
 	final  bool   // its finish command calls it a failure for good
+	left   bool   // what it started ran on, and ended with it
+}
+
+// advice is what to do about an end that the policy did not mean.
+func (e end) advice() string {
+	if !e.left {
+		return ""
+	}
+	return "; what it had started ended with it: a daemon that puts itself into the background has background: true"
 }
 
 func (e end) normal() bool { return (e.fine || e.how == wire.Exited && e.code == 0) && !e.never }

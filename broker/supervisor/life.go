@@ -301,7 +301,7 @@ func (s *Supervisor) actOn(c *component, action plan.ExitAction, e end, ran time
 	case plan.ExitStopApplication:
 		c.wanted, c.done = false, true
 		s.move(c, control.Stopped, e.String())
-		s.say(c, e.String()+"; its policy stops the application")
+		s.say(c, e.String()+"; its policy stops the application"+e.advice())
 		s.end(e.status(), fmt.Sprintf("component %s has ended", c.plan.Name))
 	}
 }
@@ -313,7 +313,7 @@ func (s *Supervisor) endedForGood(c *component, to control.State, e end) {
 	}
 	s.move(c, to, e.String())
 	if !s.plan.Quiet {
-		s.say(c, e.String()+"; its policy does not restart it")
+		s.say(c, e.String()+"; its policy does not restart it"+e.advice())
 	} else if e.how != wire.Exited {
 		s.say(c, e.String())
 	}
@@ -354,6 +354,7 @@ func (s *Supervisor) restart(c *component, to control.State, e end, ran time.Dur
 	if delay > 0 {
 		text = fmt.Sprintf("%s; restarts in %s", e, round(delay))
 	}
+	text += e.advice()
 	var others []string
 	for _, other := range set {
 		if other == c {

@@ -76,7 +76,11 @@ func (s *Supervisor) workerEnded(e workerEnded) bool {
 	c := w.component
 	c.processor += e.processor
 	c.peak = max(c.peak, e.peak)
-	s.gone(w, end{how: e.how, code: e.code, reason: e.reason})
+	how := end{how: e.how, code: e.code, reason: e.reason}
+	if e.reason == wire.LeftProcesses {
+		how.reason, how.left = "", true
+	}
+	s.gone(w, how)
 	return true
 }
 

@@ -113,6 +113,10 @@ const (
 	NotRun   = 3 // code is the errno: the program never ran
 )
 
+// LeftProcesses is the reason in WorkerEnded of a program that exited with status 0
+// while others that it had started ran on: they ended with it.
+const LeftProcesses = "left processes behind"
+
 // Header is the fixed part of a message.
 //
 //	offset  size

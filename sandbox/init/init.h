@@ -34,7 +34,7 @@ enum {
 	MSG_GO = 6,       /* monitor -> worker: as MSG_FDS, then environment strings to add, each ended by a zero byte */
 	MSG_STARTED = 7,  /* worker -> monitor: u32 notes; pidfd of the program, seccomp listener */
 	MSG_FAILED = 8,   /* worker -> monitor: u32 errno, text of the step */
-	MSG_ENDED = 9,    /* worker -> monitor: u32 wait status, u64 us of processor, u64 peak bytes */
+	MSG_ENDED = 9,    /* worker -> monitor: u32 wait status, u64 us of processor, u64 peak bytes, u64 whether it leaves processes */
 	MSG_PROCESS = 10, /* monitor -> worker: a sealed file with a struct process_header and its strings */
 	MSG_STOPPED = 11, /* worker -> monitor: u32 wait status of a program that was stopped or goes on */
 	MSG_PID = 12,     /* monitor -> worker of an exec, first of all: u32 pid of its program */

@@ -228,7 +228,7 @@ static void mount_proc(struct spec *s, int socket)
 static _Noreturn void reap(int socket, pid_t main_pid, int executed, int background)
 {
 	int ended = 0, left = 0; /* the program's process has gone, and others may run on */
-	struct { uint32_t type, status; uint64_t processor, peak; } m = { .type = MSG_ENDED };
+	struct { uint32_t type, status; uint64_t processor, peak, leaves; } m = { .type = MSG_ENDED };
 
 	for (;;) {
 		int status;
@@ -260,6 +260,7 @@ static _Noreturn void reap(int socket, pid_t main_pid, int executed, int backgro
 		left |= background && pid == main_pid && status == 0;
 		if (left || pid != main_pid)
 			continue;
+		m.leaves = kill(-1, 0) == 0; /* is there anybody? */
 		message_send(socket, &m, sizeof m, NULL, 0);
 		/* The end of pid 1 ends whatever the program left behind; what
 		 * was executed may leave something, as it could where it was. */

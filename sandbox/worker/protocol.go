@@ -136,6 +136,7 @@ type Message struct {
 	Status    unix.WaitStatus // Ended, Stopped
 	Processor uint64          // Ended: microseconds of processor time
 	Peak      uint64          // Ended: bytes of resident memory at most
+	Leaves    bool            // Ended: it leaves processes behind, which end with it
 }
 
 // Kind is the kind of a Message.
@@ -236,12 +237,13 @@ func parse(b []byte, fds []int) (Message, int, error) {
 		return Message{Kind: Stopped, Status: unix.WaitStatus(u32(4))}, 0, nil
 	case kind == msgFailed && len(b) >= 8:
 		return Message{Kind: Failed, Errno: syscall.Errno(u32(4)), Step: string(b[8:])}, 0, nil
-	case kind == msgEnded && len(b) == 24:
+	case kind == msgEnded && len(b) == 32:
 		return Message{
 			Kind:      Ended,
 			Status:    unix.WaitStatus(u32(4)),
 			Processor: binary.LittleEndian.Uint64(b[8:]),
 			Peak:      binary.LittleEndian.Uint64(b[16:]),
+			Leaves:    binary.LittleEndian.Uint64(b[24:]) != 0,
 		}, 0, nil
 	}
 	return Message{}, 0, errMalformed

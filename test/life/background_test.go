@@ -47,3 +47,23 @@ time.sleep(1000)
 		t.Error("the other component is down")
 	}
 }
+
+// Without the word the daemon ends with the process that started it, which looks
+// like a program that had nothing to do: whoever reads that hears of the word.
+func TestBackgroundUnsaid(t *testing.T) {
+	for _, c := range []struct {
+		name, program string
+		hint          bool
+	}{
+		{"unsaid", "import os, time\nif os.fork(): os._exit(0)\ntime.sleep(1000)\n", true},
+		{"alone", "import os\nif os.fork(): os.wait()\n", false},
+	} {
+		a := New(t, c.name)
+		a.File("web.py", c.program)
+		a.Run(strings.Replace(daemons, "restart: always", "restart: never", 1))
+		a.Expect("web: exited with status 0; its policy does not restart it")
+		if hint := strings.Contains(a.Said.String(), "has background: true"); hint != c.hint {
+			t.Errorf("%s: it is told of background: %v", c.name, hint)
+		}
+	}
+}
