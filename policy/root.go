@@ -321,6 +321,12 @@ func (t *rootTree) devices(uses []PathUse) {
 				t.mistake(use.Path.Position, "write it under files.read or files.write", "%s is not a device", brief(name))
 				continue
 			}
+			if found.real == "/dev/ptmx" || found.real == "/dev/pts/ptmx" {
+				// Terminals are made in a file system, /dev/pts, that no compartment has.
+				t.mistake(use.Path.Position, "remove it, and let the program do without (as ssh -T does); output: inherit lets it use the terminal of sandbox run",
+					"a component makes no terminals, which is what %s is for", brief(name))
+				continue
+			}
 			t.links(found.links, "files.devices", use.Path.Position)
 			t.add(plan.Entry{Kind: plan.EntryDevice, Source: found.real, Target: found.real, Access: plan.Read | plan.Write, Reason: "files.devices", Position: use.Path.Position})
 		}

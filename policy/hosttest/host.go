@@ -64,7 +64,7 @@ func New() *Host {
 	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
 		h.Link("/"+name, "usr/"+name)
 	}
-	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty", "kvm"} {
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty", "kvm", "ptmx"} {
 		h.put("/dev/"+name, fs.ModeDevice|fs.ModeCharDevice|0o666, "")
 	}
 	const loader = "/lib64/ld-linux-x86-64.so.2"
