@@ -30,21 +30,19 @@ import (
 	"bulkhead/sandbox/compartment"
 )
 
-// Run carries out one order; arguments are the application's directory, its
-// cgroup, where Bulkhead's other programs are, and the monitor's pid where there
-// is one. It returns the exit status.
+// Run carries out one order. The one argument of the launcher's builder is where
+// Bulkhead's other programs are: the rest comes with the order. Those of the
+// keeper's are the application's directory, its cgroup, that place and the
+// monitor's pid: who orders has no say in them. It returns the exit status.
 func Run(arguments []string) int {
-	monitor := 0
 	var err error
 	switch len(arguments) {
-	case 3:
+	case 1:
+		err = first(arguments[0])
 	case 4:
-		monitor, err = strconv.Atoi(arguments[3])
+		err = again(arguments[0], arguments[1], arguments[2], arguments[3])
 	default:
-		err = fmt.Errorf("build compartments: %d arguments instead of 3 or 4", len(arguments))
-	}
-	if err == nil {
-		err = build(arguments[0], arguments[1], arguments[2], monitor)
+		err = fmt.Errorf("build compartments: %d arguments instead of 1 or 4", len(arguments))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox:", err)
@@ -53,33 +51,71 @@ func Run(arguments []string) int {
 	return 0
 }
 
-func build(directory, group, libexec string, monitor int) error {
+// first builds every compartment of an application that starts.
+func first(libexec string) error {
+	unix.CloseOnExec(handover.BuilderFD)
+	order, err := receive()
+	if order == nil {
+		return err
+	}
+	f := order.First
+	if f == nil {
+		return errors.New("read what to build: a start takes every component, and more than their numbers")
+	}
+	p, err := plan.Load(f.Plan, nil)
+	if err != nil {
+		return err
+	}
+	return build(*order, p, f.Directory, f.Group, libexec, func() error { return nil })
+}
+
+// again builds compartments of an application that has a monitor.
+func again(directory, group, libexec, monitor string) error {
 	// The sweeper waits for this process too, but not for what it starts.
-	for _, fd := range []int{handover.BuilderFD, handover.BuilderPlanFD, handover.BuilderSweeperFD} {
+	for _, fd := range []int{handover.BuilderFD, handover.BuilderPlanFD, handover.BuilderSweeperFD, handover.BuilderPresentFD} {
 		unix.CloseOnExec(fd)
 	}
-	if monitor != 0 {
-		unix.CloseOnExec(handover.BuilderPresentFD)
-	}
-	// Before the plan is looked at: it may be written until then.
-	order, err := handover.ReceiveOrder(handover.BuilderFD)
-	if err == io.EOF {
-		return nil // whoever started this gave up before, and says why
-	}
+	pid, err := strconv.Atoi(monitor)
 	if err != nil {
-		return fmt.Errorf("read what to build: %w", err)
+		return fmt.Errorf("find the monitor: %w", err)
+	}
+	order, err := receive()
+	if order == nil {
+		return err
+	}
+	if order.First != nil {
+		return errors.New("read what to build: the application has a monitor, and is not started again")
 	}
 	p, err := plan.Load(handover.BuilderPlanFD, nil)
 	if err != nil {
 		return err
 	}
+	return build(*order, p, directory, group, libexec, func() error { return encloseAgain(pid, directory, group, p) })
+}
+
+// receive waits for the order. There is none, and no error, where whoever started
+// this gave up before, and says why.
+func receive() (*handover.Order, error) {
+	order, err := handover.ReceiveOrder(handover.BuilderFD)
+	if err == io.EOF {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what to build: %w", err)
+	}
+	return &order, nil
+}
+
+// build carries out an order, and hands over what it made when the last step has
+// been taken too.
+func build(order handover.Order, p *plan.Plan, directory, group, libexec string, last func() error) error {
 	made := &made{}
-	err = made.carryOut(order, p, compartment.Site{
+	err := made.carryOut(order, p, compartment.Site{
 		Application: p.Application, Directory: directory, Group: group,
 		Init: filepath.Join(libexec, "init"), Stub: filepath.Join(libexec, "stub"), Messages: os.Stderr,
 	})
-	if err == nil && monitor != 0 {
-		err = encloseAgain(monitor, directory, group, p)
+	if err == nil {
+		err = last()
 	}
 	if err != nil {
 		made.undo()
@@ -109,13 +145,15 @@ type made struct{ handover.Built }
 // carryOut builds sockets first: a port in use is the likeliest failure and
 // the cheapest to find.
 func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Site) error {
-	if order.All {
+	supervisor := -1
+	if order.First != nil {
 		for i := range p.Components {
 			order.Components = append(order.Components, i)
 		}
-	}
-	if order.All && (order.Supervisor < 0 || order.Supervisor >= len(p.Components)) {
-		return fmt.Errorf("build compartment %d for the supervisor: the plan has %d", order.Supervisor, len(p.Components))
+		supervisor = order.First.Supervisor
+		if supervisor < 0 || supervisor >= len(p.Components) {
+			return fmt.Errorf("build compartment %d for the supervisor: the plan has %d", supervisor, len(p.Components))
+		}
 	}
 	for _, index := range order.Components {
 		if index < 0 || index >= len(p.Components) {
@@ -125,7 +163,7 @@ func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Sit
 	if err := limits.Raise(p); err != nil {
 		return err
 	}
-	if !order.All {
+	if order.First == nil {
 		// Before any socket is made, as in a first start, where the launcher does it.
 		if err := address.Extend(site.Group, p, order.Components); err != nil {
 			return err
@@ -146,7 +184,7 @@ func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Sit
 			}
 		}
 	}
-	return m.compartments(p, order, site)
+	return m.compartments(p, order.Components, supervisor, site)
 }
 
 // few compartments are built before a second processor would be of use.
@@ -154,10 +192,9 @@ const few = 4
 
 // compartments builds those of some components side by side, because each waits
 // for its own processes most of the time, and hands over each when it is there.
-// The supervisor's takes no libcontainer: it is made while the first of the others
-// wait, and is handed over before them.
-func (m *made) compartments(p *plan.Plan, order handover.Order, site compartment.Site) error {
-	which := order.Components
+// The supervisor's, where it is among them, takes no libcontainer: it is made while
+// the first of the others wait, and is handed over before them.
+func (m *made) compartments(p *plan.Plan, which []int, supervisor int, site compartment.Site) error {
 	if len(which) > few {
 		runtime.GOMAXPROCS(runtime.NumCPU()) // it was started with one
 	}
@@ -175,7 +212,7 @@ func (m *made) compartments(p *plan.Plan, order handover.Order, site compartment
 	// More than processors, because libcontainer waits for its own children.
 	slots := make(chan struct{}, 2*runtime.NumCPU())
 	for i, index := range which {
-		if order.All && index == order.Supervisor {
+		if index == supervisor {
 			continue
 		}
 		wait.Go(func() {
@@ -184,9 +221,9 @@ func (m *made) compartments(p *plan.Plan, order handover.Order, site compartment
 			failed[i] = build(i, compartment.Create)
 		})
 	}
-	if order.All {
+	if supervisor >= 0 {
 		runtime.Gosched() // until they wait
-		failed[order.Supervisor] = build(order.Supervisor, compartment.CreateOwn)
+		failed[supervisor] = build(supervisor, compartment.CreateOwn)
 	}
 	wait.Wait()
 	return errors.Join(failed...)

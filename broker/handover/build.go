@@ -12,34 +12,45 @@ import (
 	"bulkhead/broker/wire"
 )
 
-// Descriptors that the builder finds at fixed numbers.
+// Descriptors that the builder finds at fixed numbers. The launcher's builder is
+// there before all but the first, and gets the others with its order.
 const (
 	BuilderFD        = 3 // SOCK_SEQPACKET: one order comes, what was built goes
-	BuilderPlanFD    = 4 // the encoded plan, complete when the order comes
+	BuilderPlanFD    = 4 // the encoded plan
 	BuilderSweeperFD = 5 // its copy of the sweeper's pipe: what it makes is swept when it has ended
-	BuilderPresentFD = 6 // the plan that the application has now, where it has a monitor
+	BuilderPresentFD = 6 // the plan that the application has now
 )
 
 // Order is what a builder is to build, by the plan's numbers.
 type Order struct {
-	All        bool // every component, whose numbers would not fit into one packet, and no grant
-	Supervisor int  // with All: the component that is the broker's own supervisor
+	First      *First // every component, whose numbers would not fit into one packet, and no grant
 	Components []int
 	Grants     []int // to listen for
+}
+
+// First is what the launcher tells its builder, which is started before any of it
+// is known.
+type First struct {
+	Supervisor int    // the component that is the broker's own supervisor
+	Directory  string // the application's
+	Group      string // the application's cgroup
+	Plan       int    // descriptor of the encoded plan
+	Sweeper    int    // descriptor of the sweeper's pipe
 }
 
 // Send gives a builder its order.
 func (o Order) Send(socket int) error {
 	var m wire.Message
-	if o.All {
-		m.Begin(wire.Header{Kind: wire.Request, Op: wire.BuildAll, ID: 1}).U32(uint32(o.Supervisor))
-	} else {
-		m.Begin(wire.Header{Kind: wire.Request, Op: wire.Build, ID: 1})
-		for _, list := range [][]int{o.Components, o.Grants} {
-			m.U32(uint32(len(list)))
-			for _, n := range list {
-				m.U32(uint32(n))
-			}
+	if f := o.First; f != nil {
+		m.Begin(wire.Header{Kind: wire.Request, Op: wire.BuildAll, ID: 1, FDs: 2})
+		m.U32(uint32(f.Supervisor)).String(f.Directory).String(f.Group)
+		return sendBuilt(socket, &m, f.Plan, f.Sweeper)
+	}
+	m.Begin(wire.Header{Kind: wire.Request, Op: wire.Build, ID: 1})
+	for _, list := range [][]int{o.Components, o.Grants} {
+		m.U32(uint32(len(list)))
+		for _, n := range list {
+			m.U32(uint32(n))
 		}
 	}
 	return sendBuilt(socket, &m)
@@ -50,23 +61,22 @@ func (o Order) Send(socket int) error {
 func ReceiveOrder(socket int) (Order, error) {
 	var o Order
 	var b [wire.MaximumSize + 1]byte
-	n := 0
-	err := wire.Retry(func() (err error) { n, err = unix.Read(socket, b[:]); return err })
+	n, fds, err := receive(socket, b[:])
 	if err != nil {
-		return o, os.NewSyscallError("read", err)
+		return o, err
 	}
 	if n == 0 {
 		return o, io.EOF
 	}
-	h, body, err := wire.Parse(b[:n], 0)
+	h, body, err := wire.Parse(b[:n], len(fds))
 	if err != nil {
 		return o, err
 	}
 	switch {
-	case h.Kind == wire.Request && h.Op == wire.BuildAll:
-		o.All, o.Supervisor = true, int(body.U32())
+	case h.Kind == wire.Request && h.Op == wire.BuildAll && len(fds) == 2:
+		o.First = &First{Supervisor: int(body.U32()), Directory: body.String(), Group: body.String(), Plan: fds[0], Sweeper: fds[1]}
 		return o, body.End()
-	case h.Kind != wire.Request || h.Op != wire.Build:
+	case h.Kind != wire.Request || h.Op != wire.Build || len(fds) > 0:
 		return o, wire.ErrHeader
 	}
 	for _, list := range []*[]int{&o.Components, &o.Grants} {
@@ -142,6 +152,21 @@ func sendBuilt(socket int, m *wire.Message, fds ...int) error {
 	return os.NewSyscallError("sendmsg", err)
 }
 
+// receive takes a packet with its descriptors; one of no bytes is the end.
+func receive(socket int, packet []byte) (n int, fds []int, err error) {
+	control := make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))
+	var cn int
+	err = wire.Retry(func() (err error) {
+		n, cn, _, _, err = unix.Recvmsg(socket, packet, control, unix.MSG_CMSG_CLOEXEC)
+		return err
+	})
+	if err != nil {
+		return 0, nil, os.NewSyscallError("recvmsg", err)
+	}
+	fds, err = wire.Rights(control[:cn])
+	return n, fds, err
+}
+
 // ErrBuilder says that a builder ended, or said nothing for too long.
 var ErrBuilder = errors.New("the builder ended before it was done; its message stands in the broker's own output")
 
@@ -184,16 +209,11 @@ var errNotBuilt = fmt.Errorf("read what the builder made: %w", unix.EPROTO)
 // this is over.
 func (b *Built) next(socket int) (over bool, err error) {
 	var packet [wire.MaximumSize + 1]byte
-	control := make([]byte, unix.CmsgSpace(4*wire.MaximumFDs))
-	var n, cn int
-	err = wire.Retry(func() (err error) {
-		n, cn, _, _, err = unix.Recvmsg(socket, packet[:], control, unix.MSG_CMSG_CLOEXEC)
-		return err
-	})
-	if err != nil || n == 0 {
+	n, fds, err := receive(socket, packet[:])
+	var failed *os.SyscallError
+	if errors.As(err, &failed) || err == nil && n == 0 {
 		return false, fmt.Errorf("%w: %w", ErrBuilder, unix.EIO)
 	}
-	fds, err := wire.Rights(control[:cn])
 	if err != nil {
 		return false, fmt.Errorf("read what the builder made: %w", err)
 	}

@@ -17,10 +17,10 @@ type builder struct {
 	pid     int
 }
 
-// startBuilder starts the builder, so that it is ready when there is something
-// to build. plan is an empty file still. What it builds becomes this process's
-// child when it ends.
-func startBuilder(programs Programs, d *directory, plan *os.File) (*builder, error) {
+// startBuilder starts the builder, which knows of nothing yet, so that it is ready
+// when there is something to build. What it builds becomes this process's child
+// when it ends.
+func startBuilder(programs Programs) (*builder, error) {
 	failed := func(err error) (*builder, error) {
 		return nil, fmt.Errorf("start the builder %s: %w", programs.Builder, err)
 	}
@@ -40,15 +40,10 @@ func startBuilder(programs Programs, d *directory, plan *os.File) (*builder, err
 		return failed(err)
 	}
 	defer null.Close()
-	pipe, err := unix.FcntlInt(uintptr(d.pipe), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		sweeper := os.NewFile(uintptr(pipe), "sweeper")
-		defer sweeper.Close()
-		// With one processor Go starts faster, here and in libcontainer's processes,
-		// to which it is passed on.
-		b.pid, err = execute([]string{programs.Builder, d.path, d.group, filepath.Dir(programs.Init)},
-			[]string{"GOMAXPROCS=1"}, []*os.File{null, null, os.Stderr, far, plan, sweeper}, nil)
-	}
+	// With one processor Go starts faster, here and in libcontainer's processes,
+	// to which it is passed on.
+	b.pid, err = execute([]string{programs.Builder, filepath.Dir(programs.Init)},
+		[]string{"GOMAXPROCS=1"}, []*os.File{null, null, os.Stderr, far}, nil)
 	if err != nil {
 		unix.Close(b.socket)
 		return failed(err)
@@ -68,9 +63,10 @@ func (b *builder) ended() error {
 // end waits for it. One that has not been told to build anything ends when its
 // socket closes, and one that has undoes what it built.
 func (b *builder) end() {
-	if b == nil {
+	if b.socket < 0 {
 		return
 	}
 	unix.Close(b.socket)
+	b.socket = -1
 	await(b.pid)
 }

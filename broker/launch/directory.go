@@ -51,7 +51,7 @@ const patience = 15 * time.Second
 
 // claim makes and locks the directory. What an earlier run left there, because
 // the power failed or its sweeper was killed too, is swept first.
-func claim(base, application string, programs Programs) (*directory, error) {
+func claim(base, application string, begun *Beginning) (*directory, error) {
 	path := filepath.Join(base, application)
 	hierarchy, err := cgroup.Find()
 	if err != nil {
@@ -72,14 +72,14 @@ func claim(base, application string, programs Programs) (*directory, error) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		case d != nil && !stale:
 			d.hierarchy, d.group = hierarchy, cgroup.Application(above, application)
-			if err := hierarchy.Leave(above); err != nil {
+			if err := hierarchy.Leave(above, begun.builder.pid); err != nil {
 				d.abandon()
 				return nil, err
 			}
 			return d, nil
 		case d != nil:
 			d.hierarchy, d.group = hierarchy, cgroup.Application(above, application)
-			err := d.sweep(programs)
+			err := d.sweep(begun.Programs)
 			if err != nil {
 				return nil, err
 			}

@@ -101,17 +101,43 @@ func (e *ErrRunning) Error() string {
 	return fmt.Sprintf("application %q runs already, its broker is process %s; stop it first, or use --idempotent if that is fine", e.Application, e.Pid)
 }
 
+// Beginning is a start of which nobody knows yet what is to be started: its
+// builder gets ready while the policy is read.
+type Beginning struct {
+	Programs
+	builder *builder
+}
+
+// Begin finds the programs and starts the builder, which touches nothing before
+// it has an order.
+func Begin() (*Beginning, error) {
+	programs, err := Find()
+	if err != nil {
+		return nil, err
+	}
+	b, err := startBuilder(programs)
+	if err != nil {
+		return nil, err
+	}
+	return &Beginning{programs, b}, nil
+}
+
+// GiveUp ends the builder, where the start came to nothing.
+func (b *Beginning) GiveUp() { b.builder.end() }
+
 // Launch starts the application and becomes its broker: when it succeeds it
 // does not return. When it fails, nothing of the application is left.
 //
-// The order: the lock before anything is touched; the sweeper before anything
+// The order: the builder before anything else is known, because its start takes
+// as long as the policy does, and it is given nothing to do before the rest; the lock before anything is touched; the sweeper before anything
 // is made, so that a kill at any later moment is swept up; sockets before
 // compartments, because a port in use is the likeliest failure and the
 // cheapest to find; the compartments side by side, because each takes ten
 // milliseconds of mostly waiting, and beside all that does not need them: the
 // keeper, the monitor's root and the exec, which comes last. The monitor waits
 // for the builder.
-func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
+func Launch(p *plan.Plan, begun *Beginning, own Own, manager *Manager) error {
+	programs := begun.Programs
 	if err := endBySignals(); err != nil {
 		return err
 	}
@@ -128,7 +154,7 @@ func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 	if err != nil {
 		return err
 	}
-	d, err := claim(base, p.Application, programs)
+	d, err := claim(base, p.Application, begun)
 	if err != nil {
 		return err
 	}
@@ -143,11 +169,10 @@ func Launch(p *plan.Plan, programs Programs, own Own, manager *Manager) error {
 	planFile, err := memfd.New("plan")
 	if err == nil {
 		var h *handover.Handover
-		var b *builder
-		if h, b, err = prepare(base, p, programs, own, manager, d, planFile); err == nil {
+		if h, err = order(base, p, own, manager, d, planFile, begun.builder); err == nil {
 			err = become(programs, h, p, d, planFile)
 		}
-		b.end()
+		begun.builder.end()
 	}
 	// Not reached after a successful exec.
 	d.abandon()
@@ -189,27 +214,17 @@ func (d *directory) makeGroups(base string) error {
 	return d.hierarchy.Make(d.group)
 }
 
-// prepare makes what the monitor takes over, and has the builder make the rest.
-// The caller ends the builder when there is no monitor to do it.
-func prepare(base string, p *plan.Plan, programs Programs, own Own, manager *Manager, d *directory, planFile *os.File) (*handover.Handover, *builder, error) {
+// order makes what compartments need and what the monitor takes over, and has the
+// builder make the rest. The caller ends the builder when there is no monitor to
+// do it.
+func order(base string, p *plan.Plan, own Own, manager *Manager, d *directory, planFile *os.File, b *builder) (*handover.Handover, error) {
 	for i := range p.Components {
 		p.Components[i].Number = i
 	}
-	if err := d.makeGroups(base); err != nil {
-		return nil, nil, err
-	}
-	// It gets ready while everything else is made.
-	b, err := startBuilder(programs, d, planFile)
+	err := d.makeGroups(base)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	h, err := order(p, own, manager, d, planFile, b)
-	return h, b, err
-}
-
-// order makes what compartments need, and orders them.
-func order(p *plan.Plan, own Own, manager *Manager, d *directory, planFile *os.File, b *builder) (*handover.Handover, error) {
-	var err error
 	h := &handover.Handover{
 		Directory: d.path, Group: d.group, Supervisor: own.Supervisor, Resolver: own.Resolver,
 		Builder: b.socket, BuilderPid: b.pid, Lock: d.lock, Sweeper: d.pipe, SweeperPid: d.sweeper,
@@ -259,7 +274,8 @@ func order(p *plan.Plan, own Own, manager *Manager, d *directory, planFile *os.F
 	if err := os.WriteFile(filepath.Join(h.Directory, handover.PlanFile), encoded, 0o600); err != nil {
 		return nil, fmt.Errorf("write the plan for sandbox inspect: %w", err)
 	}
-	err = handover.Order{All: true, Supervisor: own.Supervisor}.Send(b.socket)
+	first := handover.First{Supervisor: own.Supervisor, Directory: d.path, Group: d.group, Plan: int(planFile.Fd()), Sweeper: d.pipe}
+	err = handover.Order{First: &first}.Send(b.socket)
 	if errors.Is(err, unix.EPIPE) {
 		return nil, b.ended()
 	}

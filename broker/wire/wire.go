@@ -98,7 +98,7 @@ const (
 	Built     Op = 101 // builder, Event: u32 component, u32 pid; 2 descriptors: its init's socket and pidfd
 	Bound     Op = 102 // builder, Event: u32 grant; 1 descriptor
 	BuildOver Op = 103 // builder, Reply: nothing, or, refused, a string that says why; all of it is undone then
-	BuildAll  Op = 104 // launcher, Request: every component, nothing to listen for: u32 the supervisor's number
+	BuildAll  Op = 104 // launcher, Request: every component, nothing to listen for: u32 the supervisor's number, string the application's directory, string its cgroup; 2 descriptors: the plan, the sweeper's pipe
 )
 
 // Apply is what sandbox reload asks of the monitor, on a socket of its own: a

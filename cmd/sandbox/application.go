@@ -68,19 +68,16 @@ func addSupervisor(p *plan.Plan, programs launch.Programs) (int, error) {
 }
 
 // start runs a plan: on success it does not return.
-func start(p *plan.Plan, idempotent bool, manager *launch.Manager) error {
-	programs, err := launch.Find()
-	if err != nil {
-		return err
-	}
+func start(begun *launch.Beginning, p *plan.Plan, idempotent bool, manager *launch.Manager) error {
 	own := launch.Own{}
-	if own.Resolver, err = addResolver(p, programs); err != nil {
+	var err error
+	if own.Resolver, err = addResolver(p, begun.Programs); err != nil {
 		return err
 	}
-	if own.Supervisor, err = addSupervisor(p, programs); err != nil {
+	if own.Supervisor, err = addSupervisor(p, begun.Programs); err != nil {
 		return err
 	}
-	err = launch.Launch(p, programs, own, manager)
+	err = launch.Launch(p, begun, own, manager)
 	var running *launch.ErrRunning
 	if idempotent && errors.As(err, &running) {
 		fmt.Fprintf(os.Stderr, "sandbox: application %q runs already, its broker is process %s\n", running.Application, running.Pid)
@@ -105,15 +102,22 @@ told when the application is up and when it stops (NOTIFY_SOCKET of systemd,
 are named after (LISTEN_FDS, LISTEN_FDNAMES).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, arguments []string) error {
-			_, p, err := compileFile(arguments[0], set)
-			if err != nil {
-				return failedStart(err)
-			}
+			// First: it takes what the caller's descriptors are, before this
+			// process has many of its own.
 			manager, err := launch.FindManager(ready)
 			if err != nil {
 				return err
 			}
-			return start(p, idempotent, manager)
+			begun, err := launch.Begin()
+			if err != nil {
+				return err
+			}
+			defer begun.GiveUp()
+			_, p, err := compileFile(arguments[0], set)
+			if err != nil {
+				return failedStart(err)
+			}
+			return start(begun, p, idempotent, manager)
 		},
 	}
 	c.Flags().StringArrayVar(&set, "set", nil, "override a value of the policy: `KEY=VALUE`, for example components.web.limits.memory=1G")

@@ -59,7 +59,11 @@ func TestCompiledFilters(t *testing.T) {
 func everyStart(t *testing.T) *plan.Plan {
 	t.Helper()
 	w := wrapping{profile: "cli-tool"}
-	text, err := w.policy([]string{"busybox"})
+	busybox, err := findProgram("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := w.policy([]string{busybox})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,12 +87,26 @@ type (
 )
 
 func (w *wrapping) run(command []string) error {
-	text, err := w.policy(command)
+	program, err := findProgram(command[0])
 	if err != nil {
 		return err
 	}
+	command[0] = program
 	if w.print {
-		_, err := os.Stdout.Write(text)
+		text, err := w.policy(command)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(text)
+		return err
+	}
+	begun, err := launch.Begin()
+	if err != nil {
+		return err
+	}
+	defer begun.GiveUp()
+	text, err := w.policy(command)
+	if err != nil {
 		return err
 	}
 	loaded, loadError := policy.Parse("the policy of sandbox wrap", text, policy.Options{Set: w.set})
@@ -101,29 +115,35 @@ func (w *wrapping) run(command []string) error {
 		return failedStart(err)
 	}
 	p.Quiet = !w.verbose
-	return start(p, false, launch.NoManager())
+	return start(begun, p, false, launch.NoManager())
 }
 
-func (w *wrapping) policy(command []string) ([]byte, error) {
-	program, err := exec.LookPath(command[0])
+// findProgram finds a program as a shell does, and exits as one.
+func findProgram(name string) (string, error) {
+	program, err := exec.LookPath(name)
 	if err != nil {
-		complain(fmt.Errorf("find the program %s: %w", command[0], err))
+		complain(fmt.Errorf("find the program %s: %w", name, err))
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EISDIR) {
-			return nil, exit(126)
+			return "", exit(126)
 		}
-		return nil, exit(127)
+		return "", exit(127)
 	}
 	if program, err = filepath.Abs(program); err != nil {
-		return nil, fmt.Errorf("find the program %s: %w", command[0], err)
+		return "", fmt.Errorf("find the program %s: %w", name, err)
 	}
+	return program, nil
+}
+
+// policy writes the policy of a command, whose program is a path.
+func (w *wrapping) policy(command []string) ([]byte, error) {
 	component := wrapComponent{
-		Extends: w.profile, Command: append([]string{program}, command[1:]...),
+		Extends: w.profile, Command: command,
 		Syscalls: w.syscalls, User: w.user, Directory: w.directory,
 		Files: map[string]any{}, Limits: map[string]any{},
 		Output: "inherit", Restart: "never",
 	}
 	// The process makes the name unique: two wraps of a program may run.
-	p := wrapPolicy{Application: fmt.Sprintf("%s-%d", applicationName(program), os.Getpid())}
+	p := wrapPolicy{Application: fmt.Sprintf("%s-%d", applicationName(command[0]), os.Getpid())}
 	for _, kind := range []struct {
 		name      string
 		addresses []string

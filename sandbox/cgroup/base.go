@@ -123,10 +123,10 @@ func userOf(process string) (int, error) {
 	return 0, errors.New("find the user: /proc/" + process + "/status names none")
 }
 
-// Leave moves this process out of base, into a leaf beside the groups that
-// are about to be made: a group of cgroup v2 has processes or controllers for
-// its children, not both.
-func (h Hierarchy) Leave(base string) error {
+// Leave moves this process and these children of it out of base, into a leaf beside
+// the groups that are about to be made: a group of cgroup v2 has processes or
+// controllers for its children, not both.
+func (h Hierarchy) Leave(base string, children ...int) error {
 	if h.Unified == "" || base == "" {
 		return nil
 	}
@@ -138,8 +138,11 @@ func (h Hierarchy) Leave(base string) error {
 	if err := os.Mkdir(leaf, 0o755); err != nil && !os.IsExist(err) {
 		return fmt.Errorf("make a cgroup for the broker: %w", err)
 	}
-	if err := os.WriteFile(leaf+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
-		return fmt.Errorf("move the broker to %s: %w", leaf, err)
+	for _, pid := range append(children, os.Getpid()) {
+		err := os.WriteFile(leaf+"/cgroup.procs", []byte(strconv.Itoa(pid)), 0)
+		if err != nil && !errors.Is(err, unix.ESRCH) { // a child that has ended is in no group
+			return fmt.Errorf("move the broker to %s: %w", leaf, err)
+		}
 	}
 	return nil
 }

@@ -109,7 +109,9 @@ func (a *Application) process(pid int) (Process, bool) {
 			return Process{Pid: pid, Role: Fork}, true
 		}
 		return Process{Pid: pid, Role: Launcher}, true
-	case len(words) > 1 && words[1] == "/run/sandbox/"+a.Name && filepath.Base(executable) == "builder":
+	case len(words) > 1 && words[1] == "/run/sandbox/"+a.Name && filepath.Base(executable) == "builder",
+		// The launcher's is told whose it is when it has its order.
+		len(words) == 2 && filepath.Base(executable) == "builder" && a.before != nil && !a.before.processes[identity(pid)]:
 		return Process{Pid: pid, Role: Builder}, true
 	case words[0] == "sandbox: "+a.Name:
 		return Process{Pid: pid, Role: Monitor}, true
