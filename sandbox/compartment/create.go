@@ -259,7 +259,11 @@ func apart(f func() error) error {
 	go func() {
 		runtime.LockOSThread()
 		thread = unix.Gettid()
-		result <- f()
+		err := punctual()
+		if err == nil {
+			err = f()
+		}
+		result <- err
 	}()
 	err := <-result
 	// Until it is gone this process is in those groups with it, and would end

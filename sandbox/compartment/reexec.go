@@ -15,6 +15,7 @@ import (
 // further than this.
 func init() {
 	if len(os.Args) == 2 && os.Args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != "" {
+		punctual()          // the init of the compartment is executed in this thread
 		libcontainer.Init() // never returns
 	}
 	// libcontainer opens the sources of mounts from a goroutine that joins

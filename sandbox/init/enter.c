@@ -84,6 +84,10 @@ const char *enter(const char *root, const char *hostname)
 	if (syscall(SYS_close_range, SPEC_FD + 1, ~0U, 0) < 0)
 		return "close descriptors";
 	umask(022);
+	/* Both have the slack of timers that whoever started the application has,
+	 * but for the supervisor, a Go program; see sandbox/compartment/late.c. */
+	if (prctl(PR_SET_TIMERSLACK, 1000000, 0, 0, 0) < 0)
+		return "set the slack of timers";
 	/* No key of whoever started the application. A kernel may have none. */
 	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
 		return "make a session keyring";
