@@ -65,6 +65,7 @@ type walls struct {
 	root      string   // the skeleton of its root
 	missing   []string // controllers that its cgroup cannot have
 	passed    []*os.File
+	apart     *apart
 }
 
 // initProgram is the init among what is passed, from 3 on (init.h). From a
@@ -130,7 +131,9 @@ func create(site Site, c *plan.Component, start func(walls) (*started, error)) (
 	if err != nil {
 		return nil, failed("bound its init", err)
 	}
-	s, err := start(walls{site, c, root, missing, []*os.File{far, specFile, initFile}})
+	w := walls{site, c, root, missing, []*os.File{far, specFile, initFile}, &apart{}}
+	defer w.apart.end()
+	s, err := start(w)
 	if err != nil {
 		return nil, fmt.Errorf("create the compartment of component %q: %w", c.Name, err)
 	}
@@ -226,7 +229,7 @@ func contain(w walls) (_ *started, err error) {
 // inside starts an init where it inherits what is made for it from outside: for
 // root these mounts, and its groups on cgroup v1.
 func (w walls) inside(mounts []*configs.Mount, start func() error) (group initGroup, err error) {
-	err = apart(func() (err error) {
+	err = w.apart.run(func() (err error) {
 		if os.Geteuid() == 0 {
 			if err := furnish(w.root, mounts); err != nil {
 				return fmt.Errorf("furnish its root: %w", err)
@@ -251,27 +254,31 @@ func (w walls) settle(group initGroup, pid int) error {
 	return nil
 }
 
-// apart runs f in a thread that ends with it: it may join groups and namespaces
-// that what it starts shall inherit.
-func apart(f func() error) error {
+// apart is a thread that ends with what it runs: that may join groups and
+// namespaces which what it starts shall inherit.
+type apart struct{ thread int }
+
+func (a *apart) run(f func() error) error {
 	result := make(chan error)
-	thread := 0
 	go func() {
 		runtime.LockOSThread()
-		thread = unix.Gettid()
+		a.thread = unix.Gettid()
 		err := punctual()
 		if err == nil {
 			err = f()
 		}
 		result <- err
 	}()
-	err := <-result
-	// Until it is gone this process is in those groups with it, and would end
-	// with them when the sweeper empties them after a start that failed.
-	for unix.Tgkill(unix.Getpid(), thread, 0) != unix.ESRCH {
+	return <-result
+}
+
+// end waits until the thread is gone. Until then this process is in those groups
+// with it, and would end with them when the sweeper empties them after a start
+// that failed. It takes the kernel a millisecond to part with its mounts.
+func (a *apart) end() {
+	for a.thread != 0 && unix.Tgkill(unix.Getpid(), a.thread, 0) != unix.ESRCH {
 		time.Sleep(20 * time.Microsecond)
 	}
-	return err
 }
 
 // enforceable fails where this kernel lacks a wall that the component does not
