@@ -54,6 +54,7 @@ func Run(arguments []string) int {
 // first builds every compartment of an application that starts.
 func first(libexec string) error {
 	unix.CloseOnExec(handover.BuilderFD)
+	compartment.Ahead() // while whoever started this reads the policy
 	order, err := receive()
 	if order == nil {
 		return err
@@ -187,16 +188,14 @@ func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Sit
 	return m.compartments(p, order.Components, supervisor, site)
 }
 
-// few compartments are built before a second processor would be of use.
-const few = 4
-
 // compartments builds those of some components side by side, because each waits
 // for its own processes most of the time, and hands over each when it is there.
 // The supervisor's, where it is among them, takes no libcontainer: it is made while
 // the first of the others wait, and is handed over before them.
 func (m *made) compartments(p *plan.Plan, which []int, supervisor int, site compartment.Site) error {
-	if len(which) > few {
-		runtime.GOMAXPROCS(runtime.NumCPU()) // it was started with one
+	if len(which) > 1 {
+		// It was started with one. What waits in a system call keeps that for a while.
+		runtime.GOMAXPROCS(runtime.NumCPU())
 	}
 	m.Compartments = make([]handover.Compartment, len(which))
 	failed := make([]error, len(which))

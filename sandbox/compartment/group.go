@@ -93,6 +93,13 @@ func init() {
 	}
 }
 
+// containerState is what of a container's state says something before it is started.
+type containerState struct {
+	ID          string            `json:"id"`
+	Config      *configs.Config   `json:"config"`
+	CgroupPaths map[string]string `json:"cgroup_paths"` // none; null would mean all
+}
+
 // newContainer is libcontainer.Create; on v1 for a container without cgroups of
 // libcontainer's. Its Create has no word for that, but a state that it loads
 // has: what cgroups there are.
@@ -101,11 +108,7 @@ func newContainer(root, name string, c *configs.Config) (*libcontainer.Container
 		return libcontainer.Create(root, name, c)
 	}
 	c.Cgroups.Resources = &cgroups.Resources{} // they are set
-	state, err := json.Marshal(struct {
-		ID          string            `json:"id"`
-		Config      *configs.Config   `json:"config"`
-		CgroupPaths map[string]string `json:"cgroup_paths"` // none; null would mean all
-	}{name, c, map[string]string{}})
+	state, err := json.Marshal(containerState{name, c, map[string]string{}})
 	if err != nil {
 		return nil, err
 	}
