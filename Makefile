@@ -158,7 +158,7 @@ VM_APPLICATION_TESTS := .cache/vm/applications
 # Those that need nothing but the kernel, and busybox: what they test differs with it.
 VM_PACKAGES := sandbox sandbox/address sandbox/cgroup sandbox/compartment sandbox/worker broker/wire broker/monitor test/guest
 # Those that need more there; test/vm/applications says what.
-VM_APPLICATIONS := test/e2e test/probes test/ordinary
+VM_APPLICATIONS := test/e2e test/probes test/files test/life test/ordinary
 .PHONY: vm-tests
 vm-tests: build
 	rm -rf $(VM_TESTS) $(VM_APPLICATION_TESTS)
@@ -176,7 +176,7 @@ endef
 VM_TIME ?= 19 * 60
 test-vm: vm-tests ## run the tests in virtual machines with cgroup v2 (some eleven minutes)
 	export VM_UNTIL=$$(($$(date +%s) + $(VM_TIME))); $(call in-machines,--kernel 6.1)
-test-vm-all: vm-tests ## the same on kernels 6.1 and 6.12, with the tests that take long there (an hour)
+test-vm-all: vm-tests ## the same on kernels 6.1 and 6.12, with the tests that take long there (hours)
 	$(call in-machines,--kernel 6.1 --kernel 6.12,--all)
 
 .PHONY: demo
