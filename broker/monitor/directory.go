@@ -43,7 +43,7 @@ func (m *Monitor) brokeredList(w *work, n *notification) {
 		return
 	}
 	size := min(uint32(n.arguments[2]), maximumList)
-	begun := m.perform(w, n, false, func(l lookup) outcome {
+	m.entrust(w, n, mine, func(l lookup) outcome {
 		o := l.list(at, position, int(size))
 		o.address = n.arguments[1]
 		o.done = func() {
@@ -51,12 +51,8 @@ func (m *Monitor) brokeredList(w *work, n *notification) {
 				unix.Seek(mine, o.next, unix.SEEK_SET)
 			}
 		}
-		o.release = func() { unix.Close(mine) }
 		return o
 	})
-	if !begun {
-		unix.Close(mine)
-	}
 }
 
 // list reads records of a directory from a position on.

@@ -135,8 +135,7 @@ type outcome struct {
 	proceed bool   // the kernel does the rest, with the stand-in
 	denied  string // what of a policy refused it: "write"
 
-	done    func() // on the loop, before a call that went well is answered
-	release func() // on the loop, however it ends
+	done func() // on the loop, before a call that went well is answered
 }
 
 func failed(errno syscall.Errno) outcome { return outcome{errno: errno, fd: -1} }
@@ -172,9 +171,6 @@ func (m *Monitor) proceed(w *work, n *notification) {
 // finishCall ends a call as its outcome says, on the loop. The worker may be
 // gone by now; then the descriptors are closed and that is all.
 func (m *Monitor) finishCall(w *work, n *notification, o outcome) {
-	if o.release != nil {
-		defer o.release()
-	}
 	if o.fd >= 0 {
 		defer unix.Close(o.fd)
 	}

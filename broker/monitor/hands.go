@@ -17,8 +17,16 @@ const maximumHands = 8
 type handwork struct {
 	w    *work
 	n    *notification
+	fd   int // -1, or a descriptor that do needs
 	do   func(lookup) outcome
 	then func(outcome)
+}
+
+// end closes what a work had, done or not.
+func (h *handwork) end() {
+	if h.fd >= 0 {
+		unix.Close(h.fd)
+	}
 }
 
 // perform does a call's work and ends the call. What can be done from memory
@@ -28,22 +36,29 @@ type handwork struct {
 // so that what it makes belongs to the component and what takes an owner's
 // right takes the component's. do must not touch the monitor's state. Where the
 // caller is gone already, nothing is done.
-func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) outcome) (begun bool) {
-	f := w.component.files
+func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) outcome) {
 	if soon {
 		o := do(m.soon())
 		if o.errno != unix.EAGAIN {
 			m.finishCall(w, n, o)
-			return true
+			return
 		}
 	}
+	m.entrust(w, n, -1, do)
+}
+
+// entrust is the part of perform that leaves the work to a hand, with a descriptor
+// that is closed however that ends, or -1.
+func (m *Monitor) entrust(w *work, n *notification, fd int, do func(lookup) outcome) {
+	f := w.component.files
+	h := &handwork{w, n, fd, do, func(o outcome) { m.finishCall(w, n, o) }}
 	// Only now is it sure that what was read was the caller's.
-	if !m.valid(w, n) {
-		return false
+	if !m.waits(h) {
+		h.end()
+		return
 	}
-	f.queue(&handwork{w, n, do, func(o outcome) { m.finishCall(w, n, o) }}, m.waits)
+	f.queue(h, m.waits)
 	m.handOut(f)
-	return true
 }
 
 // waits says whether there is still somebody who waits for a work.
@@ -54,7 +69,13 @@ func (m *Monitor) waits(h *handwork) bool { return m.valid(h.w, h.n) }
 // queue has doubled. Those that live are bounded by limits.processes.
 func (f *files) queue(h *handwork, waits func(*handwork) bool) {
 	if len(f.waiting) >= max(2*f.lived, maximumHands) {
-		f.waiting = slices.DeleteFunc(f.waiting, func(h *handwork) bool { return !waits(h) })
+		f.waiting = slices.DeleteFunc(f.waiting, func(h *handwork) bool {
+			if waits(h) {
+				return false
+			}
+			h.end()
+			return true
+		})
 		f.lived = len(f.waiting)
 	}
 	f.waiting = append(f.waiting, h)
@@ -67,6 +88,7 @@ func (m *Monitor) handOut(f *files) {
 		next := f.waiting[0]
 		f.waiting = f.waiting[1:]
 		if !m.waits(next) {
+			next.end()
 			continue
 		}
 		f.busy++
@@ -88,10 +110,11 @@ func (m *Monitor) fileHand(f *files) {
 		if errno == 0 {
 			o = next.do(m.atLeisure())
 		}
-		then := next.then
+		done := next
 		m.loop.post(func() {
 			f.busy--
-			then(o)
+			done.then(o)
+			done.end()
 			m.handOut(f)
 		})
 	}
