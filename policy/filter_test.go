@@ -98,20 +98,7 @@ func decide(s plan.Syscalls, call string, arguments ...uint64) plan.Action {
 			if int(c.Argument) < len(arguments) {
 				value = arguments[c.Argument]
 			}
-			switch c.Comparison {
-			case plan.Equal:
-				holds = holds && value == c.Value
-			case plan.NotEqual:
-				holds = holds && value != c.Value
-			case plan.MaskedEqual:
-				holds = holds && value&c.Mask == c.Value
-			case plan.Less:
-				holds = holds && value < c.Value
-			case plan.GreaterOrEqual:
-				holds = holds && value >= c.Value
-			default:
-				panic("not in this test")
-			}
+			holds = holds && c.Holds(value)
 		}
 		if holds {
 			decision = r.Action

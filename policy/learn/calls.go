@@ -140,7 +140,7 @@ func lets(rules []plan.Rule, values map[uint]uint64) bool {
 func applies(r plan.Rule, values map[uint]uint64) bool {
 	for _, condition := range r.Conditions {
 		value, known := values[condition.Argument]
-		if !known || !meets(condition, value) {
+		if !known || !condition.Holds(value) {
 			return false
 		}
 	}
@@ -162,23 +162,6 @@ func (c *component) needsNetlink() bool {
 		}
 	}
 	return false
-}
-func meets(c plan.Condition, value uint64) bool {
-	switch c.Comparison {
-	case plan.Equal:
-		return value == c.Value
-	case plan.NotEqual:
-		return value != c.Value
-	case plan.Less:
-		return value < c.Value
-	case plan.LessOrEqual:
-		return value <= c.Value
-	case plan.Greater:
-		return value > c.Value
-	case plan.GreaterOrEqual:
-		return value >= c.Value
-	}
-	return value&c.Mask == c.Value
 }
 
 // condition names a call with an argument.

@@ -303,6 +303,28 @@ type Condition struct {
 	Mask       uint64     `json:"mask,omitempty"`
 }
 
+// Holds says whether the condition holds for a value of its argument, as
+// seccomp_rule_add(3) has it.
+func (c Condition) Holds(value uint64) bool {
+	switch c.Comparison {
+	case Equal:
+		return value == c.Value
+	case NotEqual:
+		return value != c.Value
+	case Less:
+		return value < c.Value
+	case LessOrEqual:
+		return value <= c.Value
+	case Greater:
+		return value > c.Value
+	case GreaterOrEqual:
+		return value >= c.Value
+	case MaskedEqual:
+		return value&c.Mask == c.Value
+	}
+	return false
+}
+
 // Limits bound one worker. Zero means that the policy sets no limit, except
 // where a comment says otherwise.
 type Limits struct {

@@ -48,7 +48,7 @@ func allows(s plan.Syscalls, call string, arguments map[uint]uint64) bool {
 			value, known := arguments[c.Argument]
 			if !known {
 				sure = false
-			} else if !holds(c, value) {
+			} else if !c.Holds(value) {
 				applies = false
 			}
 		}
@@ -61,26 +61,4 @@ func allows(s plan.Syscalls, call string, arguments map[uint]uint64) bool {
 		}
 	}
 	return allowed
-}
-
-// holds says whether a condition holds for a value, as seccomp_rule_add(3) has
-// it.
-func holds(c plan.Condition, value uint64) bool {
-	switch c.Comparison {
-	case plan.Equal:
-		return value == c.Value
-	case plan.NotEqual:
-		return value != c.Value
-	case plan.MaskedEqual:
-		return value&c.Mask == c.Value
-	case plan.Less:
-		return value < c.Value
-	case plan.LessOrEqual:
-		return value <= c.Value
-	case plan.Greater:
-		return value > c.Value
-	case plan.GreaterOrEqual:
-		return value >= c.Value
-	}
-	return false
 }
