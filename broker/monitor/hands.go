@@ -14,12 +14,12 @@ import (
 // that hangs holds them, and then its own component waits, and nobody else.
 const maximumHands = 8
 
+// handwork is a call's work that a hand does.
 type handwork struct {
-	w    *work
-	n    *notification
-	fd   int // -1, or a descriptor that do needs
-	do   func(lookup) outcome
-	then func(outcome)
+	w  *work
+	n  *notification
+	fd int // -1, or a descriptor that do needs
+	do func(lookup) outcome
 }
 
 // end closes what a work had, done or not.
@@ -51,7 +51,7 @@ func (m *Monitor) perform(w *work, n *notification, soon bool, do func(lookup) o
 // that is closed however that ends, or -1.
 func (m *Monitor) entrust(w *work, n *notification, fd int, do func(lookup) outcome) {
 	f := w.component.files
-	h := &handwork{w, n, fd, do, func(o outcome) { m.finishCall(w, n, o) }}
+	h := &handwork{w, n, fd, do}
 	// Only now is it sure that what was read was the caller's.
 	if !m.waits(h) {
 		h.end()
@@ -110,11 +110,10 @@ func (m *Monitor) fileHand(f *files) {
 		if errno == 0 {
 			o = next.do(m.atLeisure())
 		}
-		done := next
 		m.loop.post(func() {
 			f.busy--
-			done.then(o)
-			done.end()
+			m.finishCall(next.w, next.n, o)
+			next.end()
 			m.handOut(f)
 		})
 	}
