@@ -71,19 +71,26 @@ func speak(t *testing.T, network, address, text string) (answer string) {
 	return string(b[:n])
 }
 
+// runOnDemand has a component up that starts with the first connection, and says
+// where.
+func runOnDemand(t *testing.T, name, network, program, idle string) (a *Application, address string) {
+	a = New(t, name)
+	address = "127.0.0.1:" + loopback.Port(t)
+	if network == "unix" {
+		address = a.Dir + "/door"
+	}
+	a.File("echoes.py", program)
+	a.Run(strings.NewReplacer("ADDRESS", network+":"+address, "IDLE", idle).Replace(onDemand))
+	a.Expect("up after")
+	return a, address
+}
+
 // TestOnDemand: the first connection starts it, an open one keeps it up, idle
 // it is stopped, and the next starts it again; by TCP and by a unix socket.
 func TestOnDemand(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
-			a := New(t, "demand-"+network)
-			address := "127.0.0.1:" + loopback.Port(t)
-			if network == "unix" {
-				address = a.Dir + "/door"
-			}
-			a.File("echoes.py", echoes)
-			a.Run(strings.NewReplacer("ADDRESS", network+":"+address, "IDLE", "1s").Replace(onDemand))
-			a.Expect("up after")
+			a, address := runOnDemand(t, "demand-"+network, network, echoes, "1s")
 			time.Sleep(300 * time.Millisecond)
 			if a.Read("starts") != "" {
 				t.Error("it started without a connection")
@@ -117,14 +124,7 @@ func TestOnDemand(t *testing.T) {
 func TestOnDemandStartsSlowly(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
-			a := New(t, "slowly-"+network)
-			address := "127.0.0.1:" + loopback.Port(t)
-			if network == "unix" {
-				address = a.Dir + "/door"
-			}
-			a.File("echoes.py", "import time\ntime.sleep(2)\n"+echoes)
-			a.Run(strings.NewReplacer("ADDRESS", network+":"+address, "IDLE", "500ms").Replace(onDemand))
-			a.Expect("up after")
+			a, address := runOnDemand(t, "slowly-"+network, network, "import time\ntime.sleep(2)\n"+echoes, "500ms")
 			if answer := speak(t, network, address, "hello\n"); answer != "start 1\nhello\n" {
 				t.Errorf("the answer is %q", answer)
 			}
@@ -139,11 +139,7 @@ func TestOnDemandStartsSlowly(t *testing.T) {
 // TestOnDemandLosesNothing: clients come without end, just as often as it is
 // stopped for being idle; each gets its answer.
 func TestOnDemandLosesNothing(t *testing.T) {
-	a := New(t, "lossless")
-	address := "127.0.0.1:" + loopback.Port(t)
-	a.File("echoes.py", echoes)
-	a.Run(strings.NewReplacer("ADDRESS", "tcp:"+address, "IDLE", "30ms").Replace(onDemand))
-	a.Expect("up after")
+	a, address := runOnDemand(t, "lossless", "tcp", echoes, "30ms")
 	var clients sync.WaitGroup
 	var connections atomic.Int32
 	began := time.Now()
