@@ -4,6 +4,7 @@
 //	capable.go    whether this root may do what the plan takes
 //	directory.go  the application's directory, its lock, and the sweeper
 //	keeper.go     who executes for the monitor, which may not
+//	realtime.go   the scheduling policy of the caller, which is not passed on
 //	builder.go    the builder of compartments, for the first time
 //	execute.go    how each of them is executed
 //	signals.go    what ends the launcher
@@ -105,7 +106,8 @@ func (e *ErrRunning) Error() string {
 // builder gets ready while the policy is read.
 type Beginning struct {
 	Programs
-	builder *builder
+	RealTime string // the scheduling policy that was left, "" where there was no reason
+	builder  *builder
 }
 
 // Begin finds the programs and starts the builder, which touches nothing before
@@ -115,11 +117,15 @@ func Begin() (*Beginning, error) {
 	if err != nil {
 		return nil, err
 	}
+	left, err := leaveRealTime()
+	if err != nil {
+		return nil, err
+	}
 	b, err := startBuilder(programs)
 	if err != nil {
 		return nil, err
 	}
-	return &Beginning{programs, b}, nil
+	return &Beginning{programs, left, b}, nil
 }
 
 // GiveUp ends the builder, where the start came to nothing.

@@ -69,6 +69,9 @@ func addSupervisor(p *plan.Plan, programs launch.Programs) (int, error) {
 
 // start runs a plan: on success it does not return.
 func start(begun *launch.Beginning, p *plan.Plan, idempotent bool, manager *launch.Manager) error {
+	if begun.RealTime != "" {
+		fmt.Fprintf(os.Stderr, "sandbox: started with %s, which no policy can grant: components and broker are scheduled normally (SCHED_OTHER)\n", begun.RealTime)
+	}
 	own := launch.Own{}
 	var err error
 	if own.Resolver, err = addResolver(p, begun.Programs); err != nil {

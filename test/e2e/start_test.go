@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -275,4 +276,34 @@ components:
 	})
 	expect()
 	a.Stop()
+}
+
+// A real-time task goes before all others of the machine, which no policy can
+// grant: whoever starts an application as one is told, and it runs as ever. On
+// cgroup v1 groups may refuse such a task.
+func TestStartsFromRealTime(t *testing.T) {
+	for option, name := range map[string]string{"--fifo": "SCHED_FIFO", "--rr": "SCHED_RR"} {
+		t.Run(name, func(t *testing.T) {
+			a := New(t, "real-time").Write(sleeper)
+			a.command = exec.Command("chrt", option, "1", a.site.Sandbox, "run", a.Policy)
+			a.start()
+			a.Ready()
+			if !strings.Contains(a.Err.String(), "sandbox: started with "+name+", which no policy can grant") {
+				t.Errorf("it does not say that it left %s:\n%s", name, a.Err)
+			}
+			for _, p := range a.Processes() {
+				threads, _ := os.ReadDir("/proc/" + itoa(p.Pid) + "/task")
+				for _, thread := range threads {
+					number, _ := strconv.Atoi(thread.Name())
+					is, _, errno := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(number), 0, 0)
+					if errno == 0 && is != unix.SCHED_NORMAL {
+						t.Errorf("thread %d of %s has scheduling policy %#x", number, p, is)
+					}
+				}
+			}
+			if status := a.Stop(); status != 0 {
+				t.Errorf("status %d", status)
+			}
+		})
+	}
 }
