@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,10 @@ components:
 `)
 	a.Expect("failed 3 health checks, the last: it has ")
 	a.Expect("of memory, more than 60M")
+	events := a.Sandbox("events", a.Name)
+	if !regexp.MustCompile(`health check 2 of 3 failed: it has \d+ KiB of memory, more than 60M \(process `).MatchString(events) {
+		t.Errorf("events:\n%s", events)
+	}
 	a.Until("it has started again", func() bool { return a.Read("starts") == "xx" })
 	if a.Read("drained") != "x" {
 		t.Error("it was not drained before")

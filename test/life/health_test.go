@@ -25,7 +25,7 @@ components:
 	a.Expect("failed 3 health checks, the last: its health command did not end with 0 in time")
 	a.Expect("restarts")
 	a.Until("it started again", func() bool { return strings.HasPrefix(a.Read("starts"), "\n\n") })
-	if events := a.Sandbox("events", a.Name); !strings.Contains(events, "health check 2 of 3 failed") {
+	if events := a.Sandbox("events", a.Name); !strings.Contains(events, "health check 2 of 3 failed: its health command did not end with 0 in time (process ") {
 		t.Errorf("events:\n%s", events)
 	}
 }
