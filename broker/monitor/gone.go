@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"fmt"
 	"strconv"
 	"syscall"
 	"time"
@@ -37,7 +38,7 @@ func (m *Monitor) explain(w *work, s syscall.Signal, used time.Duration) string 
 	limit := w.component.Limits.CPUTime
 	switch {
 	case s == unix.SIGKILL && w.leaf.OutOfMemory():
-		return "memory limit of " + size(w.component.Limits.Memory) + " reached"
+		return "memory limit of " + size(w.component.Limits.Memory) + " reached" + storeHolds(w)
 	case s == unix.SIGXCPU, s == unix.SIGKILL && limit > 0 && used >= limit:
 		return "cpu-time limit of " + limit.String() + " reached"
 	case s == unix.SIGXFSZ:
@@ -46,6 +47,23 @@ func (m *Monitor) explain(w *work, s syscall.Signal, used time.Duration) string 
 		return "killed by its system call filter"
 	}
 	return "killed by " + unix.SignalName(s)
+}
+
+// ownLimit is how near to its limit a worker's memory has come where that ended
+// it: the kernel charges many pages at once, and huge ones.
+const ownLimit = 4 << 20
+
+// storeHolds says what the store keeps, where the kernel killed a worker for its
+// memory before its own limit: the group of all workers of its component has one,
+// too, and the next worker would fare no better.
+func storeHolds(w *work) string {
+	c := w.component
+	peak, held := w.leaf.Peak(), c.inMemory()
+	if held == 0 || peak == 0 || peak+ownLimit >= c.Limits.Memory {
+		return ""
+	}
+	return fmt.Sprintf(": this worker used %dM, and the %d descriptors that its component has stored keep %dM; the program removes them (FDSTOREREMOVE=1), or sandbox down and another start does",
+		peak>>20, len(c.stored), held>>20)
 }
 
 // size writes bytes as a policy would.

@@ -45,6 +45,26 @@ func (c *component) forget(name string) {
 	})
 }
 
+// inMemory is how much memory the stored files take that are nowhere but in
+// memory, memfd_create(2)'s and a tmpfs's. It is charged to the component's group
+// since the worker that made it is gone. The kernel tells of seals for such files
+// only, and without waiting; fstat(2) of a file of another machine could.
+func (c *component) inMemory() (total uint64) {
+	type inode struct{ device, number uint64 }
+	counted := map[inode]bool{}
+	for _, s := range c.stored {
+		if _, err := unix.FcntlInt(uintptr(s.fd), unix.F_GET_SEALS, 0); err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Fstat(s.fd, &st) == nil && !counted[inode{st.Dev, st.Ino}] {
+			counted[inode{st.Dev, st.Ino}] = true
+			total += uint64(st.Blocks) * 512
+		}
+	}
+	return total
+}
+
 // What of the store a worker inherits: all environment strings that are not
 // the plan's have to fit into one packet. The rest is there for the asking.
 const (

@@ -98,6 +98,22 @@ count = int(`, 1))
 	}
 }
 
+// TestStoreTakesMemory: what is stored counts against the component's memory, and
+// when it leaves too little for another worker that is said.
+func TestStoreTakesMemory(t *testing.T) {
+	a := New(t, "hoard")
+	a.File("web.py", strings.Replace(strings.Replace(store, "time.sleep(1000)", "sys.exit(1)", 1), "count = int(", `for n in range(3):
+    hoard = os.memfd_create("hoard")
+    for m in range(16): os.write(hoard, bytes(1 << 20))
+    notify("FDSTORE=1\nFDNAME=hoard", [hoard])
+    os.close(hoard)
+count = int(`, 1))
+	a.Run(strings.ReplaceAll(storing, "user: root", "user: root\n    limits: {memory: 64M}"))
+	a.Expect("component web: memory limit of 64M reached: this worker used ")
+	a.Expect("descriptors that its component has stored keep ")
+	a.Expect("(FDSTOREREMOVE=1), or sandbox down and another start does")
+}
+
 // TestNotifyFromOthers: a process that is no worker of the component changes
 // nothing, root on the host included.
 func TestNotifyFromOthers(t *testing.T) {
