@@ -154,12 +154,16 @@ func (m *Monitor) runPrivate(c *component, command []string, limit time.Duration
 // ended: what they find out is for nobody, and one that hangs would be in the
 // way of the next worker's.
 func (m *Monitor) endPrivate(c *component) {
-	if !c.probing && !c.checking {
-		return
+	if c.probing || c.checking {
+		m.killPrivate(c, "whom it was to look at has ended")
 	}
+}
+
+// killPrivate ends the monitor's own commands in a component.
+func (m *Monitor) killPrivate(c *component, why string) {
 	for _, w := range m.workersOf(c) {
 		if w.private != nil {
-			m.kill(w, "whom it was to look at has ended")
+			m.kill(w, why)
 		}
 	}
 }

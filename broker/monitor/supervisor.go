@@ -165,6 +165,7 @@ func init() {
 		wire.Reload:       (*Monitor).commandReload,
 		wire.Adopted:      (*Monitor).commandAdopted,
 		wire.Tidy:         (*Monitor).commandTidy,
+		wire.EndTidy:      (*Monitor).commandEndTidy,
 		wire.Freeze:       (*Monitor).commandFreeze,
 	}
 }

@@ -41,7 +41,7 @@ func (m *Monitor) commandTidy(h wire.Header, b *wire.Body) (uint32, error) {
 		case finishForGood:
 			m.replySupervisor(h, 0, fmt.Errorf("its finish command says so, with status %d: %w", status, unix.ECANCELED))
 		case -1:
-			m.replySupervisor(h, 0, fmt.Errorf("its finish command did not end within %s: %w", finish.Timeout, unix.ETIMEDOUT))
+			m.replySupervisor(h, 0, fmt.Errorf("its finish command did not end within %s", finish.Timeout))
 		default:
 			m.replySupervisor(h, 0, nil)
 		}
@@ -50,4 +50,21 @@ func (m *Monitor) commandTidy(h wire.Header, b *wire.Body) (uint32, error) {
 		return 0, fmt.Errorf("run its finish command: %w", err)
 	}
 	return 0, errLater
+}
+
+// commandEndTidy ends a component's finish command, of which commandTidy tells.
+// No other command of its own runs then: they end with the worker.
+func (m *Monitor) commandEndTidy(_ wire.Header, b *wire.Body) (uint32, error) {
+	c, err := m.asked(b.U32())
+	if end := b.End(); end != nil {
+		return 0, end
+	}
+	if err != nil {
+		return 0, err
+	}
+	if len(c.Life.Finish.Command) == 0 {
+		return 0, unix.EINVAL
+	}
+	m.killPrivate(c, "its component is destroyed")
+	return 0, nil
 }

@@ -46,6 +46,7 @@ type component struct {
 	early     bool   // it said that it is ready before the monitor said that it runs
 	verdict   string // why it is being ended for failing, or ""
 	killed    bool
+	destroyed bool      // as somebody asked: no finish command keeps it
 	tidying   func(end) // its finish command runs, and this follows; nil: none does
 	frozen    bool      // its processes stand still
 	lost      bool      // its compartment must be built again first

@@ -59,7 +59,7 @@ func (s *Supervisor) move(c *component, to control.State, cause string) {
 func (s *Supervisor) start(c *component) {
 	c.asked, c.askedAt = true, time.Now()
 	c.attempt++
-	c.verdict, c.killed, c.done, c.early, c.with = "", false, false, false, nil
+	c.verdict, c.killed, c.destroyed, c.done, c.early, c.with = "", false, false, false, false, nil
 	cause := "with the application"
 	if c.total > 0 || c.lastAt != (time.Time{}) {
 		cause = "again"

@@ -293,15 +293,17 @@ func (s *Supervisor) doSignal(c *component, signal int) answer {
 }
 
 // doDestroy kills every process of a component at once, whatever state it is
-// in and whatever it is pinned to. One that the supervisor keeps stays down;
-// the next request of others starts a fresh worker.
+// in and whatever it is pinned to. Its finish command is ended too, or does not
+// run. One that the supervisor keeps stays down; the next request of others starts
+// a fresh worker.
 func (s *Supervisor) doDestroy(c *component, r control.Request) answer {
 	if c.kept() {
 		s.takeDown(c)
-		if c.tidying != nil {
-			c.tidying(c.last)
-		}
-		if c.active() {
+		c.destroyed = true
+		switch {
+		case c.tidying != nil:
+			s.call(wire.EndTidy, nil, uint32(c.index)) // Tidy's answer follows
+		case c.active():
 			s.move(c, control.Stopping, "is destroyed as asked")
 			if c.asked {
 				c.killed = true

@@ -49,6 +49,7 @@ type script struct {
 	announced  []uint32
 	refuseLogs syscall.Errno            // the answer to OpenLog
 	tidied     map[string]syscall.Errno // the answer to Tidy
+	untidied   uint32                   // the last Tidy that got none
 	watchdog   uint32                   // the answer to Announce
 	stopped    time.Duration            // for how long no answer comes
 }
@@ -162,8 +163,12 @@ func (m *script) request(op wire.Op, fields ...uint32) uint32 {
 		m.log = append(m.log, fmt.Sprintf("tidy %s %d %d", name, fields[1], fields[2]))
 		status = m.tidied[name]
 		if m.hung[name] {
+			m.untidied = id
 			return id
 		}
+	case wire.EndTidy:
+		m.log = append(m.log, "end tidy "+m.app.plan.Components[fields[0]].Name)
+		then = reply{id: m.untidied, status: unix.EIO, reason: "its finish command did not end"}
 	case wire.OpenLog:
 		m.log = append(m.log, fmt.Sprintf("log %d %d", fields[0], fields[1]))
 		status = m.refuseLogs

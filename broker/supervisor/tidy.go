@@ -12,7 +12,7 @@ import (
 // up, and a compartment that was lost has no place to do it in.
 func (s *Supervisor) tidy(c *component, e end, then func(end)) {
 	finish := &c.plan.Life.Finish
-	if len(finish.Command) == 0 || e.how == wire.NotRun || c.lost || s.forced {
+	if len(finish.Command) == 0 || e.how == wire.NotRun || c.lost || c.destroyed || s.forced {
 		then(e)
 		return
 	}
@@ -32,7 +32,7 @@ func (s *Supervisor) tidy(c *component, e end, then func(end)) {
 		switch {
 		case r.status == unix.ECANCELED:
 			e.reason, e.never, e.final = e.String()+"; "+r.reason, true, true
-		case r.status != 0:
+		case r.status != 0 && !c.destroyed:
 			s.tell(c, r.reason)
 		}
 		c.tidying(e)

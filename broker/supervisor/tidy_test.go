@@ -63,8 +63,31 @@ func TestFinishFails(t *testing.T) {
 	})
 }
 
-// TestFinishUnheard: a monitor that never answers holds nothing up for ever, and
-// neither do those who wait for the end.
+// TestDestroyDuringFinish: a finish command is ended with its component, and none
+// runs after a destruction.
+func TestDestroyDuringFinish(t *testing.T) {
+	play(t, application(with("web", tidied), with("db", nil)), func(m *script) {
+		m.did()
+		m.change(func() { m.hung["web"] = true })
+		m.crash("web")
+		m.expect("tidy web 2 11")
+		m.state("web", control.Stopping)
+		m.ask(on(control.Destroy, "web"))
+		m.expect("end tidy web")
+		m.state("web", control.Stopped)
+		m.change(func() { m.hung["web"] = false })
+		m.ask(on(control.Start, "web"))
+		m.ask(on(control.Destroy, "web"))
+		m.expect("start web", "SIGKILL web")
+		m.state("web", control.Stopped)
+		m.ask(on(control.Start, "web"))
+		m.crash("web")
+		m.pass(time.Second)
+		m.expect("start web", "tidy web 2 11", "start web")
+	})
+}
+
+// TestFinishUnheard: a monitor that never answers holds nothing up for ever.
 func TestFinishUnheard(t *testing.T) {
 	play(t, application(with("web", tidied), with("db", nil)), func(m *script) {
 		m.did()
@@ -72,17 +95,10 @@ func TestFinishUnheard(t *testing.T) {
 		m.crash("web")
 		m.expect("tidy web 2 11")
 		m.state("web", control.Stopping)
-		m.ask(on(control.Destroy, "web")) // does not wait for it
-		m.state("web", control.Stopped)
-		m.change(func() { m.hung["web"] = false })
-		m.ask(on(control.Start, "web"))
-		m.expect("start web")
-		m.change(func() { m.hung["web"] = true })
-		m.crash("web")
 		m.pass(5*time.Second + killPatience - time.Millisecond)
 		m.state("web", control.Stopping)
 		m.change(func() { m.hung["web"] = false })
 		m.pass(time.Minute)
-		m.expect("tidy web 2 11", "start web")
+		m.expect("start web")
 	})
 }

@@ -72,6 +72,7 @@ const (
 	Adopted         Op = 76 // supervisor: nothing; from here on its numbers are those of the new plan
 	Tidy            Op = 77 // supervisor: u32 component, u32 how (Exited, Signaled), u32 code: runs its finish command; ECANCELED when that ends with 125
 	Freeze          Op = 78 // supervisor: u32 worker, u32 on (1, 0): every process of it stands still, or goes on
+	EndTidy         Op = 79 // supervisor: u32 component: kills its finish command; the answer to Tidy comes when that is gone
 	OutputPipe      Op = 80 // monitor: u32 component, u32 stream (1, 2), 1 descriptor to read from
 	WorkerStarted   Op = 81 // monitor: u32 worker, u32 component, u32 pid on the host, u32 worker that asked (0: the supervisor)
 	WorkerFailed    Op = 82 // monitor: u32 worker, u32 component, u32 errno, string step: its program never ran

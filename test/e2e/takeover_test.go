@@ -102,6 +102,7 @@ func TestTakenOverSupervisorGainsNothing(t *testing.T) {
 	retire itself: ESRCH
 	tidy up what has nothing to: EINVAL
 	tidy up in another way: EINVAL
+	end the tidying up of what has nothing to: EINVAL
 	freeze itself: ESRCH
 	freeze in another way: ESRCH
 	announce something else: EINVAL

@@ -15,7 +15,7 @@ import (
 
 // TestFinish: the finish command hears how the program ended and is over before
 // the next start; its status 125 is a failure for good, and one that hangs is
-// killed.
+// killed, at once where somebody destroys the component.
 func TestFinish(t *testing.T) {
 	a := New(t, "finish")
 	a.File("finish", `echo "$1 $2" >> `+a.Dir+`/ends
@@ -45,7 +45,17 @@ components:
 	}
 	ends("start 7 0 start 256 9 start 256 9 start") // after 5 s
 	a.Expect("its finish command did not end within 5s")
+	a.Kill(a.pidOf("web"))
+	ends("start 7 0 start 256 9 start 256 9 start 256 9")
+	if said := a.Sandbox("ctl", "destroy", a.Name, "web"); said != "" {
+		t.Error(said)
+	}
+	if left := a.members("web"); len(left) != 0 {
+		t.Errorf("destroyed, it still has the processes %v", left)
+	}
 	a.Remove("hang")
+	a.Sandbox("ctl", "start", a.Name, "web")
+	ends("start 7 0 start 256 9 start 256 9 start 256 9 start")
 	a.File("forgood", "")
 	a.Kill(a.pidOf("web"))
 	a.Until("it has failed for good", func() bool { c := a.component("web"); return c.State == "failed" && c.RestartAt == nil })

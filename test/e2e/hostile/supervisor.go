@@ -127,6 +127,7 @@ func asks(p *plan.Plan) {
 		{"retire itself", wire.Retire, []uint32{1, 9}},
 		{"tidy up what has nothing to", wire.Tidy, []uint32{index["work"], wire.Exited, 0}},
 		{"tidy up in another way", wire.Tidy, []uint32{index["work"], 77, 0}},
+		{"end the tidying up of what has nothing to", wire.EndTidy, []uint32{index["work"]}},
 		{"freeze itself", wire.Freeze, []uint32{1, 1}},
 		{"freeze in another way", wire.Freeze, []uint32{none, 2}},
 		{"announce something else", wire.Announce, []uint32{none}},
