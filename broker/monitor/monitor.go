@@ -97,6 +97,7 @@ type Monitor struct {
 	shared     map[int]bool // listening sockets that a worker has had
 	supervisor *work        // nil before it runs and after it ended
 	link       int          // the monitor's end of the supervisor's socket, -1
+	parting    bool         // the supervisor closed the other end, and it is not known how it ended
 	succession succession   // of a supervisor that was lost
 	null       int          // /dev/null
 	status     int          // what the process ends with

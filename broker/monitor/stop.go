@@ -28,7 +28,7 @@ const (
 func (m *Monitor) stopAsked(s unix.Signal) {
 	m.closeDoors()
 	m.stops++
-	if m.link < 0 && m.succession == noSuccession {
+	if m.link < 0 && !m.parting && m.succession == noSuccession {
 		m.finish(128 + int(s))
 		return
 	}

@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -179,7 +180,7 @@ func (m *Monitor) supervisorAsks() {
 	}
 	closeAll(fds)
 	if err == nil && len(packet) == 0 {
-		m.supervisorEnded("")
+		m.supervisorParts()
 		return
 	}
 	if err == nil {
@@ -214,11 +215,31 @@ func (m *Monitor) obey(packet []byte, fds int) error {
 	return nil
 }
 
-// supervisorEnded is called for the first sign of it, the end of its socket or
-// of its process, with how it ended where that is known.
+// partingPatience is how much later than its socket's end a supervisor's own may
+// be heard of.
+const partingPatience = time.Second
+
+// supervisorParts is called at the end of its socket. The kernel closes that
+// before it tells the parent of the end of the process, and only that says how it
+// was.
+func (m *Monitor) supervisorParts() {
+	m.unlinkSupervisor()
+	m.parting = true
+	w := m.supervisor
+	m.loop.after(partingPatience, func() {
+		if m.supervisor == w {
+			m.supervisorEnded("")
+		}
+	})
+}
+
+// supervisorEnded is called for the end of its process, which says how, and where
+// nothing is heard of that.
 func (m *Monitor) supervisorEnded(how string) {
+	parting := m.parting
+	m.parting = false
 	switch {
-	case m.link < 0: // it was said why
+	case m.link < 0 && !parting: // it was said why
 	case m.succession == writing:
 		m.dropSupervisor("what the components had written last is lost: the supervisor's successor ended" + how)
 	default:

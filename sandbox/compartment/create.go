@@ -7,7 +7,6 @@
 package compartment
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -27,7 +26,6 @@ import (
 	"bulkhead/sandbox/cgroup"
 	"bulkhead/sandbox/landlock"
 	"bulkhead/sandbox/memfd"
-	"bulkhead/sandbox/worker"
 )
 
 // Site is where compartments of one application are built.
@@ -307,36 +305,6 @@ func unenforceable(c *plan.Component, wall, why string) error {
 	at := c.Position
 	return fmt.Errorf("%s:%d:%d: component %q: %s; run it where the kernel has it, or write optional: [%s]",
 		at.File, at.Line, at.Column, c.Name, why, wall)
-}
-
-// helloPatience is how long an init may take to read its spec.
-const helloPatience = 10 * time.Second
-
-// greeted waits until the init says that it is up. libcontainer knows nothing
-// of what follows its exec: a file that is no program, a spec that the init
-// does not take.
-func greeted(control, pidfd int) error {
-	poll := []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
-	for deadline := time.Now().Add(helloPatience); ; {
-		n, err := unix.Poll(poll, int(time.Until(deadline)/time.Millisecond)+1)
-		if err != nil && err != unix.EINTR {
-			return os.NewSyscallError("poll", err)
-		}
-		if n > 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("it says nothing for %v", helloPatience)
-		}
-	}
-	said, err := worker.Receive(control)
-	switch {
-	case err != nil && err != unix.EAGAIN:
-		return err
-	case err == nil && said.Kind == worker.Hello:
-		return nil
-	}
-	return errors.New("it ended at once, and says why above: a broken installation, or a component with more arguments, variables or paths than it takes")
 }
 
 // initCapabilities are what the init needs in its own user namespace to make

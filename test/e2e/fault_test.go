@@ -452,7 +452,7 @@ func TestKilledSupervisorIsSaid(t *testing.T) {
 	a := New(t, "said").Write(loaded).Run().Ready()
 	a.Of(Supervisor, "")[0].Kill(unix.SIGKILL)
 	a.ExpectStatus(125)
-	a.saysOnce("sandbox: the supervisor ended")
+	a.saysOnce("sandbox: the supervisor ended: killed by SIGKILL; the application ends with it")
 }
 
 // stuck is a run whose standard output nobody reads, and which has written more
@@ -489,7 +489,7 @@ func TestKilledSuccessorIsSaid(t *testing.T) {
 		return !a.running()
 	})
 	a.ExpectStatus(125)
-	a.saysOnce("sandbox: the supervisor ended", "sandbox: what the components had written last is lost: the supervisor's successor ended")
+	a.saysOnce("sandbox: the supervisor ended: killed by SIGKILL", "sandbox: what the components had written last is lost: the supervisor's successor ended: killed by SIGKILL")
 }
 
 func commandLine(pid int) string {

@@ -153,6 +153,21 @@ func TestBuilderIsHalfWritten(t *testing.T) {
 	expectMistake(t, a.Run(), 125, "sandbox: the builder (.*/builder was killed by SIG[A-Z]+ before it had an order; .*make build|ended before it was done; ).*")
 }
 
+// An init that was copied in part says nothing, and how it died is said for it.
+func TestInitIsHalfWritten(t *testing.T) {
+	a := New(t, "half-init").Write(sleeper)
+	a.ownPrograms()
+	program := a.site.Libexec + "/init"
+	whole, err := os.Stat(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(program, whole.Size()/4); err != nil {
+		t.Fatal(err)
+	}
+	expectMistake(t, a.Run(), 125, `sandbox: create the compartment of component "web": wait for its init: it was killed by SIG[A-Z]+ at once; .*make build`)
+}
+
 // With a private copy of the programs that has something wrong with it.
 func TestProgramsOfOursAreWrong(t *testing.T) {
 	for _, program := range []string{"monitor", "builder", "supervisor", "init", "sweeper", "keeper"} {
