@@ -48,6 +48,18 @@ static void hide_proc(void)
 		die("unmount /proc");
 }
 
+/* Tells the monitor what became of a worker that it asked for: a pidfd of the
+ * worker's own init, or why there is none. */
+static void answer(uint32_t id, uint32_t error, const int *pidfd)
+{
+	uint32_t m[3] = { MSG_SPAWNED, id, error };
+	if (message_send(CONTROL_FD, m, sizeof m, pidfd, error ? 0 : 1) == 0)
+		return;
+	if (errno == EPIPE)
+		_exit(0); /* it has ended meanwhile, as it may at any time, and so does all here */
+	die("answer the monitor");
+}
+
 static void spawn(uint32_t id, int executed, const int *fds, int fd_count)
 {
 	int pidfd = -1;
@@ -62,12 +74,7 @@ static void spawn(uint32_t id, int executed, const int *fds, int fd_count)
 		signal(SIGCHLD, SIG_DFL);
 		worker_run(&spec, executed, fds[0], fds + 1, fd_count - 1);
 	}
-	uint32_t m[3] = { MSG_SPAWNED, id, pid < 0 ? errno : 0 };
-	if (message_send(CONTROL_FD, m, sizeof m, &pidfd, pid < 0 ? 0 : 1) < 0) {
-		if (errno == EPIPE)
-			_exit(0); /* it has ended meanwhile, as it may at any time, and so does all here */
-		die("answer the monitor");
-	}
+	answer(id, pid < 0 ? errno : 0, &pidfd);
 	if (pidfd >= 0)
 		close(pidfd);
 	for (int i = 0; i < fd_count; i++)
@@ -116,11 +123,15 @@ int main(int argc, char **argv)
 		die("greet the monitor");
 
 	for (;;) {
-		uint32_t m[3];
+		uint32_t m[3] = { 0 };
 		int fds[16], fd_count = 16;
 		long n = message_receive(CONTROL_FD, m, sizeof m, fds, &fd_count);
 		if (n == 0 || (n < 0 && errno == ECONNRESET)) /* reset: with a message of ours unread */
 			return 0; /* the monitor is gone, and with pid 1 goes everything */
+		if (n < 0 && errno == EMFILE && m[0] == MSG_SPAWN) {
+			answer(m[1], EMFILE, NULL); /* this one cannot be; the others run on */
+			continue;
+		}
 		if (n != sizeof m || m[0] != MSG_SPAWN || fd_count < 1)
 			die("read a message of the monitor");
 		spawn(m[1], m[2], fds, fd_count);

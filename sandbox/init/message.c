@@ -67,7 +67,9 @@ long message_receive(int socket, void *data, size_t size, int *fds, int *fd_coun
 		while (got > 0)
 			close(fds[--got]);
 		*fd_count = 0;
-		errno = EMSGSIZE;
+		/* The packet has room for all that the monitor sends: without
+		 * truncated data there was none in this process's table. */
+		errno = message.msg_flags & MSG_TRUNC ? EMSGSIZE : EMFILE;
 		return -1;
 	}
 	return n;

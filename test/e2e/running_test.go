@@ -92,6 +92,32 @@ func TestOutOfDescriptorsAtWork(t *testing.T) {
 	}
 }
 
+// An init that has no number for another descriptor refuses the worker that it is
+// asked for, and the compartment stays.
+func TestInitOutOfDescriptors(t *testing.T) {
+	a := New(t, "full-init").Write(sleeper + "    restart: always\n    restart-delay: 10ms\n    restart-delay-maximum: 10ms\n").Run().Ready()
+	init := a.Of(CompartmentInit, "web")[0]
+	var before unix.Rlimit
+	if err := unix.Prlimit(init.Pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prlimit(init.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: before.Max}, nil); err != nil {
+		t.Fatal(err)
+	}
+	a.Of(Program, "web")[0].Kill(unix.SIGKILL)
+	a.Expect(a.Err, "component web: fork it: too many open files; restarts")
+	if err := unix.Prlimit(init.Pid, unix.RLIMIT_NOFILE, &before, nil); err != nil {
+		t.Fatal(err)
+	}
+	a.eventually("it runs again", func() bool { return len(a.Of(Program, "web")) > 0 })
+	if now := a.Of(CompartmentInit, "web"); len(now) != 1 || now[0].Pid != init.Pid {
+		t.Errorf("the init was process %d, now there is %v", init.Pid, now)
+	}
+	if status := a.Stop(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+}
+
 // The application's cgroup may have no more groups, or processes, or memory.
 func TestGroupIsFull(t *testing.T) {
 	own := lane(t)
