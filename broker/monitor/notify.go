@@ -117,35 +117,46 @@ func (m *Monitor) senderOf(c *component, sender *unix.Ucred) *work {
 
 // notifiedBy acts on the assignments that we know; sd_notify(3) demands that
 // unknown ones are ignored. MAINPID= is one of those: who the worker's process is
-// the monitor knows, who made it.
+// the monitor knows, who made it. Of each kind the last counts: one datagram may have
+// hundreds, and each would be a message to the supervisor.
 func (m *Monitor) notifiedBy(w *work, text []byte, fds []int) {
 	say := func(op wire.Op, text string) {
 		m.tell(wire.WorkerSays, func(b *wire.Message) {
 			b.U32(w.id).U32(uint32(w.component.index)).U32(uint32(op)).String(bounded(text))
 		})
 	}
+	var ready, watchdog, status *string // nil: not said
+	word := func(s string) *string { return &s }
 	store, forget, name := false, false, "stored"
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
 		switch string(line) {
 		case "READY=1":
-			say(wire.Ready, "")
+			ready = word("")
 		case "WATCHDOG=1":
-			say(wire.Watchdog, "")
+			watchdog = word("")
 		case "WATCHDOG=trigger":
-			say(wire.Watchdog, "trigger")
+			watchdog = word("trigger")
 		case "RELOADING=1":
-			say(wire.Status, "reloading")
+			status = word("reloading")
 		case "STOPPING=1":
-			say(wire.Status, "stopping")
+			status = word("stopping")
 		case "FDSTORE=1":
 			store = true
 		case "FDSTOREREMOVE=1":
 			forget = true
 		}
-		if status, ok := bytes.CutPrefix(line, []byte("STATUS=")); ok {
-			say(wire.Status, string(status))
+		if text, ok := bytes.CutPrefix(line, []byte("STATUS=")); ok {
+			status = word(string(text))
 		} else if wish, ok := bytes.CutPrefix(line, []byte("FDNAME=")); ok {
 			name = storeName(string(wish))
+		}
+	}
+	for _, s := range []struct {
+		op   wire.Op
+		text *string
+	}{{wire.Status, status}, {wire.Ready, ready}, {wire.Watchdog, watchdog}} {
+		if s.text != nil {
+			say(s.op, *s.text)
 		}
 	}
 	c := w.component
