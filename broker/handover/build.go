@@ -134,22 +134,13 @@ func SendFailure(socket int, failure error) error {
 	return sendBuilt(socket, &m)
 }
 
-// sendBuilt sends one packet between a builder and whoever ordered something. It
-// fails with EPIPE where the other end is gone, also with packets unread.
+// sendBuilt sends one packet between a builder and whoever ordered something.
 func sendBuilt(socket int, m *wire.Message, fds ...int) error {
 	b, err := m.Bytes()
 	if err != nil {
 		return err
 	}
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
-	}
-	err = unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL)
-	if err == unix.ECONNRESET {
-		err = unix.EPIPE
-	}
-	return os.NewSyscallError("sendmsg", err)
+	return os.NewSyscallError("sendmsg", wire.Send(socket, b, fds, 0))
 }
 
 // receive takes a packet with its descriptors; one of no bytes is the end.

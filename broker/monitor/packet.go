@@ -55,22 +55,8 @@ func closeAll(fds []int) {
 	}
 }
 
-// send sends a packet with descriptors, or says why it cannot: EAGAIN where the
-// socket is full, EPIPE where whoever has the other end is gone. The kernel says
-// ECONNRESET instead, once, of who had packets unread.
-func send(socket int, b []byte, fds []int) error {
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
-	}
-	err := wire.Retry(func() error {
-		return unix.Sendmsg(socket, b, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-	})
-	if err == unix.ECONNRESET {
-		return unix.EPIPE
-	}
-	return err
-}
+// send never waits: EAGAIN is a socket that is full.
+func send(socket int, b []byte, fds []int) error { return wire.Send(socket, b, fds, unix.MSG_DONTWAIT) }
 
 // reply answers a worker's request. A worker whose socket is full does not
 // read its answers; nothing waits for it.
