@@ -25,7 +25,8 @@
 //	                plan and kernel side by side
 //	exposure.go     a figure, its reasons and the lines that would lower it
 //	reach.go        what a compromised component could reach
-//	drawing.go      a picture of components, walls and descriptors
+//	drawing.go sketch.go layout.go
+//	                a picture of components, walls and descriptors: what is in it, and where
 //	page.go page.html page.css
 //	                all of it for a browser
 //	list.go details.go verification.go paint.go table.go text.go
