@@ -49,7 +49,11 @@ func (s *Supervisor) do(r control.Request) answer {
 	var c *component
 	if r.Component != "" {
 		if c = s.byName[r.Component]; c == nil {
-			return refuse("application %s has no component %q", s.plan.Application, r.Component)
+			var names []string
+			for _, c := range s.components {
+				names = append(names, c.plan.Name)
+			}
+			return refuse("it has no component %q; it has %s", r.Component, list(names))
 		}
 	}
 	switch r.Verb {

@@ -74,7 +74,7 @@ func TestControlSocket(t *testing.T) {
 		t.Errorf("restart: %v", err)
 	}
 	_, err = c.Do(control.Request{Verb: control.Stop, Component: "wbe"}, nil)
-	if err == nil || !strings.Contains(err.Error(), `no component "wbe"`) {
+	if err == nil || !strings.Contains(err.Error(), `no component "wbe"; it has `) {
 		t.Errorf("stop: %v", err)
 	}
 	var states []string

@@ -34,6 +34,16 @@ func ctlCommand() *cobra.Command {
 		Short: "Start, stop and signal the components of a running application",
 		Long: `ctl asks the supervisor of a running application. It waits until what was
 asked for is so; --no-wait only asks.`,
+		RunE: func(c *cobra.Command, arguments []string) error {
+			if len(arguments) == 0 {
+				return c.Help()
+			}
+			var all []string
+			for _, verb := range c.Commands() {
+				all = append(all, verb.Name())
+			}
+			return fmt.Errorf("sandbox ctl cannot %s; it can %s", arguments[0], strings.Join(all, ", "))
+		},
 	}
 	for _, v := range verbs {
 		c.AddCommand(verbCommand(v.verb, v.short, v.waits))

@@ -20,13 +20,10 @@ func initCommand() *cobra.Command {
 		Long: `init writes a policy to start from: what the program is linked with, what its
 Debian package installs, and what its systemd unit says, with a comment on
 everything that a person must still decide.`,
-		Args: func(_ *cobra.Command, arguments []string) error {
+		RunE: func(_ *cobra.Command, arguments []string) error {
 			if unit == "" && len(arguments) == 0 {
 				return fmt.Errorf("name a program, or a unit with --from-unit")
 			}
-			return nil
-		},
-		RunE: func(_ *cobra.Command, arguments []string) error {
 			o := policy.InitOptions{}
 			if len(arguments) > 0 {
 				program, err := exec.LookPath(arguments[0])

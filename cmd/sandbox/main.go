@@ -77,6 +77,7 @@ descriptors that a monitor hands over.`,
 	for _, command := range extra {
 		c.AddCommand(command())
 	}
+	sayUsage(c)
 	return c
 }
 
