@@ -17,7 +17,7 @@ MUSL      ?= musl-gcc
 CFLAGS_C  := -std=gnu11 -Wall -Wextra -Werror -O2 -static -s -fstack-protector-strong \
              -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 LIBEXEC   := bin/libexec
-GOFILES   := go.mod go.sum $(shell find cmd sandbox policy broker profiles -name '*.go' -o -name '*.yaml' -o -name '*.bpf' -o -name '*.html' -o -name '*.css' 2>/dev/null)
+GOFILES   := go.mod go.sum $(shell find cmd sandbox policy broker profiles -name '*.go' -o -name '*.c' -o -name '*.h' -o -name '*.yaml' -o -name '*.bpf' -o -name '*.html' -o -name '*.css' 2>/dev/null)
 LDFLAGS   := -s -w
 STATIC    := CC=$(MUSL) CGO_CFLAGS='-O2 -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu'
 PREFIX    ?= /usr/local
