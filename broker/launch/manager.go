@@ -98,8 +98,12 @@ func (m *Manager) takeListeners() error {
 }
 
 // away moves an inherited descriptor out of the way of those with fixed
-// numbers, and out of the hands of what is started here.
+// numbers, and out of the hands of what is started here. One that closes on exec
+// was not inherited: it is this program's own.
 func away(fd int) (int, error) {
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+		return -1, unix.EBADF
+	}
 	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 16)
 	if err != nil {
 		return -1, err
