@@ -27,6 +27,9 @@ func startBuilder(programs Programs) (*builder, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return failed(os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", err))
 	}
+	if b := earlyBuilder(programs.Builder); b != nil {
+		return b, nil
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return failed(os.NewSyscallError("socketpair", err))

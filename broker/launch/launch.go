@@ -6,6 +6,7 @@
 //	keeper.go     who executes for the monitor, which may not
 //	realtime.go   the scheduling policy of the caller, which is not passed on
 //	builder.go    the builder of compartments, for the first time
+//	early.c       the same before Go's runtime
 //	execute.go    how each of them is executed
 //	signals.go    what ends the launcher
 //	shed.go       what the monitor does not keep
