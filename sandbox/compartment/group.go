@@ -98,6 +98,10 @@ type containerState struct {
 	ID          string            `json:"id"`
 	Config      *configs.Config   `json:"config"`
 	CgroupPaths map[string]string `json:"cgroup_paths"` // none; null would mean all
+	// A process that is there and cannot be its init, because it did not start at
+	// the beginning of time: one that is not there is looked for in a /proc that is
+	// mounted for it, and that the kernel takes half a millisecond to part with.
+	InitProcessPid int `json:"init_process_pid"`
 }
 
 // newContainer is libcontainer.Create; on v1 for a container without cgroups of
@@ -108,7 +112,7 @@ func newContainer(root, name string, c *configs.Config) (*libcontainer.Container
 		return libcontainer.Create(root, name, c)
 	}
 	c.Cgroups.Resources = &cgroups.Resources{} // they are set
-	state, err := json.Marshal(containerState{name, c, map[string]string{}})
+	state, err := json.Marshal(containerState{name, c, map[string]string{}, os.Getpid()})
 	if err != nil {
 		return nil, err
 	}
