@@ -190,8 +190,9 @@ func (m *made) carryOut(order handover.Order, p *plan.Plan, site compartment.Sit
 
 // compartments builds those of some components side by side, because each waits
 // for its own processes most of the time, and hands over each when it is there.
-// The supervisor's, where it is among them, takes no libcontainer: it is made while
-// the first of the others wait, and is handed over before them.
+// The supervisor's, where it is among them, takes no libcontainer: it is made from
+// when the first of the others waits for libcontainer on, which everybody waits
+// for in the end, and is handed over before them.
 func (m *made) compartments(p *plan.Plan, which []int, supervisor int, site compartment.Site) error {
 	if len(which) > 1 {
 		// It was started with one. What waits in a system call keeps that for a while.
@@ -207,6 +208,11 @@ func (m *made) compartments(p *plan.Plan, which []int, supervisor int, site comp
 		m.Compartments[i] = handover.Compartment{Component: which[i], Control: c.Control, Pid: c.Pid, Pidfd: c.Pidfd}
 		return m.Compartments[i].Send(handover.BuilderFD)
 	}
+	underway := make(chan struct{})
+	site.Underway = sync.OnceFunc(func() { close(underway) })
+	if len(which) == 1 {
+		site.Underway() // there is none to wait for
+	}
 	var wait sync.WaitGroup
 	// More than processors, because libcontainer waits for its own children.
 	slots := make(chan struct{}, 2*runtime.NumCPU())
@@ -218,10 +224,11 @@ func (m *made) compartments(p *plan.Plan, which []int, supervisor int, site comp
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			failed[i] = build(i, compartment.Create)
+			site.Underway() // also where it failed
 		})
 	}
 	if supervisor >= 0 {
-		runtime.Gosched() // until they wait
+		<-underway
 		failed[supervisor] = build(supervisor, compartment.CreateOwn)
 	}
 	wait.Wait()

@@ -37,6 +37,9 @@ type Site struct {
 	Stub        string // path of what stands for programs that another component replaces
 	// Messages receives what an init says when it dies, normally nothing.
 	Messages *os.File
+	// Underway is called when nothing is left for a compartment but to wait for
+	// libcontainer's processes; nil for nobody.
+	Underway func()
 }
 
 // Compartment is a built compartment whose init runs.
@@ -190,6 +193,9 @@ func contain(w walls) (_ *started, err error) {
 		}
 	}()
 	group, err := w.inside(all[1:], func() error {
+		if w.site.Underway != nil {
+			w.site.Underway()
+		}
 		if err := container.Start(process); err != nil {
 			if settings.RootlessEUID && len(settings.UIDMappings)+len(settings.GIDMappings) > 2 {
 				err = fmt.Errorf("%w; if newuidmap or newgidmap says something above: its ids have to be in /etc/subuid and /etc/subgid still", err)
