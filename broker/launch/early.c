@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "early.h"
 #include <fcntl.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,6 +75,10 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	ssize_t n;
 
 	if (argc < 2 || (strcmp(argv[1], "run") && strcmp(argv[1], "wrap")))
+		return;
+	/* Which it must not inherit (realtime.go). */
+	int policy = sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
+	if (policy == SCHED_FIFO || policy == SCHED_RR)
 		return;
 	/* Where one of these is missing, the sockets would stand there. */
 	for (int fd = 0; fd <= 2; fd++)
