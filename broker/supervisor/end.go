@@ -76,6 +76,9 @@ func (e end) String() string {
 			why = syscall.Errno(e.code).Error()
 		}
 		text = fmt.Sprintf("%s: %s", e.step, why)
+		if syscall.Errno(e.code) == unix.ECANCELED && why == unix.ECANCELED.Error() {
+			text = e.step // which has the cause: no call failed
+		}
 	}
 	switch {
 	case e.reason == "" || e.reason == text:

@@ -24,6 +24,7 @@ func TestEndInWords(t *testing.T) {
 		{end{how: wire.NotRun, code: uint32(unix.ENOENT), step: executeStep}, "execute the program: no such file or directory", 127},
 		{end{how: wire.NotRun, code: uint32(unix.EACCES), step: executeStep}, "execute the program: permission denied", 126},
 		{end{how: wire.NotRun, code: uint32(unix.EACCES), step: "set the user"}, "set the user: permission denied", 125},
+		{end{how: wire.NotRun, code: uint32(unix.ECANCELED), step: "run its program: memory limit of 1K reached"}, "run its program: memory limit of 1K reached", 125},
 		{end{how: wire.NotRun, code: uint32(unix.EIO), step: "start a worker", reason: "its init is gone"}, "start a worker: its init is gone", 125},
 	} {
 		if got := c.end.String(); got != c.text {

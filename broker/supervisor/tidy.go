@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"bulkhead/broker/control"
@@ -31,7 +33,7 @@ func (s *Supervisor) tidy(c *component, e end, then func(end)) {
 		}
 		switch {
 		case r.status == unix.ECANCELED:
-			e.reason, e.never, e.final = e.String()+"; "+r.reason, true, true
+			e.reason, e.never, e.final = e.String()+"; "+strings.TrimSuffix(r.reason, ": "+r.status.Error()), true, true
 		case r.status != 0 && !c.destroyed:
 			s.tell(c, r.reason)
 		}

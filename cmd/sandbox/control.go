@@ -75,6 +75,9 @@ func baseOf(application string) string {
 var errNotRunning = errors.New("does not run")
 
 func notRunning(application string) error {
+	if info, err := os.Stat(application); err == nil && !info.IsDir() {
+		return fmt.Errorf("application %q %w; that is a file: an application has the name that stands behind application: in its policy", application, errNotRunning)
+	}
 	names, err := running(nil)
 	if err != nil || len(names) == 0 {
 		return fmt.Errorf("application %q %w; no application does", application, errNotRunning)

@@ -275,6 +275,15 @@ func TestDown(t *testing.T) {
 			t.Errorf("%v: %s", arguments, out)
 		}
 	}
+	file := filepath.Join(t.TempDir(), "quiet.yaml")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, arguments := range [][]string{{"down", file}, {"down", "control_test.go"}, {"status", "control_test.go"}} {
+		if out := a.do(125, arguments...); !strings.Contains(out, "that is a file: an application has the name") {
+			t.Errorf("%v: %s", arguments, out)
+		}
+	}
 }
 
 func TestFollow(t *testing.T) {

@@ -36,6 +36,9 @@ does not start them again until their files change.`,
 
 // downDirectory stops the applications of a directory side by side.
 func downDirectory(directory string) error {
+	if info, err := os.Stat(directory); err == nil && !info.IsDir() {
+		return notRunning(directory)
+	}
 	files, err := policyFiles(directory)
 	if err != nil {
 		return err

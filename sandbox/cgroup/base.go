@@ -36,7 +36,7 @@ func (h Hierarchy) BaseOf(process string) (string, error) {
 		if root {
 			return "", nil
 		}
-		return "", fmt.Errorf("%w: cgroup v1 belongs to root", ErrNone)
+		return "", fmt.Errorf("%w: cgroup v1 belongs to root; be root, or have the machine started with cgroup v2 alone", ErrNone)
 	}
 	own, err := groupOf(process)
 	if err != nil {
