@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -26,12 +24,9 @@ everything that a person must still decide.`,
 			}
 			o := policy.InitOptions{}
 			if len(arguments) > 0 {
-				program, err := exec.LookPath(arguments[0])
-				if err != nil {
-					return fmt.Errorf("find the program %s: %w", arguments[0], err)
-				}
-				if o.Program, err = filepath.Abs(program); err != nil {
-					return fmt.Errorf("find the program %s: %w", arguments[0], err)
+				var err error
+				if o.Program, err = findProgram(arguments[0]); err != nil {
+					return err
 				}
 				o.Arguments = arguments[1:]
 			}

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -108,16 +106,9 @@ func (l *learning) runProgram(command []string) error {
 
 // options are those of a program, as a shell would start it.
 func (l *learning) options(command []string) (observe.Options, error) {
-	program, err := exec.LookPath(command[0])
+	program, err := findProgram(command[0])
 	if err != nil {
-		complain(fmt.Errorf("find the program %s: %w", command[0], err))
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EISDIR) {
-			return observe.Options{}, exit(126)
-		}
-		return observe.Options{}, exit(127)
-	}
-	if program, err = filepath.Abs(program); err != nil {
-		return observe.Options{}, fmt.Errorf("find the program %s: %w", command[0], err)
+		return observe.Options{}, err
 	}
 	directory, err := os.Getwd()
 	if err != nil {

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -116,22 +112,6 @@ func (w *wrapping) run(command []string) error {
 	}
 	p.Quiet = !w.verbose
 	return start(begun, p, false, launch.NoManager())
-}
-
-// findProgram finds a program as a shell does, and exits as one.
-func findProgram(name string) (string, error) {
-	program, err := exec.LookPath(name)
-	if err != nil {
-		complain(fmt.Errorf("find the program %s: %w", name, err))
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EISDIR) {
-			return "", exit(126)
-		}
-		return "", exit(127)
-	}
-	if program, err = filepath.Abs(program); err != nil {
-		return "", fmt.Errorf("find the program %s: %w", name, err)
-	}
-	return program, nil
 }
 
 // policy writes the policy of a command, whose program is a path.
