@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -171,7 +172,7 @@ func install(directory string, units []unitFile) error {
 			return fmt.Errorf("%s was not made by sandbox install: remove it first, or choose another --directory", path)
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+			return notInstalled(path, err)
 		}
 	}
 	var names []string
@@ -182,17 +183,23 @@ func install(directory string, units []unitFile) error {
 			fmt.Println(path, "is as it should be")
 			continue
 		}
-		// Renamed into place: systemd never reads half a unit.
-		if err := os.WriteFile(path+".new", []byte(u.text), 0o644); err != nil {
-			return err
-		}
-		if err := os.Rename(path+".new", path); err != nil {
-			os.Remove(path + ".new")
-			return err
+		// Systemd never reads half a unit.
+		if err := replaceFile(path, []byte(u.text), 0o644); err != nil {
+			return notInstalled(path, err)
 		}
 		fmt.Println("wrote", path)
 	}
 	sort.Strings(names)
 	fmt.Printf("next: systemctl daemon-reload && systemctl enable --now %s\n", strings.Join(names, " "))
 	return nil
+}
+
+// notInstalled is an error of a unit's file. Which file was tried for it first says
+// nothing to a person.
+func notInstalled(path string, err error) error {
+	var tried *fs.PathError
+	if errors.As(err, &tried) {
+		err = tried.Err
+	}
+	return fmt.Errorf("write the unit %s: %w; --directory names another place, --print only shows it", path, err)
 }

@@ -88,12 +88,8 @@ func reload(what string, set []string, dryRun bool) error {
 // policyFileOf is the file that an argument means: a file, or the one that a
 // running application was started from.
 func policyFileOf(what string) (string, error) {
-	if st, err := os.Stat(what); err == nil && !st.IsDir() {
-		return what, nil
-	}
-	if strings.ContainsAny(what, "./") {
-		_, err := os.Stat(what)
-		return what, err
+	if st, err := os.Stat(what); err == nil && !st.IsDir() || strings.ContainsAny(what, "./") {
+		return what, nil // what is wrong with it says who reads it
 	}
 	directory := filepath.Join(baseOf(what), what)
 	if _, err := os.Stat(filepath.Join(directory, "pid")); err != nil {

@@ -55,14 +55,10 @@ func up(directory string, idempotent bool) error {
 	if err != nil {
 		return err
 	}
-	programs, err := launch.Find()
-	if err != nil {
-		return err
-	}
 	// Held as long as this process lives, however it ends.
-	lock, err := os.Open(directory)
+	lock, err := os.OpenFile(directory, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("follow the policies in a directory: %w; sandbox up DIRECTORY follows all in it, sandbox run FILE runs one", err)
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -74,6 +70,10 @@ func up(directory string, idempotent bool) error {
 		}
 		fmt.Fprintf(os.Stderr, "sandbox: %s is up already\n", directory)
 		return nil
+	}
+	programs, err := launch.Find()
+	if err != nil {
+		return err
 	}
 	changes, err := watchDirectory(directory)
 	if err != nil {
