@@ -104,7 +104,10 @@ told when the application is up and when it stops (NOTIFY_SOCKET of systemd,
 --ready-fd for s6), and sockets that it made are used for the grants that they
 are named after (LISTEN_FDS, LISTEN_FDNAMES).`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, arguments []string) error {
+		RunE: func(c *cobra.Command, arguments []string) error {
+			if c.Flags().Changed("ready-fd") && ready < 0 {
+				return fmt.Errorf("--ready-fd %d: a descriptor is a number from 0 on", ready)
+			}
 			// First: it takes what the caller's descriptors are, before this
 			// process has many of its own.
 			manager, err := launch.FindManager(ready)

@@ -29,7 +29,7 @@ type exit int
 func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func main() {
-	err := root().Execute()
+	err := execute(root(), os.Args[1:])
 	var status exit
 	switch {
 	case err == nil:
@@ -64,6 +64,8 @@ descriptors that a monitor hands over.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	c.AddGroup(
 		&cobra.Group{ID: "run", Title: "Running:"},

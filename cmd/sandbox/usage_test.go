@@ -13,11 +13,15 @@ func TestUsage(t *testing.T) {
 		{[]string{"ctl", "stop", "greeter"}, "sandbox ctl stop was called with greeter; it is sandbox ctl stop APPLICATION COMPONENT [flags]"},
 		{[]string{"ctl", "halt", "greeter", "web"}, "sandbox ctl cannot halt; it can destroy, freeze, pin, release, reload, restart, signal, start, stop, thaw, unpin"},
 		{[]string{"run", "--foo", "a"}, "unknown flag: --foo; sandbox run --help lists the flags"},
+		{[]string{"run", "--ready-fd", "a", "b"}, `invalid argument "a" for "--ready-fd" flag: invalid syntax; sandbox run --help lists the flags`},
+		{[]string{"run", "--ready-fd", "-5", "b"}, "--ready-fd -5: a descriptor is a number from 0 on"},
+		{[]string{"rnu", "--set", "a=b", "c"}, "there is no command sandbox rnu (there is run); sandbox --help lists them all"},
+		{[]string{"make-it-so"}, "there is no command sandbox make-it-so; sandbox --help lists them all"},
+		{[]string{"up", "/proc/version"}, "follow the policies in a directory: open /proc/version: not a directory; sandbox up DIRECTORY follows all in it, sandbox run FILE runs one"},
+		{[]string{"reload", "not-there.yaml"}, "not-there.yaml: it does not exist\n    name a policy file that can be read"},
 		{[]string{"init"}, "name a program, or a unit with --from-unit"},
 	} {
-		command := root()
-		command.SetArgs(c.arguments)
-		if err := command.Execute(); err == nil || err.Error() != c.want {
+		if err := execute(root(), c.arguments); err == nil || err.Error() != c.want {
 			t.Errorf("%q: %v, want %s", c.arguments, err, c.want)
 		}
 	}
