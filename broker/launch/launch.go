@@ -2,6 +2,7 @@
 // monitor needs, and then becomes the monitor.
 //
 //	capable.go    whether this root may do what the plan takes
+//	proc.go       whether /proc is that of this process
 //	directory.go  the application's directory, its lock, and the sweeper
 //	keeper.go     who executes for the monitor, which may not
 //	realtime.go   the scheduling policy of the caller, which is not passed on
@@ -114,6 +115,9 @@ type Beginning struct {
 // Begin finds the programs and starts the builder, which touches nothing before
 // it has an order.
 func Begin() (*Beginning, error) {
+	if err := ownProc(); err != nil {
+		return nil, err
+	}
 	programs, err := Find()
 	if err != nil {
 		return nil, err

@@ -326,3 +326,19 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Error("none ran")
 	}
 }
+
+// In a pid namespace with the /proc of another, every number means another
+// process.
+func TestProcOfAnotherNamespace(t *testing.T) {
+	for _, c := range []struct{ name, option, script, message string }{
+		{"of another", "-p", "", `sandbox: find this process in /proc: it is \d+ there and \d+ here, so that /proc is of another pid namespace; mount one`},
+		{"none", "-m", "mount --make-rprivate / && mount -t tmpfs none /proc && ", `sandbox: find this process in /proc: readlink /proc/self: no such file or directory; mount /proc`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := New(t, "proc").Write(sleeper)
+			a.command = exec.Command(a.site.Busybox, "unshare", c.option, "-f", a.site.Busybox, "sh", "-c", c.script+a.site.Sandbox+" run "+a.Policy)
+			a.start()
+			expectMistake(t, a, 125, c.message)
+		})
+	}
+}
