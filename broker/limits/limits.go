@@ -13,7 +13,8 @@ import (
 // says: a limit can be lowered by anybody, but raised only with
 // CAP_SYS_RESOURCE, which compartments do not have. Without a service manager
 // the kernel's own hard limit of open files is 4096, less than the supervisor's,
-// and that of locked memory 8 MiB.
+// and that of locked memory 8 MiB. With few processes (ulimit -u) an init would be
+// killed by its own runtime, hours after the start.
 func Raise(p *plan.Plan) error {
 	for _, l := range []struct {
 		resource     int
@@ -21,6 +22,7 @@ func Raise(p *plan.Plan) error {
 		of           func(plan.Limits) uint64
 	}{
 		{unix.RLIMIT_NOFILE, "open files", "n", func(l plan.Limits) uint64 { return uint64(l.OpenFiles) }},
+		{unix.RLIMIT_NPROC, "processes", "u", func(l plan.Limits) uint64 { return uint64(l.Processes) }},
 		{unix.RLIMIT_MEMLOCK, "bytes of locked memory", "l", func(l plan.Limits) uint64 { return l.Locked }},
 		{unix.RLIMIT_FSIZE, "bytes in a file", "f", func(l plan.Limits) uint64 { return l.FileSize }},
 		{unix.RLIMIT_CORE, "bytes in a core dump", "c", func(l plan.Limits) uint64 { return l.CoreSize }},
@@ -31,15 +33,19 @@ func Raise(p *plan.Plan) error {
 		}
 		for _, c := range p.Components {
 			want := l.of(c.Limits)
-			if want <= limit.Max {
+			have := limit.Max
+			if l.resource == unix.RLIMIT_NPROC {
+				have = limit.Cur // nobody sets it again, in a compartment cgroups count
+			}
+			if want <= have {
 				continue
 			}
-			higher := unix.Rlimit{Cur: limit.Cur, Max: want}
-			if l.resource == unix.RLIMIT_NOFILE {
+			higher := unix.Rlimit{Cur: limit.Cur, Max: max(want, limit.Max)}
+			if l.resource == unix.RLIMIT_NOFILE || l.resource == unix.RLIMIT_NPROC {
 				higher.Cur = want
 			}
 			if err := unix.Setrlimit(l.resource, &higher); err != nil {
-				return fmt.Errorf("%s:%d:%d: component %q may have %d %s, but this process at most %d (ulimit -H%s): %w",
+				return fmt.Errorf("%s:%d:%d: component %q may have %d %s, but this process at most %d (ulimit -H%s): %w; raise that limit (limits.conf(5)), or lower the component's",
 					c.Position.File, c.Position.Line, c.Position.Column, c.Name, want, l.what, limit.Max, l.option, err)
 			}
 			limit = higher

@@ -327,6 +327,29 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 }
 
+// A start raises the limit of processes that it was given, as that of
+// descriptors; where it may not, the person hears whose limit it is.
+func TestOutOfProcesses(t *testing.T) {
+	for _, c := range []struct{ limit, message string }{
+		{"1:1000", ""},
+		{"8:8", `sandbox: {{DIR}}/policy.yaml:4:3: component "web" may have 64 processes, but this process at most 8 \(ulimit -Hu\): operation not permitted; raise that limit`},
+	} {
+		t.Run(c.limit, func(t *testing.T) {
+			a := New(t, "processes").Write(sleeper)
+			a.command = exec.Command("prlimit", "--nproc="+c.limit, "setpriv", "--bounding-set=-sys_resource", a.site.Sandbox, "run", a.Policy)
+			a.start()
+			if c.message != "" {
+				expectMistake(t, a, 125, c.message)
+				return
+			}
+			a.Ready()
+			if status := a.Stop(); status != 0 {
+				t.Errorf("status %d", status)
+			}
+		})
+	}
+}
+
 // In a pid namespace with the /proc of another, every number means another
 // process.
 func TestProcOfAnotherNamespace(t *testing.T) {

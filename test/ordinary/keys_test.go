@@ -42,7 +42,7 @@ var needRoot = []struct {
 	{"`listen: \"udp:…\"`, `connect: \"udp:…\"`", "no start, unless `optional: [addresses]`: the wall of addresses takes root", true,
 		"application: a\ngrants: {dns: {connect: \"udp:127.0.0.1:53\"}}\ncomponents:\n  web: {command: [BUSYBOX, id], grants: [dns]}\n",
 		`policy.yaml:2:10: component "web": limit where its datagrams go: .*operation not permitted; run it as root .*optional: \[addresses\]`},
-	{"`limits:` above the user's hard limits (`ulimit -H`)", "no start: `open-files`, `locked-memory`, `file-size`, `core-size`", true,
+	{"`limits:` above the user's hard limits (`ulimit -H`)", "no start: `open-files`, `processes`, `locked-memory`, `file-size`, `core-size`", true,
 		"application: a\ncomponents:\n  web: {command: [BUSYBOX, id], limits: {locked-memory: 900G}}\n",
 		`policy.yaml:3:3: component "web" may have 966367641600 bytes of locked memory, but this process at most \d+ \(ulimit -Hl\): operation not permitted`},
 	{"`limits:` whose controller was not delegated", "no start, unless `optional:` names the wall (`memory`, `processes`, `cpu`, `io`)", true, "", ""},
