@@ -27,7 +27,32 @@ func StateDirectory() (string, error) {
 	if runtime == "" {
 		return "", errors.New("find a place for the application's state: XDG_RUNTIME_DIR is not set; log in through a session manager, or set it to a directory that only you can enter")
 	}
+	if err := private(runtime, os.Geteuid()); err != nil {
+		return "", fmt.Errorf("find a place for the application's state: XDG_RUNTIME_DIR is %s, %w; log in through a session manager (su alone keeps that of whoever called it), or set it to a directory that only you can enter", runtime, err)
+	}
 	return filepath.Join(runtime, "sandbox"), nil
+}
+
+// private is an error for a directory in which others than a user could put sockets
+// in the place of an application's. One that is not there is made by that user.
+func private(path string, uid int) error {
+	if !filepath.IsAbs(path) {
+		return errors.New("which is not absolute")
+	}
+	var st unix.Stat_t
+	switch err := unix.Stat(path, &st); {
+	case err == unix.ENOENT:
+		return nil
+	case err != nil:
+		return fmt.Errorf("which cannot be looked at: %w", err)
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return errors.New("which is not a directory")
+	case int(st.Uid) != uid:
+		return fmt.Errorf("which is that of user %d, and not of user %d", st.Uid, uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("which others may write (mode %04o)", st.Mode&0o7777)
+	}
+	return nil
 }
 
 // directory is an application's directory, locked.
