@@ -62,6 +62,8 @@ static int start(const char *program, int libexec, int far)
 	failed = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0)
 		|| posix_spawn_file_actions_adddup2(&actions, 0, 1)
 		|| posix_spawn_file_actions_adddup2(&actions, far, BUILDER_FD)
+		/* What a service manager passed is the launcher's: nobody has taken it yet. */
+		|| posix_spawn_file_actions_addclosefrom_np(&actions, BUILDER_FD + 1)
 		|| posix_spawn_file_actions_addchdir_np(&actions, "/")
 		|| posix_spawn(&early.pid, program, &actions, NULL, arguments, environment);
 	posix_spawn_file_actions_destroy(&actions);

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 const reporter = `#!/bin/busybox sh
 at=/proc/$$
 report=$(echo "$*"; /bin/busybox tr '\0' ' ' < $at/environ; echo; pwd
-	for fd in 0 1 3; do /bin/busybox readlink $at/fd/$fd; done)
+	for fd in 0 1 3 9; do /bin/busybox readlink $at/fd/$fd; done)
 echo "$report" > "$1/report"
 `
 
@@ -66,7 +67,9 @@ func TestEarlyBuilder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			launcher, builder := install(t, at.program, at.libexec)
-			said, err := exec.Command(launcher, "wrap", builder).CombinedOutput()
+			launch := exec.Command(launcher, "wrap", builder)
+			launch.ExtraFiles = slices.Repeat([]*os.File{os.Stdin}, 7) // as a service manager's sockets: 3 to 9
+			said, err := launch.CombinedOutput()
 			if err != nil || string(said) != "closes on exec: true\n" {
 				t.Fatalf("%v, %s", err, said)
 			}
@@ -76,14 +79,12 @@ func TestEarlyBuilder(t *testing.T) {
 			}
 			lines := strings.Split(string(report), "\n")
 			want := []string{filepath.Dir(builder), "GOMAXPROCS=1 ", "/", "/dev/null", "/dev/null"}
-			if len(lines) < 7 || !equal(lines[:5], want) || !strings.HasPrefix(lines[5], "socket:") {
+			if len(lines) != 7 || !slices.Equal(lines[:5], want) || !strings.HasPrefix(lines[5], "socket:") {
 				t.Errorf("the builder was started with\n%swant\n%s", report, strings.Join(want, "\n"))
 			}
 		})
 	}
 }
-
-func equal(a, b []string) bool { return strings.Join(a, "\n") == strings.Join(b, "\n") }
 
 // TestEarlyBuilderOfAnother: what another launcher would execute is not used.
 func TestEarlyBuilderOfAnother(t *testing.T) {
