@@ -105,6 +105,10 @@ func (n *inspection) look(inspector *inspect.Inspector, arguments []string) (tex
 		depth = inspect.Glance
 	}
 	r, err := inspector.Applications(depth, arguments[:min(len(arguments), 1)]...)
+	var gone *inspect.NotRunning
+	if errors.As(err, &gone) {
+		return "", 0, notRunning(gone.Application)
+	}
 	if err != nil {
 		return "", 0, err
 	}

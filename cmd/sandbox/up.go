@@ -89,6 +89,9 @@ func (f *follower) run(changes <-chan struct{}, signals <-chan os.Signal) error 
 	if err := f.scan(); err != nil {
 		return err
 	}
+	if len(f.kept) == 0 {
+		complain(fmt.Errorf("there is no *.yaml in %s yet; what is put there is run", f.directory))
+	}
 	for !f.stopping || len(f.kept) > 0 {
 		select {
 		case event := <-f.events:

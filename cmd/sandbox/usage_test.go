@@ -19,6 +19,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"make-it-so"}, "there is no command sandbox make-it-so; sandbox --help lists them all"},
 		{[]string{"up", "/proc/version"}, "follow the policies in a directory: open /proc/version: not a directory; sandbox up DIRECTORY follows all in it, sandbox run FILE runs one"},
 		{[]string{"reload", "not-there.yaml"}, "not-there.yaml: it does not exist\n    name a policy file that can be read"},
+		{[]string{"inspect", "usage_test.go"}, `application "usage_test.go" does not run; that is a file: an application has the name that stands behind application: in its policy`},
 		{[]string{"init"}, "name a program, or a unit with --from-unit"},
 	} {
 		if err := execute(root(), c.arguments); err == nil || err.Error() != c.want {
