@@ -26,15 +26,27 @@ type GrantError struct {
 
 func (e *GrantError) Error() string {
 	p := e.Grant.Position
-	return fmt.Sprintf("%s:%d:%d: grant %q: %s: %v%s", p.File, p.Line, p.Column, e.Grant.Name, e.Doing, e.Err, advice(e.Err))
+	return fmt.Sprintf("%s:%d:%d: grant %q: %s: %v%s", p.File, p.Line, p.Column, e.Grant.Name, e.Doing, e.Err, advice(e.Grant, e.Err))
 }
 
 func (e *GrantError) Unwrap() error { return e.Err }
 
-func advice(err error) string {
+func advice(g *plan.Grant, err error) string {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return "; another program listens there (ss -ltnp shows which): stop it, or change the address"
+		show := "-ltnp"
+		switch {
+		case g.Network == "udp":
+			show = "-lunp"
+		case strings.HasPrefix(g.Network, "unix"):
+			show = "-lxp"
+			if st, err := os.Lstat(g.Address); err == nil && st.Mode().Type() != os.ModeSocket {
+				return "; what stands there is no socket: move it away, or change the address"
+			}
+		}
+		return "; another program listens there (ss " + show + " shows which): stop it, or change the address"
+	case errors.Is(err, unix.EROFS):
+		return "; put the socket where files can be made, as beneath /run"
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return "; this machine has no such address"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
