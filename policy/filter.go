@@ -49,6 +49,11 @@ const (
 
 	modeSetID uint64 = 0o6000 // S_ISUID, S_ISGID, inode(7)
 
+	flagTruncate  uint64 = 0o1000 // O_TRUNC, open(2)
+	flagWriteOnly uint64 = 1      // O_WRONLY
+	flagReadWrite uint64 = 2      // O_RDWR
+	flagsAccess   uint64 = 3      // O_ACCMODE
+
 	fileTypeMask uint64 = 0o170000 // S_IFMT, inode(7)
 	fileTypeFIFO uint64 = 0o010000
 
@@ -154,6 +159,7 @@ func (c *componentCompiler) implied(component *plan.Component) []impliedGroup {
 type filter struct {
 	whole   map[string]bool               // allowed whatever the arguments
 	some    map[string][][]plan.Condition // allowed when one of these lists holds
+	named   map[string]bool               // named by the policy itself
 	broker  bool                          // the monitor makes the sockets
 	append  bool                          // a file may only be appended to
 	writes  bool                          // a granted file may be written to
@@ -180,7 +186,7 @@ func (c *componentCompiler) hasStreams(component *plan.Component) bool {
 // them wins. So every call has either one rule without conditions, or rules
 // that allow what their conditions name, and the default for the rest.
 func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
-	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, broker: component.Transparent, files: c.brokeredFiles(component), streams: c.hasStreams(component)}
+	f := &filter{whole: map[string]bool{}, some: map[string][][]plan.Condition{}, named: map[string]bool{}, broker: component.Transparent, files: c.brokeredFiles(component), streams: c.hasStreams(component)}
 	for _, b := range component.Grants {
 		f.append = f.append || c.grants[b.Grant].Access&plan.Append != 0
 		f.writes = f.writes || c.grants[b.Grant].Access&(plan.Append|plan.Write) != 0
@@ -217,6 +223,7 @@ func (c *componentCompiler) syscalls(component *plan.Component) plan.Syscalls {
 			c.addCondition(f, &use.Call)
 		}
 	}
+	f.truncateWritten()
 	if f.append {
 		// What it submits stands in memory, with flags like pwritev2's.
 		if f.whole["io_submit"] || len(f.some["io_submit"]) > 0 {
@@ -262,6 +269,7 @@ func (c *componentCompiler) addNamed(f *filter, name Text) {
 			c.mistake(name.Position, "", "%s cannot be allowed: no filter can see what it does", call)
 			continue
 		}
+		f.named[call] = true
 		f.allow(call)
 	}
 }
@@ -345,6 +353,35 @@ func (f *filter) allow(call string) {
 	default:
 		f.whole[call] = true
 		delete(f.some, call)
+	}
+}
+
+// truncateWritten lets a component that has no other way truncate only what it
+// opens for writing: neither opens with O_TRUNC that only read, which POSIX leaves
+// undefined, nor those of access mode 3, which read and write nothing. Then
+// Landlock need not look at each open whether it could truncate (sandbox/landlock).
+func (f *filter) truncateWritten() {
+	for _, call := range calls.Names() {
+		has := f.whole[call] || len(f.some[call]) > 0 || f.files[call]
+		_, opens := calls.OpenFlags(call)
+		if has && calls.TruncatesUnwritten(call) || opens && (f.named[call] || f.files[call]) {
+			return
+		}
+	}
+	for _, call := range calls.Names() {
+		flags, opens := calls.OpenFlags(call)
+		if !opens || !f.whole[call] {
+			continue
+		}
+		delete(f.whole, call)
+		for _, c := range []plan.Condition{
+			{Value: 0, Mask: flagTruncate},
+			{Value: flagTruncate | flagWriteOnly, Mask: flagTruncate | flagsAccess},
+			{Value: flagTruncate | flagReadWrite, Mask: flagTruncate | flagsAccess},
+		} {
+			c.Argument, c.Comparison = flags, plan.MaskedEqual
+			f.allowIf(call, c)
+		}
 	}
 }
 
@@ -437,6 +474,7 @@ func (c *componentCompiler) addCondition(f *filter, s *SyscallCondition) {
 		c.mistake(s.Call.Position, hint, "this argument of %s cannot be allowed: it reaches out of the compartment", names[0])
 		return
 	}
+	f.named[names[0]] = true
 	f.allowIf(names[0], condition)
 }
 

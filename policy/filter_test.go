@@ -143,6 +143,11 @@ func TestDecisions(t *testing.T) {
 	logsLeases := filterOf(t, "{"+program+", grants: [log], syscalls: [{call: fcntl, argument: 1, equal: 1024}, {call: fcntl, argument: 1, less: 9}]}")
 	writes := filterOf(t, "{"+program+", grants: [store], syscalls: [\"@file-system\"]}")
 	makes := filterOf(t, "{"+program+", syscalls: [\"@file-system\"]}")
+	written := filterOf(t, "{"+program+", syscalls: [{deny: [truncate, openat2]}]}")
+	openat2 := filterOf(t, "{"+program+", syscalls: [{deny: [truncate]}]}")
+	opens := filterOf(t, "{"+program+", syscalls: [openat, {deny: [truncate, openat2]}]}")
+	someOpens := filterOf(t, "{"+program+", syscalls: [{deny: [truncate, openat2]}, {call: openat, argument: 2, equal: 0x200}]}")
+	grantAndNo := filterOf(t, "{"+program+", grants: [store], transparent: true, syscalls: [{deny: [truncate, openat2]}]}")
 	const thread = 0x3d0f00 // what pthread_create(3) passes
 	for _, test := range []struct {
 		name      string
@@ -246,6 +251,18 @@ func TestDecisions(t *testing.T) {
 		{"the size of a pipe beside a file to append to", logs, "fcntl", []uint64{3, 1031}, plan.Allow},
 		{"a lease that is allowed beside a file to append to", logsLeases, "fcntl", []uint64{3, 1024}, plan.Allow},
 		{"flags where more is allowed beside a file to append to", logsLeases, "fcntl", []uint64{3, 4, 0}, plan.Broker},
+		{"opening to read", written, "openat", []uint64{3, 1, 0x80000}, plan.Allow},
+		{"opening to write and truncate", written, "openat", []uint64{3, 1, 0x80241}, plan.Allow},
+		{"opening to read, write and truncate", written, "open", []uint64{1, 0x202}, plan.Allow},
+		{"opening to read and truncate", written, "openat", []uint64{3, 1, 0x80200}, plan.Refuse},
+		{"opening to read and truncate with bits above", written, "open", []uint64{1, 1<<32 | 0x200}, plan.Refuse},
+		{"opening to truncate alone", written, "openat", []uint64{3, 1, 0x203}, plan.Refuse},
+		{"opening for neither", written, "openat", []uint64{3, 1, 3}, plan.Allow},
+		{"creat", written, "creat", nil, plan.Allow},
+		{"opening to truncate where openat2 does, too", openat2, "openat", []uint64{3, 1, 0x200}, plan.Allow},
+		{"opening to truncate where openat is named", opens, "openat", []uint64{3, 1, 0x200}, plan.Allow},
+		{"opening to truncate where a condition allows it", someOpens, "openat", []uint64{3, 1, 0x200}, plan.Allow},
+		{"opening to truncate beside a grant", grantAndNo, "openat", []uint64{3, 1, 0x200}, plan.Broker},
 		{"limits of its own", plain, "prlimit64", []uint64{0, 7}, plan.Allow},
 		{"limits of another", plain, "prlimit64", []uint64{1, 7}, plan.Refuse},
 		{"ADDR_NO_RANDOMIZE", plain, "personality", []uint64{0x40000}, plan.Refuse},

@@ -99,7 +99,7 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 	}
 
 	if abi > 0 {
-		s.landlock(c, landlock.New(abi, c.HostNetwork))
+		s.landlock(c, landlock.New(abi, c))
 	}
 	for _, e := range c.Root {
 		if e.Kind != plan.EntryTemporary {
@@ -107,7 +107,7 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 		}
 		rights := uint64(0)
 		if abi > 0 {
-			rights = landlock.New(abi, c.HostNetwork).Access(plan.Read|plan.Write, true)
+			rights = landlock.New(abi, c).Access(plan.Read|plan.Write, true)
 		}
 		s.text(specTemporary, append(u64s(e.Size, rights), u32s(e.Mode)...), e.Target)
 	}

@@ -35,15 +35,15 @@ const (
 )
 
 // Ruleset is what Landlock refuses unless a rule allows it: everything that
-// this kernel's version can refuse.
+// this kernel's version can refuse, but what the filter is sure to.
 type Ruleset struct {
 	Files, Network, Scoped uint64
 	Size                   uint32 // of struct landlock_ruleset_attr, as this version knows it
 }
 
-// New gives the widest ruleset of an ABI version. Each version added
-// rights: 2 refer, 3 truncate, 4 TCP, 5 ioctl on devices, 6 scopes.
-func New(abi int, hostNetwork bool) Ruleset {
+// New gives the widest ruleset of an ABI version for a component. Each version
+// added rights: 2 refer, 3 truncate, 4 TCP, 5 ioctl on devices, 6 scopes.
+func New(abi int, c *plan.Component) Ruleset {
 	r := Ruleset{
 		Files: read | write | makeDevices | unix.LANDLOCK_ACCESS_FS_EXECUTE,
 		Size:  8,
@@ -51,10 +51,13 @@ func New(abi int, hostNetwork bool) Ruleset {
 	if abi < 2 {
 		r.Files &^= unix.LANDLOCK_ACCESS_FS_REFER
 	}
-	if abi < 3 {
+	// The kernel asks for this right at every open, and looks for it up to the
+	// root. What may be written may be truncated: where the filter lets nothing
+	// else be truncated, the right to write says it all.
+	if abi < 3 || truncatesWritten(c.Syscalls) {
 		r.Files &^= unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	}
-	if abi >= 4 && !hostNetwork {
+	if abi >= 4 && !c.HostNetwork {
 		// A worker's network is empty and the monitor binds and connects
 		// for it: it needs no TCP port at all.
 		r.Network = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
