@@ -29,11 +29,14 @@ type Difference struct {
 // and one that narrows it a loss; one that does both is both.
 func Diff(before *Policy, beforePlan *plan.Plan, after *Policy, afterPlan *plan.Plan) *Difference {
 	old, current := before.rightsBySubject(beforePlan), after.rightsBySubject(afterPlan)
+	cases := casesLeft(old, current)
 	result := &Difference{Added: onlyIn(afterPlan, beforePlan), Removed: onlyIn(beforePlan, afterPlan), Gained: []Change{}, Lost: []Change{}}
 	for subject, now := range current {
 		then, known := old[subject]
 		if !known {
-			result.only(now, !now.negative)
+			if !now.within(old) {
+				result.only(now, !now.negative)
+			}
 			continue
 		}
 		if now.bits&^then.bits != 0 || now.amount > then.amount {
@@ -44,9 +47,16 @@ func Diff(before *Policy, beforePlan *plan.Plan, after *Policy, afterPlan *plan.
 		}
 	}
 	for subject, then := range old {
-		if _, known := current[subject]; !known {
+		if _, known := current[subject]; !known && !then.within(current) {
 			if then.negative {
 				then.Text = "no longer: " + then.Text
+			}
+			if n := cases[subject]; n > 0 {
+				but := " but in one case of its arguments"
+				if n > 1 {
+					but = fmt.Sprintf(" but in %d cases of its arguments", n)
+				}
+				then.Text, then.call = then.Text+but, then.call+but
 			}
 			result.only(then, then.negative)
 		}
@@ -54,6 +64,34 @@ func Diff(before *Policy, beforePlan *plan.Plan, after *Policy, afterPlan *plan.
 	sortChanges(result.Gained)
 	sortChanges(result.Lost)
 	return result
+}
+
+// whole is the subject of the same call whatever its arguments.
+func (r *Right) whole() string {
+	name, _, _ := strings.Cut(r.call, " ")
+	return r.Component + "\x00" + r.Topic + " " + name + " "
+}
+
+// within says whether a call for some of its arguments is one for all of them
+// among other rights, which says it all.
+func (r *Right) within(others map[string]Right) bool {
+	if r.call == "" {
+		return false
+	}
+	whole, known := others[r.whole()]
+	return known && whole.amount >= r.amount
+}
+
+// casesLeft counts what is left of calls that were allowed whatever their
+// arguments.
+func casesLeft(before, after map[string]Right) map[string]int {
+	cases := map[string]int{}
+	for subject, r := range after {
+		if whole := r.whole(); r.call != "" && subject != whole && r.within(before) {
+			cases[whole]++
+		}
+	}
+	return cases
 }
 
 // onlyIn returns the components of one plan that another has not.

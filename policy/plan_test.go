@@ -121,6 +121,32 @@ func TestDiffOfAWholeComponent(t *testing.T) {
 	}
 }
 
+// TestDiffOfNarrowedCalls: a call that is left for some of its arguments only is
+// lost, and nothing about it is gained.
+func TestDiffOfNarrowedCalls(t *testing.T) {
+	whole, wholePlan, _, err := check("testdata/diff/whole.yaml", hosttest.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrowed, narrowedPlan, _, err := check("testdata/diff/narrowed.yaml", hosttest.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var there, back bytes.Buffer
+	if err := policy.Diff(whole, wholePlan, narrowed, narrowedPlan).Write(&there); err != nil {
+		t.Fatal(err)
+	}
+	if err := policy.Diff(narrowed, narrowedPlan, whole, wholePlan).Write(&back); err != nil {
+		t.Fatal(err)
+	}
+	if want := "lost\n    - web: may call open but in 3 cases of its arguments, openat but in 3 cases of its arguments, openat2, truncate\n"; there.String() != want {
+		t.Errorf("narrowed: %s", there.String())
+	}
+	if want := "gained\n    + web: may call open, openat, openat2, truncate\n"; back.String() != want {
+		t.Errorf("widened again: %s", back.String())
+	}
+}
+
 func TestLint(t *testing.T) {
 	p, plan, _, err := check("testdata/lint/wide.yaml", hosttest.New())
 	if err != nil {
