@@ -99,6 +99,22 @@ var table = []*benchCase{
 	},
 
 	{
+		group: coldRested, name: "bwrap --unshare-all", network: true,
+		isolation: bwrapWalls + "; no filter, no cgroup, no Landlock, capabilities kept within the user namespace", needs: []need{busybox, bubblewrap},
+		command: bwrap("true", "-rest", "100"),
+	},
+	{
+		group: coldRested, name: "runc run", network: true,
+		isolation: ociWalls, needs: []need{busybox, runc},
+		command: oci("runc", "true", "-rest", "100"),
+	},
+	{
+		group: coldRested, name: "sandbox wrap", ours: true, network: true,
+		isolation: oursCold, needs: []need{busybox},
+		command: sandboxWrap("true", "-rest", "100"),
+	},
+
+	{
 		group: coldFirst, name: "raw: clone3 and exec",
 		isolation: "none",
 		command:   start("stamp", "-first"),

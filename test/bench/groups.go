@@ -5,15 +5,21 @@ type group struct {
 	title    string
 	baseline string // name of the case that is 1.00
 	together bool   // many at once: a sample is the whole time divided by their number
+	rested   bool   // its programs wait before each sample, so it takes few
 }
 
 var (
 	coldEnd = &group{
-		title:    "Cold start of busybox true, from the request until its end was seen",
+		title:    "Cold start of busybox true, one after the other, from the request until its end was seen",
 		baseline: "raw: namespaces, network, filter",
 	}
+	coldRested = &group{
+		title:    "Cold start of busybox true from rest, 100 ms after the one before, until its end was seen",
+		baseline: "runc run",
+		rested:   true,
+	}
 	coldFirst = &group{
-		title:    "Cold start, from the request to the program's first instruction",
+		title:    "Cold start, one after the other, from the request to the program's first instruction",
 		baseline: "raw: namespaces, network, filter",
 	}
 	workerEnd = &group{

@@ -123,6 +123,9 @@ func (r *runner) prepare(ctx context.Context, w *workshop, p plan) {
 		return
 	}
 	r.count = min(max(int(float64(p.batch)/median(warm)), smallestBatch), largestBatch)
+	if r.group.rested {
+		r.count = smallestBatch
+	}
 	if p.quick {
 		return
 	}

@@ -1,10 +1,12 @@
-/* start N [-first] [-flight K [-processor]] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...
+/* start N [-first] [-flight K [-processor]] [-rest MS] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...
 
    Starts PROGRAM N times, one after the other. A sample is the time from just before clone3 until the
    end was seen; with -first, until the time that PROGRAM (ending in `stamp`) printed. With a plain program this
    is the limit without isolation, and every peer is measured by this same program.
    -flight K keeps K of them running at once, all on one core; every sample is then the time of all divided by N, with
    -processor their processor time and this program's own.
+   -rest MS waits that long before each start: the kernel goes on taking namespaces and cgroups apart when a program has
+   ended, beside the next start.
    -open FILE gives PROGRAM the file at descriptor 9, for peers that read their filter from one.
    -hide DIR unmounts DIR in a mount namespace of its own before the first start, for peers that refuse a machine
    because of what is mounted there. */
@@ -62,7 +64,7 @@ static void measure_throughput(long n, long flight, char **program, const char *
 }
 
 int main(int argc, char **argv) {
-    long n = iterations(argc, argv), flight = 1;
+    long n = iterations(argc, argv), flight = 1, rest = 0;
     bool first = false, processor = false;
     const char *open_file = NULL;
     int at = 2;
@@ -73,6 +75,8 @@ int main(int argc, char **argv) {
             processor = true;
         else if (!strcmp(argv[at], "-flight") && at + 1 < argc)
             flight = strtol(argv[++at], NULL, 10);
+        else if (!strcmp(argv[at], "-rest") && at + 1 < argc)
+            rest = strtol(argv[++at], NULL, 10);
         else if (!strcmp(argv[at], "-open") && at + 1 < argc)
             open_file = argv[++at];
         else if (!strcmp(argv[at], "-hide") && at + 1 < argc)
@@ -81,7 +85,7 @@ int main(int argc, char **argv) {
             break;
     }
     if (at + 1 >= argc || strcmp(argv[at], "--")) {
-        fprintf(stderr, "usage: start N [-first] [-flight K [-processor]] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...\n");
+        fprintf(stderr, "usage: start N [-first] [-flight K [-processor]] [-rest MS] [-open FILE] [-hide DIR] -- PROGRAM ARGUMENT...\n");
         return 125;
     }
     char **program = argv + at + 1;
@@ -97,6 +101,8 @@ int main(int argc, char **argv) {
     if (flight > 1)
         measure_throughput(n, flight, program, open_file, out, processor ? processor_time : now);
     for (long i = 0; flight == 1 && i < n; i++) {
+        if (rest)
+            usleep(rest * 1000);
         int64_t requested = now();
         pid_t child = clone_process(0);
         if (child == 0)
