@@ -361,14 +361,15 @@ func (f *filter) allow(call string) {
 // undefined, nor those of access mode 3, which read and write nothing. Then
 // Landlock need not look at each open whether it could truncate (sandbox/landlock).
 func (f *filter) truncateWritten() {
-	for _, call := range calls.Names() {
+	names := calls.Names()
+	for _, call := range names {
 		has := f.whole[call] || len(f.some[call]) > 0 || f.files[call]
 		_, opens := calls.OpenFlags(call)
 		if has && calls.TruncatesUnwritten(call) || opens && (f.named[call] || f.files[call]) {
 			return
 		}
 	}
-	for _, call := range calls.Names() {
+	for _, call := range names {
 		flags, opens := calls.OpenFlags(call)
 		if !opens || !f.whole[call] {
 			continue

@@ -98,17 +98,16 @@ func newSpec(c *plan.Component, abi int, groups bool) ([]byte, error) {
 		s.record(specBackground, nil)
 	}
 
+	var rules landlock.Ruleset // without Landlock no rights
 	if abi > 0 {
-		s.landlock(c, landlock.New(abi, c))
+		rules = landlock.New(abi, c)
+		s.landlock(c, rules)
 	}
 	for _, e := range c.Root {
 		if e.Kind != plan.EntryTemporary {
 			continue
 		}
-		rights := uint64(0)
-		if abi > 0 {
-			rights = landlock.New(abi, c).Access(plan.Read|plan.Write, true)
-		}
+		rights := rules.Access(plan.Read|plan.Write, true)
 		s.text(specTemporary, append(u64s(e.Size, rights), u32s(e.Mode)...), e.Target)
 	}
 	if len(c.Syscalls.Program) == 0 {
