@@ -11,7 +11,6 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -101,9 +100,4 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 		close(pair[0]);
 	if (pair[1] >= 0)
 		close(pair[1]);
-	/* The thread by which Go's runtime looks after the others, which inherits this,
-	 * may be late: every twenty microseconds it preempts what it looks after. What
-	 * this program starts is set back (execute.go). */
-	early.slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
-	prctl(PR_SET_TIMERSLACK, 1000000, 0, 0, 0);
 }

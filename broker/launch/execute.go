@@ -14,11 +14,6 @@ func execute(command, environment []string, files []*os.File, sys *syscall.SysPr
 	for _, file := range files {
 		attributes.Files = append(attributes.Files, file.Fd())
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := punctual(); err != nil {
-		return 0, err
-	}
 	pid, err := syscall.ForkExec(command[0], command, attributes)
 	runtime.KeepAlive(files)
 	if err != nil {
